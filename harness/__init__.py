@@ -1,0 +1,1 @@
+"""Tests registry filter drivers on Windows guests and on a reference guest."""

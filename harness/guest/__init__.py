@@ -1,0 +1,24 @@
+"""The Guest interface, the environment a guest reports, and bugchecks."""
+
+from harness.guest.base import (
+    Arch,
+    DriverParameters,
+    ExecResult,
+    Guest,
+    GuestInfo,
+    GuestKind,
+    IoctlResult,
+)
+from harness.guest.bugcheck import Bugcheck, Frame
+
+__all__ = [
+    "Arch",
+    "Bugcheck",
+    "DriverParameters",
+    "ExecResult",
+    "Frame",
+    "Guest",
+    "GuestInfo",
+    "GuestKind",
+    "IoctlResult",
+]

@@ -1,0 +1,142 @@
+"""The one seam: what every guest can do.
+
+A suite needs nothing else. The reference guest and a machine differ below this interface only; filters,
+rules, events, traces and workloads are written once, above it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from harness.registry.version import WindowsVersion
+
+if TYPE_CHECKING:
+    from harness.workload.program import Program
+    from harness.workload.result import ProgramResult
+
+__all__ = ["Arch", "DriverParameters", "ExecResult", "Guest", "GuestInfo", "GuestKind", "IoctlResult"]
+
+#: Values of the service key's Parameters subkey: int becomes REG_DWORD, str REG_SZ, bytes REG_BINARY.
+DriverParameters = Mapping[str, "int | str | bytes"]
+
+
+class Arch(StrEnum):
+    X64 = "x64"
+    X86 = "x86"
+
+    @property
+    def pointer_size(self) -> int:
+        return 8 if self is Arch.X64 else 4
+
+
+class GuestKind(StrEnum):
+    """What a guest is. Reports name it everywhere: the first two are not Windows."""
+
+    REFERENCE = "reference"  # the compiled driver, emulated, over a model of the configuration manager
+    STAND_IN = "stand-in"  # Debian with Wine in a QEMU machine
+    WINDOWS = "windows"
+    REACTOS = "reactos"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestInfo:
+    """What a guest says about itself; stored with every result."""
+
+    name: str  # the target: "reference:10.0.26100"
+    kind: GuestKind
+    version: WindowsVersion
+    arch: Arch
+    processors: int = 1
+    test_signing: bool = True
+    #: Things a guest may lack; tests skip with the reason when one is missing.
+    capabilities: frozenset[str] = field(default=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IoctlResult:
+    """`status` is the NTSTATUS of the request (unsigned), `data` the bytes returned (`information` of them)."""
+
+    status: int
+    data: bytes
+    information: int
+
+
+class Guest(ABC):
+    """A system that can load drivers and run workloads. A context manager; `close` ends everything it started."""
+
+    @property
+    @abstractmethod
+    def info(self) -> GuestInfo: ...
+
+    @abstractmethod
+    def put(self, path: str, data: bytes) -> None:
+        """Store a file. `path` is a DOS path of the guest, e.g. ``C:\\harness\\app.dat``."""
+
+    @abstractmethod
+    def get(self, path: str) -> bytes:
+        """Read a file. Raises `InfrastructureError` when there is none."""
+
+    @abstractmethod
+    def execute(self, argv: Sequence[str], *, timeout: float = 60.0) -> ExecResult:
+        """Run a command. Raises `UnsupportedError` where the guest runs no programs."""
+
+    @abstractmethod
+    def install_driver(self, service: str, image: bytes, *, parameters: DriverParameters | None = None) -> None:
+        """Create the kernel service `service` (demand start) for a driver image."""
+
+    @abstractmethod
+    def start_driver(self, service: str) -> int:
+        """Start a service; returns DriverEntry's NTSTATUS.
+
+        Raises `DriverRefusedError` when the image is not accepted (signature, format, unmodelled
+        imports) and `GuestCrashed` when it brings the guest down.
+        """
+
+    @abstractmethod
+    def stop_driver(self, service: str) -> int:
+        """Unload; returns STATUS_SUCCESS or why not (STATUS_INVALID_DEVICE_REQUEST: no unload routine)."""
+
+    @abstractmethod
+    def remove_driver(self, service: str) -> None:
+        """Delete the service, stopping it first when it runs."""
+
+    @abstractmethod
+    def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
+        """Open `device` (``\\\\.\\RegProbe``), one DeviceIoControl, close. `output` is the buffer size in bytes."""
+
+    @abstractmethod
+    def read_device(self, device: str, length: int) -> IoctlResult:
+        """Open, IRP_MJ_READ of `length` bytes, close."""
+
+    @abstractmethod
+    def write_device(self, device: str, data: bytes) -> IoctlResult:
+        """Open, IRP_MJ_WRITE, close."""
+
+    @abstractmethod
+    def run(self, program: Program) -> ProgramResult:
+        """Execute a workload in one round trip inside the guest's runner process."""
+
+    @abstractmethod
+    def debug_output(self) -> list[str]:
+        """DbgPrint lines since the last call, oldest first; empty where the guest can't collect them."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
