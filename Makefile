@@ -1,0 +1,32 @@
+# Every target brings what it needs; run them in any order. `make demo` is the place to start.
+PYTHON_ENV := .venv/bin/python
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+TARGETS ?= reference:*
+
+.PHONY: demo test bench lint driver bootstrap clean
+.NOTPARALLEL:
+
+demo: bootstrap
+	@$(PYTHON_ENV) -m harness demo --jobs $(JOBS)
+
+test: lint driver
+	@$(PYTHON_ENV) -m pytest tests suites --target '$(TARGETS)' -n $(JOBS) --dist worksteal -q
+
+bench: driver
+	@$(PYTHON_ENV) benchmarks/run.py
+
+lint: bootstrap
+	@$(PYTHON_ENV) -m ruff check .
+	@$(PYTHON_ENV) -m ruff format --check --quiet .
+	@$(PYTHON_ENV) -m mypy
+
+driver: bootstrap
+	@$(PYTHON_ENV) -m harness driver build
+	@$(PYTHON_ENV) -m harness driver sign
+
+bootstrap:
+	@tools/bootstrap.sh
+
+clean:
+	rm -rf build results .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

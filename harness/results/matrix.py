@@ -1,0 +1,135 @@
+"""The matrix behaviour × target: what every report is made of. Pure; reads rows, writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from harness.guest.base import GuestKind
+from harness.results.model import Attestation, RunResult
+from harness.results.outcome import Outcome, worst
+
+__all__ = ["NO_BEHAVIOUR", "Cell", "Matrix", "TargetColumn", "kind_note", "topic_of"]
+
+#: The row of tests that name no behaviour.
+NO_BEHAVIOUR = "(other)"
+
+_KIND_NOTES = {
+    GuestKind.REFERENCE: "reference guest: the compiled driver, emulated over a MODEL of the configuration manager; "
+    "not Windows, and no proof of what Windows does",
+    GuestKind.STAND_IN: "stand-in: Debian with Wine; not Windows, and it has no registry callbacks",
+    GuestKind.WINDOWS: "Windows",
+    GuestKind.REACTOS: "ReactOS: a free system compatible with NT 5.2; not Windows",
+}
+
+
+def kind_note(kind: str) -> str:
+    """What a report says of a kind of guest; an unknown kind is said to be one."""
+    try:
+        return _KIND_NOTES[GuestKind(kind)]
+    except ValueError:
+        return f"unknown kind of guest: {kind}"
+
+
+def topic_of(behaviour: str) -> str:
+    """``LAY`` of ``B-LAY-03``."""
+    parts = behaviour.split("-")
+    return parts[1] if len(parts) == 3 else behaviour
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """One target of the run; `kind` is empty where no test got as far as a guest."""
+
+    name: str
+    kind: str
+    version: str
+    arch: str
+
+    @classmethod
+    def of(cls, name: str, attestation: Attestation | None) -> Self:
+        if attestation is None:
+            return cls(name, "", "", "")
+        return cls(name, attestation.kind, attestation.version, attestation.arch)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """All tests of one behaviour (or topic) on one target."""
+
+    results: tuple[RunResult, ...]
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return worst(result.outcome for result in self.results)
+
+    @property
+    def passed(self) -> int:
+        return sum(result.outcome is Outcome.PASS for result in self.results)
+
+    @property
+    def ran(self) -> int:
+        return sum(result.outcome is not Outcome.SKIP for result in self.results)
+
+    @property
+    def recorded(self) -> bool:
+        return any(result.recorded for result in self.results)
+
+
+class Matrix:
+    """Rows grouped by behaviour and target. Targets keep the order in which they first ran."""
+
+    def __init__(self, results: Iterable[RunResult]) -> None:
+        self.results = tuple(results)
+        targets: dict[str, TargetColumn] = {}
+        cells: defaultdict[tuple[str, str], list[RunResult]] = defaultdict(list)
+        for result in self.results:
+            if not result.target:
+                continue  # a test that uses no guest belongs to no column
+            if not targets.get(result.target, TargetColumn("", "", "", "")).kind:
+                targets[result.target] = TargetColumn.of(result.target, result.attestation)
+            for behaviour in result.behaviours or (NO_BEHAVIOUR,):
+                cells[behaviour, result.target].append(result)
+        self.targets = tuple(sorted(targets.values(), key=_target_order))
+        self.behaviours = tuple(sorted({behaviour for behaviour, _ in cells}, key=_behaviour_order))
+        self._cells: Mapping[tuple[str, str], Cell] = {place: Cell(tuple(found)) for place, found in cells.items()}
+
+    def cell(self, behaviour: str, target: str) -> Cell:
+        return self._cells.get((behaviour, target), Cell(()))
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(topic_of(behaviour) for behaviour in self.behaviours))
+
+    def topic_cell(self, topic: str, target: str) -> Cell:
+        """Every test of a topic on a target, each once."""
+        found = {
+            result.test: result
+            for behaviour in self.behaviours
+            if topic_of(behaviour) == topic
+            for result in self.cell(behaviour, target).results
+        }
+        return Cell(tuple(found.values()))
+
+    @property
+    def counts(self) -> Counter[Outcome]:
+        return Counter(result.outcome for result in self.results)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(target.kind for target in self.targets if target.kind))
+
+    @property
+    def failures(self) -> tuple[RunResult, ...]:
+        return tuple(sorted((r for r in self.results if r.outcome.is_bad), key=lambda r: r.outcome.gravity))
+
+
+def _target_order(target: TargetColumn) -> tuple[str, str, tuple[int, ...], str]:
+    numbers = tuple(int(part) for part in target.version.split(".") if part.isdigit())
+    return target.kind, target.arch, numbers, target.name
+
+
+def _behaviour_order(behaviour: str) -> tuple[bool, str]:
+    return behaviour == NO_BEHAVIOUR, behaviour

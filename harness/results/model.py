@@ -1,0 +1,110 @@
+"""What is kept of a run: one row a test and target, and the attestation of the guest it ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self
+
+from harness.errors import UsageError
+from harness.results.outcome import Outcome
+
+__all__ = ["MAX_MESSAGE", "MAX_RECORDED", "Attestation", "RunInfo", "RunResult", "clip"]
+
+#: Longest failure text kept of one row, in characters. A guest can make it as long as it likes.
+MAX_MESSAGE: Final = 64 * 1024
+#: Longest text kept of one recorded observation.
+MAX_RECORDED: Final = 4096
+
+
+def clip(text: str, limit: int) -> str:
+    """`text`, cut to `limit` characters with a note of how much is missing."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]} ... ({len(text) - limit} more characters)"
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What the guest was, as far as it can say; kept with each result.
+
+    `kind` is a `harness.guest.GuestKind` value; `drivers` maps service names to the SHA-256 of the image
+    that was loaded; `filters` lists the altitudes that were registered during the test, highest first.
+    """
+
+    target: str
+    kind: str
+    version: str
+    arch: str
+    test_signing: bool = True
+    drivers: Mapping[str, str] = field(default_factory=dict)
+    filters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One test on one target.
+
+    `test` is the pytest node id without the target, `duration` seconds, `message` one line,
+    `detail` the whole text of a failure, `evidence` file names relative to the run's folder,
+    `recorded` what a `Mode: record` behaviour was seen to do.
+    """
+
+    test: str
+    target: str
+    outcome: Outcome
+    behaviours: tuple[str, ...] = ()
+    duration: float = 0.0
+    message: str = ""
+    detail: str = ""
+    attestation: Attestation | None = None
+    evidence: tuple[str, ...] = ()
+    recorded: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only: what a row of rows.jsonl holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Raises `UsageError` for a row that this version didn't write."""
+        try:
+            attestation = row["attestation"]
+            return cls(
+                test=str(row["test"]),
+                target=str(row["target"]),
+                outcome=Outcome(row["outcome"]),
+                behaviours=tuple(map(str, row["behaviours"])),
+                duration=float(row["duration"]),
+                message=clip(str(row["message"]), MAX_MESSAGE),
+                detail=clip(str(row["detail"]), MAX_MESSAGE),
+                attestation=None if attestation is None else _attestation(attestation),
+                evidence=tuple(map(str, row["evidence"])),
+                recorded={str(name): str(value) for name, value in row["recorded"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"not a result row of this version: {error!r}") from error
+
+
+def _attestation(row: Mapping[str, Any]) -> Attestation:
+    return Attestation(
+        target=str(row["target"]),
+        kind=str(row["kind"]),
+        version=str(row["version"]),
+        arch=str(row["arch"]),
+        test_signing=bool(row["test_signing"]),
+        drivers={str(name): str(digest) for name, digest in row["drivers"].items()},
+        filters=tuple(map(str, row["filters"])),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The run as a whole. Times are ISO 8601 in UTC, `finished` is empty while it runs or when it was killed."""
+
+    name: str
+    started: str
+    arguments: tuple[str, ...] = ()
+    harness: str = ""
+    finished: str = ""
+    exit_code: int | None = None

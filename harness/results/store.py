@@ -1,0 +1,133 @@
+"""The folder of a run: ``results/<run>/`` with run.json, rows.jsonl and evidence/.
+
+Rows are appended one line at a time, so a killed run keeps everything that had finished. Only one
+process writes rows (with pytest-xdist the controller); workers write evidence files of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+from harness.errors import UsageError
+from harness.results.model import RunInfo, RunResult
+
+__all__ = ["MAX_EVIDENCE", "RunReader", "RunWriter", "find_run", "write_evidence"]
+
+#: Largest evidence file, in bytes.
+MAX_EVIDENCE: Final = 16 * 1024 * 1024
+#: Longest line of rows.jsonl that a reader accepts, in characters.
+_MAX_LINE: Final = 1024 * 1024
+_RUN_NAME: Final = re.compile(r"\d{8}-\d{6}-\d+(-\d+)?")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write_info(folder: Path, info: RunInfo) -> None:
+    part = folder / "run.json.part"
+    part.write_text(json.dumps(asdict(info), indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / "run.json")
+
+
+def write_evidence(folder: Path, name: str, data: bytes) -> str:
+    """Store one file of evidence in a run's folder; returns its name relative to that folder.
+
+    `name` may be any text: what isn't safe in a file name is replaced, and an existing file is never
+    overwritten.
+    """
+    safe = re.sub(r"[^\w.=+-]+", "_", name).strip("._")[-120:] or "evidence"
+    place = folder / "evidence"
+    place.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 10_000):
+        path = place / (safe if number == 1 else f"{number}-{safe}")
+        try:
+            with path.open("xb") as file:
+                file.write(data[:MAX_EVIDENCE])
+        except FileExistsError:
+            continue
+        return f"evidence/{path.name}"
+    raise UsageError(f"{place} holds thousands of files named {safe}; give the evidence names of its own")
+
+
+class RunWriter:
+    """Writes one run. A context manager; leaving it without `finish` marks the run as not finished."""
+
+    def __init__(self, results: Path, *, arguments: tuple[str, ...] = (), harness: str = "") -> None:
+        stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+        for number in range(1, 1000):
+            self.folder = results / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                self.folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            break
+        self.info = RunInfo(name=self.folder.name, started=_now(), arguments=arguments, harness=harness)
+        _write_info(self.folder, self.info)
+        self._rows: TextIO = (self.folder / "rows.jsonl").open("a", encoding="utf-8")
+
+    def add(self, result: RunResult) -> None:
+        json.dump(result.to_json(), self._rows, separators=(",", ":"))
+        self._rows.write("\n")
+
+    def finish(self, exit_code: int) -> None:
+        self.info = replace(self.info, finished=_now(), exit_code=exit_code)
+        _write_info(self.folder, self.info)
+        self.close()
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class RunReader:
+    """Reads one run's folder. Raises `UsageError` for a folder that isn't one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            self.info = RunInfo(**{**info, "arguments": tuple(info["arguments"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{folder} is not the folder of a run: {error}") from error
+
+    def __iter__(self) -> Iterator[RunResult]:
+        try:
+            with (self.folder / "rows.jsonl").open(encoding="utf-8") as lines:
+                while line := lines.readline(_MAX_LINE):
+                    if not line.endswith("\n"):
+                        if len(line) == _MAX_LINE:
+                            raise UsageError(f"{self.folder}/rows.jsonl has a line of {_MAX_LINE} characters or more")
+                        return  # the run was killed while it wrote this row
+                    yield RunResult.from_json(json.loads(line))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.folder}/rows.jsonl can't be read: {error}") from error
+
+
+def find_run(results: Path, name: str | None = None) -> Path:
+    """The folder of the run `name` (a name or a path); the newest one without a name."""
+    if name is not None:
+        for folder in (Path(name), results / name):
+            if (folder / "run.json").is_file():
+                return folder
+        raise UsageError(f"no run {name!r}, neither as a folder nor in {results}/; `ls {results}` shows what is there")
+    runs: list[Path] = []
+    with contextlib.suppress(FileNotFoundError):
+        runs = [path for path in results.iterdir() if _RUN_NAME.fullmatch(path.name) and (path / "run.json").is_file()]
+    if not runs:
+        raise UsageError(f"there is no run in {results}/ yet; `harness run` or `make demo` makes one")
+    return max(runs, key=lambda path: (path.stat().st_mtime_ns, path.name))

@@ -1,0 +1,99 @@
+"""The matrix for a terminal (rich): one row a target, one column a behaviour or, when those don't fit, a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.results.matrix import NO_BEHAVIOUR, Cell, Matrix, kind_note
+from harness.results.outcome import Outcome
+
+__all__ = ["STYLES", "print_matrix", "render_matrix"]
+
+STYLES: Final[dict[Outcome, str]] = {
+    Outcome.PASS: "green",
+    Outcome.FAIL: "bold red",
+    Outcome.CRASH: "bold white on red",
+    Outcome.HANG: "bold white on red",
+    Outcome.INFRA: "bold magenta",
+    Outcome.KNOWN: "yellow",
+    Outcome.SKIP: "dim",
+}
+_MARKS: Final[dict[Outcome, str]] = {
+    Outcome.PASS: "✓",
+    Outcome.FAIL: "F",
+    Outcome.CRASH: "C",
+    Outcome.HANG: "H",
+    Outcome.INFRA: "I",
+    Outcome.KNOWN: "k",
+    Outcome.SKIP: "·",
+}
+#: Failures listed below the matrix; the HTML page has all of them.
+_SHOWN_FAILURES: Final = 20
+
+
+def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
+    """The matrix, its legend, what the guests are, and the first failures. `width` is the terminal's columns."""
+    if not matrix.targets:
+        return Text("no test ran on a target")
+    name_width = max(len(target.name) for target in matrix.targets)
+    room = width - name_width - 4
+    if len(matrix.behaviours) * 4 <= room:
+        table = _table(matrix, [(_heading(b), b) for b in matrix.behaviours], matrix.cell, _mark)
+    else:
+        table = _table(matrix, [(topic, topic) for topic in matrix.topics], matrix.topic_cell, _count)
+    legend = Text("  ").join(
+        Text(f"{_MARKS[outcome]} {outcome} {count}", STYLES[outcome])
+        for outcome, count in sorted(matrix.counts.items(), key=lambda item: item[0].gravity)
+    )
+    parts: list[RenderableType] = [table, legend]
+    parts += [Text(kind_note(kind), "italic") for kind in matrix.kinds]
+    failures = matrix.failures
+    parts += [
+        Text.assemble((f"{r.outcome} ", STYLES[r.outcome]), f"{r.test} [{r.target}] ", (r.message[:300], "dim"))
+        for r in failures[:_SHOWN_FAILURES]
+    ]
+    if len(failures) > _SHOWN_FAILURES:
+        parts.append(Text(f"... and {len(failures) - _SHOWN_FAILURES} more; the HTML page has them all"))
+    return Group(*parts)
+
+
+def _heading(behaviour: str) -> str:
+    if behaviour == NO_BEHAVIOUR:
+        return "oth\ner"
+    return "\n".join(behaviour.split("-")[1:])
+
+
+def _mark(cell: Cell) -> Text:
+    outcome = cell.outcome
+    return Text("") if outcome is None else Text(_MARKS[outcome], STYLES[outcome])
+
+
+def _count(cell: Cell) -> Text:
+    outcome = cell.outcome
+    if outcome is None or outcome is Outcome.SKIP:
+        return _mark(cell)
+    return Text(f"{cell.passed}/{cell.ran}", STYLES[outcome])
+
+
+def _table(
+    matrix: Matrix,
+    columns: list[tuple[str, str]],
+    cell: Callable[[str, str], Cell],
+    show: Callable[[Cell], Text],
+) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("target", no_wrap=True)
+    for heading, _ in columns:
+        table.add_column(Text(heading), justify="center", no_wrap=True)
+    for target in matrix.targets:
+        table.add_row(Text(target.name), *(show(cell(key, target.name)) for _, key in columns))
+    return table
+
+
+def print_matrix(matrix: Matrix, console: Console) -> None:
+    console.print(render_matrix(matrix, width=console.width))
