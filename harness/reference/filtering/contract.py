@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NoReturn, Protocol
 
-from harness.registry.altitude import Altitude
+from harness.registry.altitude import Altitude, is_altitude
 from harness.registry.status import NTSTATUS
 from harness.registry.version import WindowsVersion
 
@@ -237,10 +237,9 @@ class FilterStack:
         """
         place: Altitude | None = None
         if altitude is not None:
-            try:
-                place = Altitude(altitude)
-            except ValueError:
+            if not is_altitude(altitude):
                 return RegistrationResult(NTSTATUS.INVALID_PARAMETER)
+            place = Altitude(altitude)
             if any(not other.legacy and other.altitude == place for other in self.ordered):
                 return RegistrationResult(NTSTATUS.FLT_INSTANCE_ALTITUDE_COLLISION)
         elif self._layered:
