@@ -52,7 +52,9 @@ def parse_target(name: str) -> Target:
     """The one target of that name. Raises `UsageError` that says which names there are."""
     kind, _, rest = name.partition(":")
     if kind != GuestKind.REFERENCE or not rest:
-        raise UsageError(f"no target {name!r}; write it like {DEFAULT_TARGET} (`harness target list` shows all)")
+        raise UsageError(
+            f"no target {name!r}; write it like {DEFAULT_TARGET} (`harness target list` shows all)"
+        )
     text, dash, arch = rest.partition("-")
     version = WindowsVersion.parse(text)
     if version not in MODELLED:
@@ -60,7 +62,9 @@ def parse_target(name: str) -> Target:
         raise UsageError(f"the reference guest doesn't model Windows {version}; it models {known}")
     released = architectures(version)
     if dash and arch not in released:
-        raise UsageError(f"there was no {arch or 'such'} Windows {version}; {name!r} can be {' or '.join(released)}")
+        raise UsageError(
+            f"there was no {arch or 'such'} Windows {version}; {name!r} can be {' or '.join(released)}"
+        )
     return _reference(version, arch if dash else released[0])
 
 

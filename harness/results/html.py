@@ -63,5 +63,5 @@ def _attestations(matrix: Matrix) -> list[dict[str, Any]]:
                 "drivers": {},
             },
         )
-        line["drivers"].update({(name, digest): None for name, digest in seen.drivers.items()})
+        line["drivers"].update(dict.fromkeys(seen.drivers.items()))
     return [lines[target.name] for target in matrix.targets if target.name in lines]

@@ -17,8 +17,8 @@ __all__ = ["NO_BEHAVIOUR", "Cell", "Matrix", "TargetColumn", "kind_note", "topic
 NO_BEHAVIOUR = "(other)"
 
 _KIND_NOTES = {
-    GuestKind.REFERENCE: "reference guest: the compiled driver, emulated over a MODEL of the configuration manager; "
-    "not Windows, and no proof of what Windows does",
+    GuestKind.REFERENCE: "reference guest: the compiled driver, emulated over a MODEL of the configuration "
+    "manager; not Windows, and no proof of what Windows does",
     GuestKind.STAND_IN: "stand-in: Debian with Wine; not Windows, and it has no registry callbacks",
     GuestKind.WINDOWS: "Windows",
     GuestKind.REACTOS: "ReactOS: a free system compatible with NT 5.2; not Windows",
@@ -94,7 +94,9 @@ class Matrix:
                 cells[behaviour, result.target].append(result)
         self.targets = tuple(sorted(targets.values(), key=_target_order))
         self.behaviours = tuple(sorted({behaviour for behaviour, _ in cells}, key=_behaviour_order))
-        self._cells: Mapping[tuple[str, str], Cell] = {place: Cell(tuple(found)) for place, found in cells.items()}
+        self._cells: Mapping[tuple[str, str], Cell] = {
+            place: Cell(tuple(found)) for place, found in cells.items()
+        }
 
     def cell(self, behaviour: str, target: str) -> Cell:
         return self._cells.get((behaviour, target), Cell(()))

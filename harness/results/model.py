@@ -100,7 +100,7 @@ def _attestation(row: Mapping[str, Any]) -> Attestation:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """The run as a whole. Times are ISO 8601 in UTC, `finished` is empty while it runs or when it was killed."""
+    """The run as a whole. Times are ISO 8601 in UTC, `finished` is empty until it ended by itself."""
 
     name: str
     started: str

@@ -18,7 +18,7 @@ class Outcome(StrEnum):
     HANG = "HANG"  # the guest stopped making progress
     FAIL = "FAIL"
     KNOWN = "KNOWN"  # failed as a recorded known issue says
-    PASS = "PASS"  # noqa: S105 - an outcome, not a password
+    PASS = "PASS"
     SKIP = "SKIP"  # the target lacks what the test needs; the message says what
 
     @property

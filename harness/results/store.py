@@ -20,13 +20,13 @@ from typing import Final, Self, TextIO
 from harness.errors import UsageError
 from harness.results.model import RunInfo, RunResult
 
-__all__ = ["MAX_EVIDENCE", "RunReader", "RunWriter", "find_run", "write_evidence"]
+__all__ = ["MAX_EVIDENCE", "RunReader", "RunWriter", "find_run", "new_run_folder", "write_evidence"]
 
 #: Largest evidence file, in bytes.
 MAX_EVIDENCE: Final = 16 * 1024 * 1024
 #: Longest line of rows.jsonl that a reader accepts, in characters.
 _MAX_LINE: Final = 1024 * 1024
-_RUN_NAME: Final = re.compile(r"\d{8}-\d{6}-\d+(-\d+)?")
+_RUN_NAME: Final = re.compile(r"\d{8}-\d{6}-\d{6}-\d+")
 
 
 def _now() -> str:
@@ -59,21 +59,20 @@ def write_evidence(folder: Path, name: str, data: bytes) -> str:
     raise UsageError(f"{place} holds thousands of files named {safe}; give the evidence names of its own")
 
 
-class RunWriter:
-    """Writes one run. A context manager; leaving it without `finish` marks the run as not finished."""
+def new_run_folder(results: Path) -> Path:
+    """A name for a new run below `results`; nothing is created yet, so a run without rows leaves no trace."""
+    return results / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{os.getpid()}"
 
-    def __init__(self, results: Path, *, arguments: tuple[str, ...] = (), harness: str = "") -> None:
-        stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
-        for number in range(1, 1000):
-            self.folder = results / (stem if number == 1 else f"{stem}-{number}")
-            try:
-                self.folder.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            break
-        self.info = RunInfo(name=self.folder.name, started=_now(), arguments=arguments, harness=harness)
-        _write_info(self.folder, self.info)
-        self._rows: TextIO = (self.folder / "rows.jsonl").open("a", encoding="utf-8")
+
+class RunWriter:
+    """Writes one run's folder. A context manager; leaving it without `finish` marks the run as not finished."""
+
+    def __init__(self, folder: Path, *, arguments: tuple[str, ...] = (), harness: str = "") -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.info = RunInfo(name=folder.name, started=_now(), arguments=arguments, harness=harness)
+        _write_info(folder, self.info)
+        self._rows: TextIO = (folder / "rows.jsonl").open("a", encoding="utf-8")
 
     def add(self, result: RunResult) -> None:
         json.dump(result.to_json(), self._rows, separators=(",", ":"))
@@ -90,7 +89,9 @@ class RunWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -111,7 +112,9 @@ class RunReader:
                 while line := lines.readline(_MAX_LINE):
                     if not line.endswith("\n"):
                         if len(line) == _MAX_LINE:
-                            raise UsageError(f"{self.folder}/rows.jsonl has a line of {_MAX_LINE} characters or more")
+                            raise UsageError(
+                                f"{self.folder}/rows.jsonl has a line of {_MAX_LINE} characters or more"
+                            )
                         return  # the run was killed while it wrote this row
                     yield RunResult.from_json(json.loads(line))
         except (OSError, ValueError) as error:
@@ -124,10 +127,16 @@ def find_run(results: Path, name: str | None = None) -> Path:
         for folder in (Path(name), results / name):
             if (folder / "run.json").is_file():
                 return folder
-        raise UsageError(f"no run {name!r}, neither as a folder nor in {results}/; `ls {results}` shows what is there")
+        raise UsageError(
+            f"no run {name!r}, neither as a folder nor in {results}/; `ls {results}` shows what is there"
+        )
     runs: list[Path] = []
     with contextlib.suppress(FileNotFoundError):
-        runs = [path for path in results.iterdir() if _RUN_NAME.fullmatch(path.name) and (path / "run.json").is_file()]
+        runs = [
+            path
+            for path in results.iterdir()
+            if _RUN_NAME.fullmatch(path.name) and (path / "run.json").is_file()
+        ]
     if not runs:
         raise UsageError(f"there is no run in {results}/ yet; `harness run` or `make demo` makes one")
-    return max(runs, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return max(runs, key=lambda path: path.name)

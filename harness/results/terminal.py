@@ -1,4 +1,4 @@
-"""The matrix for a terminal (rich): one row a target, one column a behaviour or, when those don't fit, a topic."""
+"""The matrix for a terminal (rich): a row per target, a column per behaviour, or per topic if too many."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SHOWN_FAILURES: Final = 20
 
 
 def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
-    """The matrix, its legend, what the guests are, and the first failures. `width` is the terminal's columns."""
+    """The matrix, its legend, what the guests are, the first failures. `width` is the terminal's columns."""
     if not matrix.targets:
         return Text("no test ran on a target")
     name_width = max(len(target.name) for target in matrix.targets)
@@ -54,7 +54,9 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
     parts += [Text(kind_note(kind), "italic") for kind in matrix.kinds]
     failures = matrix.failures
     parts += [
-        Text.assemble((f"{r.outcome} ", STYLES[r.outcome]), f"{r.test} [{r.target}] ", (r.message[:300], "dim"))
+        Text.assemble(
+            (f"{r.outcome} ", STYLES[r.outcome]), f"{r.test} [{r.target}] ", (r.message[:300], "dim")
+        )
         for r in failures[:_SHOWN_FAILURES]
     ]
     if len(failures) > _SHOWN_FAILURES:
