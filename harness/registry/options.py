@@ -21,7 +21,7 @@ __all__ = [
 REG_CREATED_NEW_KEY: Final = 1
 REG_OPENED_EXISTING_KEY: Final = 2
 
-#: NtUnloadKey2: unload although handles are open; they answer STATUS_KEY_DELETED afterwards.
+#: NtUnloadKey2: unload although handles to keys of the hive are open.
 REG_FORCE_UNLOAD: Final = 1
 
 

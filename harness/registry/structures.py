@@ -94,8 +94,8 @@ class StructLayout:
 _CONTEXT: Final = "CallContext:ptr ObjectContext:ptr Reserved:ptr"
 _CREATE: Final = (
     "CompleteName:string RootObject:object ObjectType:ptr {options}:ulong Class:string "
-    "SecurityDescriptor:ptr SecurityQualityOfService:ptr DesiredAccess:ulong GrantedAccess:ulong Disposition:ptr ResultObject:ptr "
-    "CallContext:ptr RootObjectContext:ptr Transaction:object "
+    "SecurityDescriptor:ptr SecurityQualityOfService:ptr DesiredAccess:ulong GrantedAccess:ulong "
+    "Disposition:ptr ResultObject:ptr CallContext:ptr RootObjectContext:ptr Transaction:object "
 )
 _CREATE_V1: Final = (
     _CREATE.format(options="Options")
