@@ -1,0 +1,25 @@
+"""What the suites share: altitudes of the test filters, odd statuses, the scene of a workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from harness.probe import Event, Filter
+
+__all__ = ["HIGH", "LOW", "MIDDLE", "ODD_STATUS", "THREE", "callers"]
+
+#: Fractions of integer altitudes of the group for activity monitors, which no product uses (B-REG-34).
+HIGH: Final = "380020.7301"
+MIDDLE: Final = "380010.7301"
+LOW: Final = "380000.7301"
+THREE: Final = (HIGH, MIDDLE, LOW)
+
+#: An error status that no registry routine returns (facility 0xDE of nobody), so it can't come from elsewhere.
+ODD_STATUS: Final = 0xC0DE0001
+
+
+def callers(events: Iterable[Event], *filters: Filter) -> list[int]:
+    """Which of `filters` were called, in order, as positions in the argument list."""
+    place = {each.id: index for index, each in enumerate(filters)}
+    return [place[event.filter_id] for event in events if event.filter_id in place]
