@@ -1,0 +1,271 @@
+"""The convenient way to write a program: one method for each operation.
+
+with registry.program() as p:
+    key = p.create_key(p.test_root / "app")
+    write = p.set_value(key, "secret", "x")
+assert write.status == NTSTATUS.SUCCESS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from harness.registry.access import DELETE, ObjectAttributes
+from harness.registry.infoclasses import KeyValueInformationClass
+from harness.registry.options import REG_FORCE_UNLOAD
+from harness.registry.paths import RegistryPath
+from harness.workload.keys import DEFAULT_LENGTH, Enumeration, OperationsOnKeys
+from harness.workload.opcodes import Opcode
+from harness.workload.recorder import Expected, Handle
+from harness.workload.step import Step
+from harness.workload.values import RegistryValue, encode_value
+
+__all__ = ["ProgramBuilder"]
+
+
+class ProgramBuilder(OperationsOnKeys):
+    """Records a program. Every method takes `expect=` (a status or several) and returns a `Step`."""
+
+    # -- values ---------------------------------------------------------------------------------------
+
+    def set_value(
+        self,
+        key: Handle,
+        name: str | None,
+        value: RegistryValue,
+        *,
+        type: int | None = None,
+        data_size: int | None = None,
+        title_index: int = 0,
+        name_maximum: int | None = None,
+        address: int | None = None,
+        expect: Expected = None,
+    ) -> Step:
+        """NtSetValueKey. `value` as in `harness.workload.values`; None passes a NULL pointer."""
+        typed = encode_value(value, type)
+        return self.record(
+            Opcode.SET_VALUE,
+            handle=self.slot_of(key),
+            value_name=name,
+            type=int(typed.type),
+            data=typed.data,
+            data_size=data_size,
+            title_index=title_index,
+            name_maximum=name_maximum,
+            address=address,
+            expect=expect,
+        )
+
+    def delete_value(
+        self, key: Handle, name: str | None, *, name_maximum: int | None = None, expect: Expected = None
+    ) -> Step:
+        """NtDeleteValueKey."""
+        return self.record(
+            Opcode.DELETE_VALUE,
+            handle=self.slot_of(key),
+            value_name=name,
+            name_maximum=name_maximum,
+            expect=expect,
+        )
+
+    def query_value(
+        self,
+        key: Handle,
+        name: str | None,
+        info_class: int = KeyValueInformationClass.PARTIAL,
+        *,
+        length: int = DEFAULT_LENGTH,
+        name_maximum: int | None = None,
+        address: int | None = None,
+        expect: Expected = None,
+    ) -> Step:
+        """NtQueryValueKey; `.value`, `.text`, `.dword`, `.data` and `.value_information` decode it."""
+        return self.record(
+            Opcode.QUERY_VALUE,
+            handle=self.slot_of(key),
+            value_name=name,
+            info_class=int(info_class),
+            length=length,
+            name_maximum=name_maximum,
+            address=address,
+            expect=expect,
+        )
+
+    def enumerate_value(
+        self,
+        key: Handle,
+        index: int,
+        info_class: int = KeyValueInformationClass.FULL,
+        *,
+        length: int = DEFAULT_LENGTH,
+        address: int | None = None,
+        expect: Expected = None,
+    ) -> Step:
+        """NtEnumerateValueKey."""
+        return self.record(
+            Opcode.ENUMERATE_VALUE,
+            handle=self.slot_of(key),
+            index=index,
+            info_class=int(info_class),
+            length=length,
+            address=address,
+            expect=expect,
+        )
+
+    def enumerate_values(self, key: Handle, count: int) -> Enumeration:
+        """NtEnumerateValueKey for the indexes 0 to `count` - 1; `.names` lists what was there."""
+        return Enumeration(self.enumerate_value(key, index) for index in range(count))
+
+    def query_multiple(
+        self,
+        key: Handle,
+        names: Iterable[str],
+        *,
+        length: int = DEFAULT_LENGTH,
+        null_required: bool = False,
+        expect: Expected = None,
+    ) -> Step:
+        """NtQueryMultipleValueKey; `.values` decodes it."""
+        return self.record(
+            Opcode.QUERY_MULTIPLE,
+            handle=self.slot_of(key),
+            value_names=tuple(names),
+            length=length,
+            null_result=null_required,
+            expect=expect,
+        )
+
+    # -- security and names ---------------------------------------------------------------------------
+
+    def query_security(
+        self,
+        key: Handle,
+        security_information: int,
+        *,
+        length: int = DEFAULT_LENGTH,
+        expect: Expected = None,
+    ) -> Step:
+        """NtQuerySecurityObject; `.output` is the self-relative descriptor."""
+        return self.record(
+            Opcode.QUERY_SECURITY,
+            handle=self.slot_of(key),
+            security_information=int(security_information),
+            length=length,
+            expect=expect,
+        )
+
+    def set_security(
+        self,
+        key: Handle,
+        security_information: int,
+        *,
+        sddl: str | None = None,
+        security: bytes | None = None,
+        expect: Expected = None,
+    ) -> Step:
+        """NtSetSecurityObject."""
+        return self.record(
+            Opcode.SET_SECURITY,
+            handle=self.slot_of(key),
+            security_information=int(security_information),
+            sddl=sddl,
+            security=security,
+            expect=expect,
+        )
+
+    def query_object_name(
+        self, handle: Handle, *, length: int = DEFAULT_LENGTH, expect: Expected = None
+    ) -> Step:
+        """NtQueryObject(ObjectNameInformation); `.name` decodes it."""
+        return self.record(
+            Opcode.QUERY_OBJECT_NAME, handle=self.slot_of(handle), length=length, expect=expect
+        )
+
+    def query_object(self, handle: Handle, *, expect: Expected = None) -> Step:
+        """NtQueryObject(ObjectBasicInformation); `.object_information` has the granted access."""
+        return self.record(Opcode.QUERY_OBJECT_BASIC, handle=self.slot_of(handle), length=56, expect=expect)
+
+    # -- other objects --------------------------------------------------------------------------------
+
+    def duplicate_handle(
+        self,
+        handle: Handle,
+        *,
+        access: int = 0,
+        target_process: str | int = 0,
+        expect: Expected = None,
+    ) -> Step:
+        """NtDuplicateObject; `access` 0 keeps the rights."""
+        return self.record(
+            Opcode.DUPLICATE_HANDLE,
+            handle=self.slot_of(handle),
+            out=self.new_slot(),
+            access=access,
+            target_process=self.process_index(target_process),
+            expect=expect,
+            path=handle.path if isinstance(handle, Step) else None,
+        )
+
+    def create_transaction(self, *, expect: Expected = None) -> Step:
+        """NtCreateTransaction."""
+        return self.record(Opcode.CREATE_TRANSACTION, out=self.new_slot(), expect=expect)
+
+    def commit(self, transaction: Handle, *, expect: Expected = None) -> Step:
+        """NtCommitTransaction."""
+        return self.record(Opcode.COMMIT, handle=self.slot_of(transaction), expect=expect)
+
+    def rollback(self, transaction: Handle, *, expect: Expected = None) -> Step:
+        """NtRollbackTransaction."""
+        return self.record(Opcode.ROLLBACK, handle=self.slot_of(transaction), expect=expect)
+
+    def create_event(self, *, expect: Expected = None) -> Step:
+        """NtCreateEvent."""
+        return self.record(Opcode.CREATE_EVENT, out=self.new_slot(), expect=expect)
+
+    def device_control(
+        self,
+        device: str,
+        code: int,
+        data: bytes = b"",
+        *,
+        output: int = 0,
+        handles: Mapping[int, Handle] | None = None,
+        expect: Expected = None,
+    ) -> Step:
+        """Open a device, one control request, close. `handles` puts handles into `data`: offset -> handle."""
+        patches = tuple((offset, self.slot_of(handle)) for offset, handle in sorted((handles or {}).items()))
+        return self.record(
+            Opcode.DEVICE_CONTROL,
+            device=device,
+            code=code,
+            data=data,
+            length=output,
+            patches=patches,
+            expect=expect,
+        )
+
+    def mark(self, label: str = "") -> Step:
+        """No call: a point in the program's time."""
+        return self.record(Opcode.MARK, label=label or None)
+
+    def terminate_process(self, process: str | int = "second", *, expect: Expected = None) -> Step:
+        """NtTerminateProcess on a helper process: the system closes its handles."""
+        with self.on(process=process):
+            return self.record(Opcode.TERMINATE_PROCESS, expect=expect)
+
+    # -- several operations at once -------------------------------------------------------------------
+
+    def remove_key(self, path: RegistryPath | str) -> Step:
+        """Open (the link itself where it is one), delete, close; returns the delete's step."""
+        opened = self.open_key(
+            path,
+            access=DELETE,
+            attributes=ObjectAttributes.CASE_INSENSITIVE | ObjectAttributes.OPENLINK,
+        )
+        removed = self.delete_key(opened)
+        self.close(opened)
+        return removed
+
+    def force_unload(self, path: RegistryPath | str) -> Step:
+        """Unmount a hive whatever is still open in it (REG_FORCE_UNLOAD)."""
+        return self.unload_key(path, flags=REG_FORCE_UNLOAD)
