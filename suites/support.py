@@ -5,9 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import pytest
+
 from harness.probe import Event, Filter
 
-__all__ = ["HIGH", "LOW", "MIDDLE", "ODD_STATUS", "THREE", "callers"]
+__all__ = [
+    "HIGH",
+    "LOW",
+    "MIDDLE",
+    "ODD_STATUS",
+    "THREE",
+    "behaviour",
+    "callers",
+    "requires",
+    "versions",
+]
+
+#: The statements of the catalogue a test proves, or measures where their mode is to record.
+behaviour = pytest.mark.behaviour
+#: The Windows versions a test is about, both ends included.
+versions = pytest.mark.versions
+#: What a guest must have.
+requires = pytest.mark.requires
+
 
 #: Fractions of integer altitudes of the group for activity monitors, which no product uses (B-REG-34).
 HIGH: Final = "380020.7301"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from harness.plugin import Record, behaviour, versions
+from harness.plugin.fixtures import Recorder
 from harness.probe import Probe
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry
 from suites.scene import Scene
-from suites.support import ODD_STATUS, THREE
+from suites.support import ODD_STATUS, THREE, behaviour, versions
 from suites.workloads import Workload, workloads
 
 pytestmark = versions(since="6.0")
@@ -19,7 +19,7 @@ pytestmark = versions(since="6.0")
 @behaviour("B-LAY-07")
 @pytest.mark.parametrize("workload", workloads(blockable=True), ids=str)
 def test_the_status_above_a_block_is_a_failure(
-    scene: Scene, probe: Probe, record: Record, workload: Workload
+    scene: Scene, probe: Probe, record: Recorder, workload: Workload
 ) -> None:
     scene.prepare_notified(workload)
     high, middle, _low = probe.stack(*THREE)
@@ -29,13 +29,13 @@ def test_the_status_above_a_block_is_a_failure(
 
     (post,) = probe.trace.of(step).seen_by(high).by(workload.post)
     assert not nt_success(post.status)
-    record("B-LAY-07", f"{workload}: the status above is the blocking one", post.status == ODD_STATUS)
-    record("B-LAY-07", f"{workload}: ReturnStatus on entry", post.return_status)
+    record(f"B-LAY-07 {workload}: the status above is the blocking one", post.status == ODD_STATUS)
+    record(f"B-LAY-07 {workload}: ReturnStatus on entry", post.return_status)
 
 
 @behaviour("B-LAY-08")
 @pytest.mark.parametrize("workload", workloads("set-value", "delete-value", "delete", "flush"), ids=str)
-def test_status_above_a_bypass(scene: Scene, probe: Probe, record: Record, workload: Workload) -> None:
+def test_status_above_a_bypass(scene: Scene, probe: Probe, record: Recorder, workload: Workload) -> None:
     scene.prepare(workload)
     high, middle, _low = probe.stack(*THREE)
     middle.on(workload.pre, **scene.scope(workload)).bypass()
@@ -43,11 +43,11 @@ def test_status_above_a_bypass(scene: Scene, probe: Probe, record: Record, workl
     step = scene.perform(workload)
 
     (post,) = probe.trace.of(step).seen_by(high).by(workload.post)
-    record("B-LAY-08", f"{workload}: Status of the higher post after a bypass", post.status)
+    record(f"B-LAY-08 {workload}: Status of the higher post after a bypass", post.status)
 
 
 @behaviour("B-LAY-09")
-def test_overriding_above_a_block(probe: Probe, registry: Registry, record: Record) -> None:
+def test_overriding_above_a_block(probe: Probe, registry: Registry, record: Recorder) -> None:
     high, middle, _low = probe.stack(*THREE)
     middle.on(Pre.SetValueKey, under=registry.test_root, value="secret").block(ODD_STATUS)
     high.on(Post.SetValueKey, under=registry.test_root, value="secret").override(NTSTATUS.SUCCESS)
@@ -57,7 +57,7 @@ def test_overriding_above_a_block(probe: Probe, registry: Registry, record: Reco
         write = p.set_value(key, "secret", "x")
         read = p.query_value(key, "secret")
 
-    record("B-LAY-09", "caller's status after an override above a block", write.status)
+    record("B-LAY-09 caller's status after an override above a block", write.status)
     assert write.status in (ODD_STATUS, NTSTATUS.SUCCESS)
     assert read.status == NTSTATUS.OBJECT_NAME_NOT_FOUND, "the override can't make the write happen"
 
@@ -80,7 +80,7 @@ def test_no_object_above_a_blocked_create_or_open(scene: Scene, probe: Probe, wo
 @versions(until="6.0.6002")
 @pytest.mark.parametrize("workload", workloads("create", "open"), ids=str)
 def test_object_above_a_blocked_create_or_open_in_version_1_0(
-    scene: Scene, probe: Probe, record: Record, workload: Workload
+    scene: Scene, probe: Probe, record: Recorder, workload: Workload
 ) -> None:
     scene.prepare(workload)
     high, middle, _low = probe.stack(*THREE)
@@ -90,7 +90,7 @@ def test_object_above_a_blocked_create_or_open_in_version_1_0(
 
     pre, post = probe.trace.of(step).seen_by(high)
     found = {0: "NULL", pre.root_object: "the root object"}.get(post.object, "another pointer")
-    record("B-LAY-10", f"{workload}: Object above a block", found)
+    record(f"B-LAY-10 {workload}: Object above a block", found)
 
 
 @behaviour("B-LAY-19", "B-NOT-12")

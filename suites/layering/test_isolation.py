@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from harness.plugin import Record, behaviour, versions
+from harness.plugin.fixtures import Recorder
 from harness.probe import Probe
 from harness.registry.notify import Post, Pre
 from harness.workload import Registry
 from suites.scene import Scene
-from suites.support import THREE
+from suites.support import THREE, behaviour, versions
 from suites.workloads import WORKLOADS, Workload
 
 pytestmark = versions(since="6.0")
@@ -47,7 +47,7 @@ def test_an_object_context_is_invisible_to_the_others(probe: Probe, registry: Re
 
 @behaviour("B-LAY-18")
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_call_context_on_entry(scene: Scene, probe: Probe, record: Record, workload: Workload) -> None:
+def test_call_context_on_entry(scene: Scene, probe: Probe, record: Recorder, workload: Workload) -> None:
     scene.prepare_notified(workload)
     high, _middle, low = probe.stack(*THREE)
     high.on(workload.pre, **scene.scope(workload)).set_call_context(0x1234)
@@ -56,8 +56,8 @@ def test_call_context_on_entry(scene: Scene, probe: Probe, record: Record, workl
 
     (first,) = probe.trace.of(step).seen_by(high).by(workload.pre)
     (last,) = probe.trace.of(step).seen_by(low).by(workload.pre)
-    record("B-LAY-18", f"{workload}: CallContext on entry of the first callback", first.call_context)
-    record("B-LAY-18", f"{workload}: CallContext on entry after another stored one", last.call_context)
+    record(f"B-LAY-18 {workload}: CallContext on entry of the first callback", first.call_context)
+    record(f"B-LAY-18 {workload}: CallContext on entry after another stored one", last.call_context)
 
 
 @behaviour("B-LAY-17")

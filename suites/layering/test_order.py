@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.plugin import Record, behaviour, versions
+from harness.plugin.fixtures import Recorder
 from harness.probe import Filter, Probe, RuleBuilder
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
 from suites.scene import Scene
-from suites.support import ODD_STATUS, THREE, callers
+from suites.support import ODD_STATUS, THREE, behaviour, callers, versions
 from suites.workloads import WORKLOADS, Workload, workloads
 
 pytestmark = versions(since="6.0")
@@ -44,14 +44,14 @@ def test_pre_notifications_go_down_the_stack(scene: Scene, probe: Probe, workloa
 
 @behaviour("B-LAY-02")
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_order_of_post_notifications(scene: Scene, probe: Probe, record: Record, workload: Workload) -> None:
+def test_order_of_post_notifications(scene: Scene, probe: Probe, record: Recorder, workload: Workload) -> None:
     scene.prepare_notified(workload)
     high, middle, low = probe.stack(*THREE)
 
     step = scene.perform(workload)
 
     posts = callers(probe.trace.of(step).by(workload.post), high, middle, low)
-    record("B-LAY-02", f"{workload}: order of the posts by position from the top", posts)
+    record(f"B-LAY-02 {workload}: order of the posts by position from the top", posts)
 
 
 @behaviour("B-LAY-03", "B-LAY-04", "B-LAY-05")

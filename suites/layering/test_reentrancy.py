@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from harness.plugin import Record, behaviour, versions
+from harness.plugin.fixtures import Recorder
 from harness.probe import InnerCall, Probe
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
-from suites.support import THREE
+from suites.support import THREE, behaviour, versions
 
 INNER_OPEN = [Pre.OpenKeyEx, Post.OpenKeyEx, Pre.KeyHandleClose, Post.KeyHandleClose]
 
@@ -104,7 +104,7 @@ def test_calls_nest_one_layer_at_a_time(probe: Probe, registry: Registry) -> Non
 
 @behaviour("B-LAY-15")
 @versions(until="5.2")
-def test_recursion_before_layering(probe: Probe, registry: Registry, record: Record) -> None:
+def test_recursion_before_layering(probe: Probe, registry: Registry, record: Recorder) -> None:
     one, two = probe.add(None, legacy=True), probe.add(None, legacy=True)
     inner = registry.test_root / "inner"
     with registry.program() as p:
@@ -116,5 +116,5 @@ def test_recursion_before_layering(probe: Probe, registry: Registry, record: Rec
         write = p.set_value(key, "trigger", "x")
 
     trace = probe.trace.of(write)
-    record("B-LAY-15", "events of the calling filter", len(trace.seen_by(one)))
-    record("B-LAY-15", "events of the other filter", len(trace.seen_by(two)))
+    record("B-LAY-15 events of the calling filter", len(trace.seen_by(one)))
+    record("B-LAY-15 events of the other filter", len(trace.seen_by(two)))

@@ -1,0 +1,78 @@
+"""CallContext: from the pre to the post of one operation (B-CTX-01, 02)."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.probe import Probe
+from harness.registry.notify import Post, Pre
+from harness.workload import Registry
+from suites.scene import Scene
+from suites.support import MIDDLE, THREE, behaviour, versions
+from suites.workloads import WORKLOADS, Workload
+
+pytestmark = versions(since="6.0")
+
+
+@behaviour("B-CTX-01")
+@pytest.mark.parametrize("workload", WORKLOADS, ids=str)
+def test_what_pre_stores_arrives_in_post(scene: Scene, probe: Probe, workload: Workload) -> None:
+    scene.prepare_notified(workload)
+    monitor = probe.add(MIDDLE)
+    monitor.on(workload.pre, **scene.scope(workload)).set_call_context(0x5EED)
+
+    step = scene.perform(workload)
+
+    (post,) = probe.trace.of(step).by(workload.post)
+    assert post.call_context == 0x5EED
+
+
+@behaviour("B-CTX-01")
+def test_nothing_stored_means_null_in_post(probe: Probe, registry: Registry) -> None:
+    """Contexts of earlier operations leave no trace."""
+    monitor = probe.add(MIDDLE)
+    monitor.on(Pre.SetValueKey, under=registry.test_root, value="first").set_call_context(0x5EED)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        first = p.set_value(key, "first", "x")
+        second = p.set_value(key, "second", "x")
+
+    (post,) = probe.trace.of(first).by(Post.SetValueKey)
+    assert post.call_context == 0x5EED
+    pre, post = probe.trace.of(second)
+    assert post.call_context == pre.call_context
+
+
+@behaviour("B-CTX-02")
+def test_operations_on_one_key_keep_their_contexts_apart(probe: Probe, registry: Registry) -> None:
+    monitor = probe.add(MIDDLE)
+    for number in range(8):
+        monitor.on(Pre.SetValueKey, under=registry.test_root, value=f"v{number}").set_call_context(100 + number)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        writes = [p.set_value(key, f"v{number}", number, thread=number % 4) for number in range(8)]
+
+    for number, write in enumerate(writes):
+        (post,) = probe.trace.of(write).by(Post.SetValueKey)
+        assert post.call_context == 100 + number
+
+
+@behaviour("B-CTX-02", "B-LAY-12")
+def test_an_operation_inside_another_has_a_context_of_its_own(probe: Probe, registry: Registry) -> None:
+    """The low filter is between pre and post of the outer write while the middle one's post writes again."""
+    _high, middle, low = probe.stack(*THREE)
+    with registry.program() as p:
+        app = p.create_key(p.test_root / "app")
+    low.on(Pre.SetValueKey, under=registry.test_root, value="outer").set_call_context(1)
+    low.on(Pre.SetValueKey, under=registry.test_root, value="inner").set_call_context(2)
+    for phase in (Pre.SetValueKey, Post.SetValueKey):
+        middle.on(phase, under=registry.test_root, value="outer").write_inside(registry.test_root / "app", "inner")
+
+    with registry.program() as p:
+        app = p.open_key(p.test_root / "app")
+        write = p.set_value(app, "outer", "x")
+
+    contexts = {(e.name, e.call_context) for e in probe.trace.of(write).seen_by(low).by(Post.SetValueKey)}
+    assert contexts == {("outer", 1), ("inner", 2)}
