@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from harness.guest import Guest
@@ -13,8 +11,6 @@ from suites.scene import Scene
 
 
 @pytest.fixture
-def scene(guest: Guest, probe: Probe, registry: Registry) -> Iterator[Scene]:
-    """The place where workloads run; hives loaded there are unloaded afterwards, whatever the test did."""
-    scene = Scene(guest, probe, registry)
-    yield scene
-    scene.close()
+def scene(guest: Guest, probe: Probe, registry: Registry) -> Scene:
+    """The place where workloads run; `registry` cleans up what they leave."""
+    return Scene(guest, probe, registry)

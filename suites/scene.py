@@ -33,11 +33,10 @@ class Scene:
         self.place = Place(
             app=registry.test_root / "app",
             mount=MACHINE / f"RegFilterHarness-{name}",
-            saved=registry.file("saved.dat"),
-            target=registry.file("target.dat"),
-            backup=registry.file("backup.dat"),
+            saved="saved.dat",
+            target="target.dat",
+            backup="backup.dat",
         )
-        self._mounted = False
 
     def prepare(self, workload: Workload) -> None:
         """Set the scene; skips the test where this Windows lacks the call."""
@@ -45,10 +44,9 @@ class Scene:
             pytest.skip(f"Windows {self._version} has no such call")
         if workload.disposable and "disposable" not in self._capabilities:
             pytest.skip(f"{workload} leaves a trace that only a revert removes")
-        self._mounted |= workload.mounted
         with self._registry.program() as p:
+            p.check_all()
             workload.prepare(p, self.place)
-        p.check_all()
 
     def prepare_notified(self, workload: Workload) -> None:
         """The same, and skips where this Windows has the call but delivers no class for it."""
@@ -74,9 +72,3 @@ class Scene:
     def scope(self, workload: Workload) -> Condition:
         """The key below which a rule about this workload's operation applies."""
         return {"under": self.place.mount if workload.mounted else self.place.app}
-
-    def close(self) -> None:
-        if self._mounted:
-            self._probe.reset()
-            with self._registry.program() as p:
-                p.unload_key(self.place.mount)

@@ -38,9 +38,9 @@ class Place:
 
     app: RegistryPath  # the key under test: value "v" = "x", subkey "child"
     mount: RegistryPath  # where hives are loaded
-    saved: str  # a hive file that `prepare` made, DOS path
-    target: str  # a file to be written
-    backup: str  # the old file of a replace
+    saved: str  # name of a hive file that `prepare` made
+    target: str  # name of a file to be written
+    backup: str  # name for the old file of a replace
 
 
 Prepare = Callable[[ProgramBuilder, Place], None]

@@ -52,7 +52,10 @@ def test_operations_on_one_key_keep_their_contexts_apart(probe: Probe, registry:
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        writes = [p.set_value(key, f"v{number}", number, thread=number % 4) for number in range(8)]
+        writes = []
+        for number in range(8):
+            with p.on(thread=number % 4):
+                writes.append(p.set_value(key, f"v{number}", number))
 
     for number, write in enumerate(writes):
         (post,) = probe.trace.of(write).by(Post.SetValueKey)

@@ -103,8 +103,9 @@ def test_through_a_handle_of_another_process(probe: Probe, registry: Registry, r
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        copy = p.duplicate_handle(key, target_process=1)
-        write = p.set_value(copy, "v", "x", process=1)
+        copy = p.duplicate_handle(key, target_process="second")
+        with p.on(process="second"):
+            write = p.set_value(copy, "v", "x")
 
     assert write.status == NTSTATUS.SUCCESS
     assert write.process_id != key.process_id
