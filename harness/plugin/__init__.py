@@ -1,0 +1,94 @@
+"""The pytest plugin: options, markers, fixtures and outcomes, thin over the rest of the package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.plugin import options, recording, selection
+from harness.plugin.fixtures import (
+    _station,
+    _target_parameter,
+    guest,
+    own_driver,
+    probe,
+    record,
+    registry,
+    target,
+)
+from harness.plugin.session import RunLog, status_words
+from harness.plugin.station import POOL, GuestPool
+from harness.results.store import new_run_folder
+
+__all__ = [
+    "_station",
+    "_target_parameter",
+    "guest",
+    "own_driver",
+    "probe",
+    "record",
+    "registry",
+    "target",
+]
+
+_RUN_FOLDER = "harness_run_folder"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    options.register_markers(config)
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is None:
+        results = Path(config.getoption("--results") or config.rootpath / "results")
+        folder = new_run_folder(results)
+    else:
+        folder = Path(worker[_RUN_FOLDER])
+    settings = config.stash[options.SETTINGS] = options.settings_of(config, folder)
+    config.stash[POOL] = GuestPool(settings.isolation)
+    if worker is None:
+        config.pluginmanager.register(RunLog(settings), "harness-run-log")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist: tell a worker where the run's evidence goes."""
+    node.workerinput[_RUN_FOLDER] = str(node.config.stash[options.SETTINGS].run_folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    pool = config.stash.get(POOL, None)
+    if pool is not None:
+        pool.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    selection.parametrise_targets(metafunc)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return (yield from recording.make_report(item, call))
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    return status_words(report)
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Expected and seen events side by side."""
+    if "harness.probe" not in sys.modules:
+        return None  # nothing here can be a trace
+    from harness.probe.expect import explain
+
+    return explain(op, left, right)

@@ -63,7 +63,7 @@ class RunResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only: what a row of rows.jsonl holds."""
-        return asdict(self)
+        return {**asdict(self), "outcome": self.outcome.value}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:

@@ -1,0 +1,103 @@
+"""The fixtures a suite uses. Each is thin: what it gives away is usable from a REPL without pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.between import Between
+from harness.guest.base import Guest
+from harness.plugin.options import SETTINGS
+from harness.plugin.recording import LOG, TestLog
+from harness.plugin.selection import TARGET_FIXTURE, missing_capability
+from harness.plugin.station import POOL, Station
+from harness.results.model import MAX_RECORDED, clip
+from harness.targets import Target
+
+if TYPE_CHECKING:
+    from harness.probe import Probe
+    from harness.workload import Registry
+
+__all__ = ["Recorder", "guest", "own_driver", "probe", "record", "registry", "target"]
+
+#: What the `record` fixture is: a name and what was seen.
+Recorder = Callable[[str, object], None]
+
+
+@pytest.fixture(name=TARGET_FIXTURE)
+def _target_parameter(request: pytest.FixtureRequest) -> Target:
+    """Carries the target the test was parametrised with."""
+    chosen = request.param
+    assert isinstance(chosen, Target)
+    return chosen
+
+
+@pytest.fixture
+def target(_harness_target: Target) -> Target:
+    """The target the test runs on: name, kind of guest, Windows version, architecture."""
+    return _harness_target
+
+
+@pytest.fixture
+def _station(request: pytest.FixtureRequest, _harness_target: Target) -> Station:
+    """The guest and what is loaded in it; skips when the guest lacks a required capability."""
+    item = request.node
+    station = request.config.stash[POOL].station(_harness_target, item)
+    item.stash.setdefault(LOG, TestLog()).station = station
+    if reason := missing_capability(item, station.guest.info):
+        pytest.skip(reason)
+    return station
+
+
+@pytest.fixture
+def guest(_station: Station) -> Guest:
+    """A booted guest of the target. After a failure the next test gets a fresh one."""
+    return _station.guest
+
+
+@pytest.fixture
+def probe(_station: Station) -> Iterator[Probe]:
+    """The probe, loaded and without filters. Afterwards its trace is checked for drops and it is reset."""
+    station = _station
+    yield station.probe
+    if station.spoiled:
+        return
+    station.probe.check_complete()
+    station.probe.reset()
+
+
+@pytest.fixture
+def registry(_station: Station) -> Iterator[Registry]:
+    """The registry of the guest: programs, and a test root key of its own, deleted afterwards."""
+    from harness.workload import Registry
+
+    registry = Registry(_station.guest)
+    yield registry
+    if not _station.spoiled:
+        registry.close()
+
+
+@pytest.fixture
+def own_driver(_station: Station, probe: Probe, request: pytest.FixtureRequest) -> Iterator[Between]:
+    """The driver given with ``--driver``, loaded between two probe filters; skips without one."""
+    path = request.config.stash[SETTINGS].driver
+    if path is None:
+        pytest.skip("needs a driver of your own: --driver FILE.sys")
+    loaded = Between.load(_station.guest, probe, path)
+    _station.note_driver(loaded.service, path.read_bytes())
+    yield loaded
+    if not _station.spoiled:
+        loaded.unload()
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Recorder:
+    """Keeps what was seen where the documentation is silent: ``record("status", write.status)``."""
+    log = request.node.stash.setdefault(LOG, TestLog())
+
+    def keep(name: str, value: object) -> None:
+        log.recorded[name] = clip(value if isinstance(value, str) else repr(value), MAX_RECORDED)
+
+    return keep

@@ -1,0 +1,171 @@
+"""What a test leaves in the results: its outcome, its row, and evidence of a failure.
+
+The row is made where the test ran and travels on the report of the teardown phase, so that with
+pytest-xdist one process, the controller, sees and writes all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+
+from harness.errors import GuestCrashed, HarnessError, UnsupportedError
+from harness.guest.bugcheck import Bugcheck
+from harness.plugin.options import SETTINGS
+from harness.plugin.selection import TARGET_FIXTURE, behaviours_of
+from harness.plugin.station import Station
+from harness.results.model import MAX_MESSAGE, Attestation, RunResult, clip
+from harness.results.outcome import Outcome, outcome_of, worst
+from harness.results.store import write_evidence
+from harness.targets import Target
+
+__all__ = ["LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"]
+
+#: Attributes of a report; pytest-xdist carries attributes of simple types to the controller.
+ROW_ATTRIBUTE: Final = "harness_row"
+OUTCOME_ATTRIBUTE: Final = "harness_outcome"
+
+
+@dataclass(slots=True)
+class TestLog:
+    """What is known of a test while it runs."""
+
+    __test__ = False  # not a test class, whatever its name says
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    duration: float = 0.0
+    message: str = ""
+    detail: str = ""
+    recorded: dict[str, str] = field(default_factory=dict)
+    evidence: list[str] = field(default_factory=list)
+    attestation: Attestation | None = None
+    station: Station | None = None
+
+
+LOG = pytest.StashKey[TestLog]()
+
+
+def make_report(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The body of the pytest_runtest_makereport wrapper."""
+    report = yield
+    log = item.stash.setdefault(LOG, TestLog())
+    log.duration += call.duration
+    error = None if call.excinfo is None else call.excinfo.value
+    outcome = _outcome(report, error)
+    if outcome is not None:
+        log.outcomes.append(outcome)
+    if isinstance(error, UnsupportedError):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"Skipped: {error}")
+    elif outcome is not None and outcome.is_bad:
+        _describe(report, outcome, error)
+        if not log.message or outcome is worst(log.outcomes):
+            log.message, log.detail = _message(report, error), clip(report.longreprtext, MAX_MESSAGE)
+        _keep_evidence(item, log)
+    if outcome is Outcome.SKIP and not log.message and isinstance(report.longrepr, tuple):
+        log.message = str(report.longrepr[2]).removeprefix("Skipped: ")
+    if log.station is not None and log.attestation is None and report.when != "setup":
+        log.attestation = log.station.attestation
+    if report.when == "teardown":
+        row = _row(item, log)
+        if row is not None:
+            setattr(report, ROW_ATTRIBUTE, row.to_json())
+    return report
+
+
+def _outcome(report: pytest.TestReport, error: BaseException | None) -> Outcome | None:
+    """The outcome of one phase; None for a set-up or teardown that went well."""
+    if report.skipped:
+        return Outcome.KNOWN if hasattr(report, "wasxfail") else Outcome.SKIP
+    if report.failed:
+        # A strict xfail that passed fails without an exception.
+        return Outcome.FAIL if error is None else outcome_of(error)
+    return Outcome.PASS if report.when == "call" else None
+
+
+def _describe(report: pytest.TestReport, outcome: Outcome, error: BaseException | None) -> None:
+    """Put the outcome, and of a crash its code and stack, into the line pytest shows for the failure."""
+    setattr(report, OUTCOME_ATTRIBUTE, str(outcome))
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and outcome is not Outcome.FAIL:
+        crash.message = _message(report, error)
+
+
+def _message(report: pytest.TestReport, error: BaseException | None) -> str:
+    """One line that says what went wrong."""
+    outcome = getattr(report, OUTCOME_ATTRIBUTE)
+    if isinstance(error, GuestCrashed):
+        text = _one_line(error.bugcheck)
+    elif isinstance(error, HarnessError):
+        text = " ".join(str(error).split("\n"))
+    else:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        text = str(getattr(crash, "message", "") or error or "failed").strip().split("\n")[0]
+    return clip(text if outcome == Outcome.FAIL else f"{outcome}: {text}", MAX_MESSAGE)
+
+
+def _one_line(bugcheck: Bugcheck) -> str:
+    head = str(bugcheck).split("\n", 1)[0]
+    if not bugcheck.stack:
+        return head
+    return f"{head} at {' <- '.join(map(str, bugcheck.stack))}"
+
+
+def _keep_evidence(item: pytest.Item, log: TestLog) -> None:
+    """Keep the trace of a failure, as far as it had been collected, and give the guest up."""
+    station = log.station
+    if station is None or station.spoiled:
+        return
+    station.spoiled = True
+    log.attestation = station.attestation
+    if "probe" not in station.__dict__:
+        return
+    try:
+        text = str(station.probe.trace)
+    except HarnessError as error:  # a crashed guest answers nothing, an incomplete trace says so
+        text = f"no trace: {error}"
+    folder = item.config.stash[SETTINGS].run_folder
+    log.evidence.append(write_evidence(folder, f"{item.name}.trace.txt", text.encode("utf-8", "replace")))
+
+
+def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
+    target = _target(item)
+    behaviours = behaviours_of(item)
+    if target is None and not behaviours:
+        return None  # an ordinary test of somebody's Python
+    return RunResult(
+        test=_name_without_target(item, target),
+        target="" if target is None else target.name,
+        outcome=worst(log.outcomes) or Outcome.PASS,
+        behaviours=behaviours,
+        duration=round(log.duration, 6),
+        message=log.message,
+        detail=log.detail,
+        attestation=log.attestation,
+        evidence=tuple(log.evidence),
+        recorded=dict(log.recorded),
+    )
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return {} if callspec is None else dict(callspec.params)
+
+
+def _target(item: pytest.Item) -> Target | None:
+    target = _parameters(item).get(TARGET_FIXTURE)
+    return target if isinstance(target, Target) else None
+
+
+def _name_without_target(item: pytest.Item, target: Target | None) -> str:
+    """The same text for the same test on every target, so that rows can be compared."""
+    if target is None:
+        return item.nodeid
+    stem, _, parameters = item.nodeid.partition("[")
+    rest = parameters.removesuffix("]").removeprefix(target.name).removesuffix(target.name).strip("-")
+    return f"{stem}[{rest}]" if rest else stem

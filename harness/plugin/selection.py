@@ -1,0 +1,91 @@
+"""Which targets a test runs on, from its markers; mistakes in markers end the collection of their file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.catalogue import Catalogue
+from harness.errors import HarnessError
+from harness.guest.base import Arch, GuestInfo
+from harness.plugin.options import SETTINGS, Isolation
+from harness.registry.version import WindowsVersion
+from harness.targets import Target
+
+__all__ = ["TARGET_FIXTURE", "behaviours_of", "missing_capability", "parametrise_targets"]
+
+#: The fixture that carries the target; private, so that a test file's own `target` fixture stays its own.
+TARGET_FIXTURE = "_harness_target"
+
+
+def parametrise_targets(metafunc: pytest.Metafunc) -> None:
+    """One instance of the test for every target its markers allow.
+
+    Targets that a marker excludes are left out; when it excludes all of them the test is skipped with the
+    reason. Unknown behaviour ids and malformed markers raise `CollectError`.
+    """
+    definition = metafunc.definition
+    try:
+        for behaviour in behaviours_of(definition):
+            Catalogue.load().get(behaviour)
+        if TARGET_FIXTURE not in metafunc.fixturenames:
+            return
+        settings = metafunc.config.stash[SETTINGS]
+        excluded = {target: _exclusion(definition, target) for target in settings.targets}
+    except (HarnessError, TypeError, ValueError) as error:
+        raise pytest.Collector.CollectError(f"{definition.name}: {error}") from None
+    chosen = [target for target, reason in excluded.items() if not reason]
+    parameters = [pytest.param(target, id=target.name) for target in chosen] or [
+        pytest.param(target, id=target.name, marks=pytest.mark.skip(reason=reason))
+        for target, reason in excluded.items()
+    ]
+    # The scope makes pytest group the tests by target, so that one guest serves many in a row.
+    scope = "session" if settings.isolation is Isolation.SESSION else "module"
+    metafunc.parametrize(TARGET_FIXTURE, parameters, indirect=True, scope=scope)
+
+
+def behaviours_of(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
+    """The ids of all `behaviour` markers on a test, its class and its module, each once."""
+    found: dict[str, None] = {}
+    for marker in node.iter_markers("behaviour"):
+        if not marker.args or marker.kwargs or not all(isinstance(argument, str) for argument in marker.args):
+            raise ValueError('the behaviour marker takes ids of the catalogue: behaviour("B-LAY-03")')
+        found.update(dict.fromkeys(marker.args))
+    return tuple(found)
+
+
+def missing_capability(node: pytest.Item, info: GuestInfo) -> str:
+    """The reason to skip on this guest, empty when it has everything the `requires` markers name."""
+    for marker in node.iter_markers("requires"):
+        missing = [name for name in marker.args if name not in info.capabilities]
+        if missing:
+            return f"{info.name} lacks {', '.join(missing)}"
+    return ""
+
+
+def _exclusion(node: pytest.Item | pytest.Collector, target: Target) -> str:
+    return next(_exclusions(node, target), "")
+
+
+def _exclusions(node: pytest.Item | pytest.Collector, target: Target) -> Iterator[str]:
+    for marker in node.iter_markers("versions"):
+        since, until = _bounds(*marker.args, **marker.kwargs)
+        if since is not None and target.version < since:
+            yield f"needs Windows {since} or later; {target} is older"
+        if until is not None and target.version > until:
+            yield f"holds up to Windows {until} only; {target} is newer"
+    for marker in node.iter_markers("arch"):
+        wanted = [Arch(name) for name in marker.args]
+        if target.arch not in wanted:
+            yield f"holds on {' and '.join(wanted)} only; {target} is {target.arch}"
+
+
+def _bounds(
+    *, since: str | WindowsVersion | None = None, until: str | WindowsVersion | None = None
+) -> tuple[WindowsVersion | None, WindowsVersion | None]:
+    return _version(since), _version(until)
+
+
+def _version(value: str | WindowsVersion | None) -> WindowsVersion | None:
+    return WindowsVersion.parse(value) if isinstance(value, str) else value

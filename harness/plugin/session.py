@@ -1,0 +1,97 @@
+"""The session as a whole: rows into the run's folder, the exit code, the last words on the terminal."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import pytest
+
+from harness.plugin.options import Settings
+from harness.plugin.recording import OUTCOME_ATTRIBUTE, ROW_ATTRIBUTE
+from harness.results.matrix import Matrix
+from harness.results.model import RunResult
+from harness.results.outcome import Outcome
+from harness.results.store import RunWriter
+
+__all__ = ["EXIT_INFRA", "RunLog", "status_words"]
+
+#: The harness or its host failed; the same number as pytest's own INTERNAL_ERROR.
+EXIT_INFRA: Final = 3
+
+_SHOWN: Final = {
+    Outcome.CRASH: ("C", "CRASH"),
+    Outcome.HANG: ("H", "HANG"),
+    Outcome.INFRA: ("I", "INFRA"),
+}
+
+
+def status_words(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Letter and word for outcomes that pytest has no name for; they stay failures to pytest."""
+    name = getattr(report, OUTCOME_ATTRIBUTE, None)
+    if name is None or (shown := _SHOWN.get(Outcome(name))) is None:
+        return None
+    category = "failed" if report.when == "call" else "error"
+    return category, shown[0], (shown[1], {"red": True})
+
+
+class RunLog:
+    """Writes the rows of a session as they come in. Lives in the one process that sees all reports."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._writer: RunWriter | None = None
+        self.results: list[RunResult] = []
+        self._infra = False
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._infra |= getattr(report, OUTCOME_ATTRIBUTE, None) == Outcome.INFRA
+        row = getattr(report, ROW_ATTRIBUTE, None)
+        if row is not None:
+            self._add(RunResult.from_json(row))
+        elif report.failed and hasattr(report, "node") and report.when == "???":
+            # pytest-xdist's own report of a worker that died; the test's row died with it.
+            self._infra = True
+            self._add(RunResult(report.nodeid, "", Outcome.INFRA, message=report.longreprtext.split("\n")[0]))
+
+    def _add(self, result: RunResult) -> None:
+        if self._writer is None:
+            self._writer = RunWriter(
+                self._settings.run_folder, arguments=self._settings.arguments, harness=_own_version()
+            )
+        self._writer.add(result)
+        self.results.append(result)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+        code = int(exitstatus)
+        if self._infra and code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            code = session.exitstatus = EXIT_INFRA
+        if self._writer is not None:
+            self._writer.finish(code)
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
+        if self._writer is None:
+            return
+        matrix = Matrix(self.results)
+        tally = ", ".join(
+            f"{count} {outcome}"
+            for outcome, count in sorted(matrix.counts.items(), key=lambda item: item[0].gravity)
+        )
+        kinds = ", ".join(matrix.kinds) or "no guest"
+        terminalreporter.section("harness")
+        terminalreporter.write_line(f"{tally} on {len(matrix.targets)} target(s), kind of guest: {kinds}")
+        terminalreporter.write_line(f"results: {self._writer.folder}")
+
+
+def _own_version() -> str:
+    try:
+        return version("regfilter-harness")
+    except PackageNotFoundError:  # run from a source tree that isn't installed
+        return ""

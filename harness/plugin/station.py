@@ -1,0 +1,116 @@
+"""The guest a test runs on: booted when first asked for, kept for as long as the isolation allows."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from harness import targets
+from harness.errors import DriverRefusedError
+from harness.guest.base import Guest
+from harness.plugin.options import Isolation
+from harness.results.model import Attestation
+from harness.targets import Target
+
+if TYPE_CHECKING:
+    from harness.probe import Probe
+
+__all__ = ["POOL", "PROBE_SERVICE", "GuestPool", "Station"]
+
+PROBE_SERVICE: Final = "regprobe"
+
+
+class Station:
+    """One booted guest and what was loaded into it.
+
+    `spoiled` is set when a test failed there: whatever it left behind is not worth cleaning, the next test
+    gets a fresh guest, and fixtures leave this one alone from then on.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.guest: Guest = targets.boot(target)
+        self.spoiled = False
+        self.drivers: dict[str, str] = {}
+
+    def note_driver(self, service: str, image: bytes) -> None:
+        """Put a loaded image's digest into the attestation."""
+        self.drivers[service] = hashlib.sha256(image).hexdigest()
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The probe, loaded on first use. Raises `DriverRefusedError` when it doesn't start."""
+        from harness.driver import probe_image
+        from harness.probe import Probe
+        from harness.registry.status import nt_success, status_name
+
+        image = probe_image(self.target.arch)
+        self.guest.install_driver(PROBE_SERVICE, image)
+        status = self.guest.start_driver(PROBE_SERVICE)
+        self.note_driver(PROBE_SERVICE, image)
+        if not nt_success(status):
+            raise DriverRefusedError(
+                f"the probe didn't start on {self.target}: {status_name(status)}", status=status
+            )
+        return Probe(self.guest)
+
+    @property
+    def attestation(self) -> Attestation:
+        info = self.guest.info
+        filters: tuple[str, ...] = ()
+        if "probe" in self.__dict__:
+            filters = tuple(str(registered.altitude) for registered in self.probe.filters)
+        return Attestation(
+            target=self.target.name,
+            kind=info.kind.value,
+            version=info.version.triple,
+            arch=info.arch.value,
+            test_signing=info.test_signing,
+            drivers=dict(self.drivers),
+            filters=filters,
+        )
+
+    def close(self) -> None:
+        self.guest.close()
+
+
+class GuestPool:
+    """At most one guest at a time: pytest groups the tests by target, so the next test often wants it."""
+
+    def __init__(self, isolation: Isolation) -> None:
+        self._isolation = isolation
+        self._station: Station | None = None
+        self._key: tuple[str, ...] = ()
+
+    @property
+    def current(self) -> Station | None:
+        return self._station
+
+    def station(self, target: Target, item: pytest.Item) -> Station:
+        """The guest for a test, booted when there is none that may be used again."""
+        key = (target.name, *self._scope(item))
+        if self._station is not None and (self._key != key or self._station.spoiled):
+            self.close()
+        if self._station is None:
+            self._station, self._key = Station(target), key
+        return self._station
+
+    def _scope(self, item: pytest.Item) -> tuple[str, ...]:
+        match self._isolation:
+            case Isolation.SESSION:
+                return ()
+            case Isolation.MODULE:
+                return (str(item.path),)
+            case Isolation.TEST:
+                return (item.nodeid,)
+
+    def close(self) -> None:
+        station, self._station = self._station, None
+        if station is not None:
+            station.close()
+
+
+POOL = pytest.StashKey[GuestPool]()
