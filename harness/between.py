@@ -114,18 +114,21 @@ def passages(events: Iterable[Event], above: Filter, below: Filter) -> Iterator[
     """
     waiting: dict[int, list[dict[str, Event]]] = {}
     for event in events:
-        if event.filter_id not in (above.id, below.id):
+        number = event.notify_class
+        if event.filter_id not in (above.id, below.id) or event.action is not None:
             continue
+        if not isinstance(number, NotifyClass):
+            continue  # newer than this harness: nothing is known of its shape
         stack = waiting.setdefault(event.thread_id, [])
         side = "above" if event.filter_id == above.id else "below"
-        if event.notify_class.is_pre:
+        if number.is_pre:
             top = stack[-1] if stack else {}
-            if side == "below" and _awaits_below(top, event.notify_class):
+            if side == "below" and _awaits_below(top, number):
                 top["below_pre"] = event
             else:
                 stack.append({f"{side}_pre": event})
-        elif event.notify_class.is_post:
-            yield from _close(stack, side, event)
+        elif number.is_post:
+            yield from _close(stack, side, event, number.counterpart)
     for stack in waiting.values():
         yield from (Passage(**entry) for entry in stack)
 
@@ -135,11 +138,13 @@ def _awaits_below(entry: dict[str, Event], notify_class: NotifyClass) -> bool:
     return above is not None and "below_pre" not in entry and above.notify_class is notify_class
 
 
-def _close(stack: list[dict[str, Event]], side: str, event: Event) -> Iterator[Passage]:
+def _close(
+    stack: list[dict[str, Event]], side: str, event: Event, wanted: NotifyClass | None
+) -> Iterator[Passage]:
     for position in range(len(stack) - 1, -1, -1):
         entry = stack[position]
         pre = entry.get(f"{side}_pre")
-        if pre is None or pre.notify_class is not event.notify_class.counterpart:
+        if pre is None or pre.notify_class is not wanted:
             continue
         entry[f"{side}_post"] = event
         if side == "above" or "above_pre" not in entry:
@@ -156,10 +161,14 @@ def changes(events: Iterable[Event], above: Filter, below: Filter) -> tuple[Chan
 
 
 def _judge(passage: Passage) -> Iterator[Change]:
+    from harness.probe.event import class_name
+
     first = passage.above_pre or passage.below_pre
     assert first is not None
-    operation = first.notify_class.documented_name
-    key = _path(first)
+    operation = class_name(first.notify_class)
+    key = first.path or "(no name)"
+    if first.name and not first.path.endswith(first.name):
+        key += f" [{first.name}]"
     if passage.above_pre is None:
         yield Change(ChangeKind.OWN_CALL, operation, key, _outcome(passage.below_post))
         return
@@ -191,10 +200,6 @@ def _input(above: Event, below: Event, operation: str, key: str) -> Iterator[Cha
 
 def _outcome(post: Event | None) -> str:
     return "no post notification" if post is None else status_name(post.status)
-
-
-def _path(event: Event) -> str:
-    return "\\".join(part for part in (event.key_name, event.name) if part) or "(no name)"
 
 
 def _bytes(data: bytes) -> str:

@@ -46,8 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     options.register_markers(config)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is None:
+        given = config.getoption("--run-folder")
         results = Path(config.getoption("--results") or config.rootpath / "results")
-        folder = new_run_folder(results)
+        folder = Path(given) if given else new_run_folder(results)
     else:
         folder = Path(worker[_RUN_FOLDER])
     settings = config.stash[options.SETTINGS] = options.settings_of(config, folder)

@@ -68,6 +68,9 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="folder that holds the runs; default results/ below the root of the tests",
     )
+    group.addoption(
+        "--run-folder", metavar="DIR", help="folder of this very run, instead of a new one in --results"
+    )
 
 
 def register_markers(config: pytest.Config) -> None:

@@ -35,7 +35,8 @@ def render_html(matrix: Matrix, run: RunInfo) -> str:
         "attestations": _attestations(matrix),
         "Outcome": Outcome,
     }
-    return environment.get_template("report.html.j2").render(context)
+    page = environment.get_template("report.html.j2").render(context)
+    return page.encode("utf-8", "replace").decode("utf-8")  # lone surrogates of a guest's names
 
 
 def _statements() -> dict[str, str]:

@@ -18,7 +18,11 @@ MAX_RECORDED: Final = 4096
 
 
 def clip(text: str, limit: int) -> str:
-    """`text`, cut to `limit` characters with a note of how much is missing."""
+    r"""`text`, cut to `limit` characters with a note of how much is missing.
+
+    Names in a guest may hold lone surrogates, which no encoding of ours takes: they become ``\udc00``.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) <= limit:
         return text
     return f"{text[:limit]} ... ({len(text) - limit} more characters)"

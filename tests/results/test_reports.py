@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from harness.results.html import render_html
+from harness.results.junit import render_junit
+from harness.results.matrix import Matrix, kind_note
+from harness.results.model import Attestation, RunInfo, RunResult
+from harness.results.outcome import Outcome
+from harness.results.terminal import print_matrix
+
+HOSTILE = "<script>alert('x')</script>\x00\ud800&]]>"
+RUN = RunInfo(
+    name="20250101-000000-000000-1", started="2025-01-01T00:00:00+00:00", finished="", exit_code=None
+)
+
+
+def row(test: str, target: str, outcome: Outcome, *behaviours: str, **more: object) -> RunResult:
+    version, _, arch = target.partition(":")[2].partition("-")
+    seen = Attestation(target, "reference", version, arch or "x64", drivers={"regprobe": "ab" * 32})
+    base = RunResult(test, target, outcome, behaviours, attestation=seen)
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+RESULTS = (
+    row("t.py::a", "reference:10.0.26100", Outcome.PASS, "B-LAY-03", "B-LAY-05"),
+    row("t.py::b", "reference:10.0.26100", Outcome.FAIL, "B-LAY-03", message="assert 1 == 2", detail=HOSTILE),
+    row("t.py::a", "reference:6.1", Outcome.SKIP, "B-LAY-03", message="needs Windows 10"),
+    row("t.py::c", "reference:6.1", Outcome.CRASH, "B-NOT-39", message=f"CRASH: {HOSTILE}"),
+    row("t.py::d", "reference:6.1-x86", Outcome.PASS, recorded={"status": HOSTILE}),
+    RunResult("t.py::policy", "", Outcome.PASS, ("B-REG-34",)),
+)
+
+
+def test_a_cell_is_as_bad_as_its_worst_test() -> None:
+    matrix = Matrix(RESULTS)
+    assert matrix.cell("B-LAY-03", "reference:10.0.26100").outcome is Outcome.FAIL
+    assert matrix.cell("B-LAY-05", "reference:10.0.26100").outcome is Outcome.PASS
+    assert matrix.cell("B-LAY-03", "reference:6.1").outcome is Outcome.SKIP
+    assert matrix.cell("B-LAY-03", "reference:6.1-x86").outcome is None
+
+
+def test_columns_are_ordered_by_version_not_by_text() -> None:
+    names = ("reference:10.0.10240", "reference:6.1-x86", "reference:6.3", "reference:6.1")
+    matrix = Matrix(row("t.py::a", name, Outcome.PASS, "B-LAY-01") for name in names)
+    assert [target.name for target in matrix.targets] == [
+        "reference:6.1",
+        "reference:6.3",
+        "reference:10.0.10240",
+        "reference:6.1-x86",
+    ]
+
+
+def test_a_topic_counts_a_test_once() -> None:
+    cell = Matrix(RESULTS).topic_cell("LAY", "reference:10.0.26100")
+    assert (cell.passed, cell.ran, cell.outcome) == (1, 2, Outcome.FAIL)
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_terminal_matrix_fits_and_says_that_it_is_no_windows(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_matrix(Matrix(RESULTS), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "not Windows" in " ".join(text.split())
+    assert all(target in text for target in ("reference:10.0.26100", "reference:6.1-x86"))
+    assert max(map(len, text.splitlines())) <= width
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.references: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in {"src", "href"}]
+
+
+def test_the_page_is_self_contained_and_escapes_what_guests_say() -> None:
+    page = render_html(Matrix(RESULTS), RUN)
+    parser = _Tags()
+    parser.feed(page)
+    assert "script" not in parser.tags
+    assert parser.references == []
+    assert "alert(&#39;x&#39;)" in page
+    assert kind_note("reference").split(";")[0] in page
+
+
+def test_the_page_can_be_written_whatever_guests_say() -> None:
+    assert render_html(Matrix(RESULTS), RUN).encode("utf-8")
+
+
+def test_junit_is_well_formed_and_counts(tmp_path: object) -> None:
+    root = ElementTree.fromstring(render_junit(Matrix(RESULTS), RUN))
+    suites = {suite.get("name"): suite for suite in root}
+    assert set(suites) == {"reference:10.0.26100", "reference:6.1", "reference:6.1-x86", "no target"}
+    counts = {name: suite.get("failures") for name, suite in suites.items()}
+    assert counts["reference:10.0.26100"] == "1"
+    assert suites["reference:6.1"].get("errors") == "1"
+    assert suites["reference:6.1"].get("skipped") == "1"
+    properties = [
+        (item.get("name"), item.get("value")) for item in suites["reference:10.0.26100"].iter("property")
+    ]
+    assert ("behaviour", "B-LAY-05") in properties
+    assert ("driver.regprobe.sha256", "ab" * 32) in properties
