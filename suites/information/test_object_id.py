@@ -259,5 +259,5 @@ def test_callback_version_and_structure_version(probe: Probe, registry: Registry
         key = p.create_key(p.test_root / "app")
 
     (pre,) = probe.trace.of(key).by(Pre.CreateKeyEx)
-    slot = pre["Version"] if "Version" in pre.layout else pre["Reserved"]
+    slot = pre["Version"] if "Version" in pre.scalars else pre["Reserved"]
     record("B-INF-20 callback version and structure version", (probe.info.callback_version, slot))

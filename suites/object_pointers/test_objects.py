@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from harness.guest import Guest
@@ -51,7 +53,7 @@ def test_success_has_an_object(probe: Probe, registry: Registry) -> None:
 @behaviour("B-OBJ-03", "B-OBJ-01", "B-CRE-28")
 @versions(since="6.1")
 @pytest.mark.parametrize("fail", [missing, missing_path, denied], ids=lambda f: f.__name__)
-def test_an_error_has_none(probe: Probe, registry: Registry, fail: type[missing]) -> None:
+def test_an_error_has_none(probe: Probe, registry: Registry, fail: Callable[[ProgramBuilder], Step]) -> None:
     stack = probe.stack(HIGH, MIDDLE)
 
     with registry.program() as p:

@@ -1,0 +1,182 @@
+"""What a create or open says about the request: access, options, attributes, mode (B-CRE-06..12, 19)."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.plugin.fixtures import Recorder
+from harness.probe import Probe
+from harness.registry.access import (
+    GENERIC_READ,
+    KEY_ALL_ACCESS,
+    KEY_READ,
+    KEY_WOW64_32KEY,
+    KEY_WOW64_64KEY,
+    MAXIMUM_ALLOWED,
+    ObjectAttributes,
+)
+from harness.registry.notify import Pre
+from harness.registry.options import KeyOptions
+from harness.registry.status import nt_success
+from harness.workload import Registry
+from suites.support import MIDDLE, behaviour, versions
+
+pytestmark = versions(since="6.0")
+
+INSENSITIVE = ObjectAttributes.CASE_INSENSITIVE
+
+
+@behaviour("B-CRE-12")
+@pytest.mark.parametrize("access", [KEY_READ, KEY_ALL_ACCESS, 0x0002_0002], ids=hex)
+@pytest.mark.parametrize("call", ["create", "open"])
+def test_desired_access_is_the_mask_that_was_passed(
+    probe: Probe, registry: Registry, call: str, access: int
+) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        path = p.test_root / "app"
+        step = p.create_key(path, access=access) if call == "create" else p.open_key(path, access=access)
+
+    (pre,) = probe.trace.of(step).pre
+    assert pre["DesiredAccess"] == access
+
+
+@behaviour("B-CRE-12")
+@pytest.mark.parametrize("access", [MAXIMUM_ALLOWED, GENERIC_READ], ids=["maximum", "generic"])
+def test_desired_access_of_masks_that_need_mapping(
+    probe: Probe, registry: Registry, record: Recorder, access: int
+) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        step = p.open_key(p.test_root / "app", access=access)
+
+    (pre,) = probe.trace.of(step).pre
+    record(f"B-CRE-12 {access:#x} is shown as", hex(pre["DesiredAccess"]))
+
+
+@behaviour("B-CRE-19")
+@pytest.mark.parametrize(
+    "options", [0, KeyOptions.VOLATILE, KeyOptions.BACKUP_RESTORE, KeyOptions.CREATE_LINK | KeyOptions.VOLATILE],
+    ids=str,
+)  # fmt: skip
+def test_options_of_a_create(probe: Probe, registry: Registry, options: int) -> None:
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        step = p.create_key(p.test_root / "app", options=options)
+
+    (pre,) = probe.trace.of(step).by(Pre.CreateKeyEx)
+    member = "Options" if "Options" in pre.scalars else "CreateOptions"
+    assert pre[member] == options
+
+
+@behaviour("B-CRE-19", "B-CRE-21")
+@versions(since="6.1")
+@pytest.mark.parametrize("options", [KeyOptions.OPEN_LINK, KeyOptions.BACKUP_RESTORE], ids=str)
+def test_options_of_an_open(probe: Probe, registry: Registry, options: int) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        step = p.open_key(p.test_root / "app", access=KEY_READ, options=options)
+
+    (pre,) = probe.trace.of(step).by(Pre.OpenKeyEx)
+    assert pre["Options"] == options
+
+
+@behaviour("B-CRE-07")
+@versions(since="6.1")
+@pytest.mark.parametrize("flag", [0, ObjectAttributes.OPENLINK, ObjectAttributes.FORCE_ACCESS_CHECK], ids=str)
+def test_attributes_show_the_flags_of_the_request(
+    probe: Probe, registry: Registry, record: Recorder, flag: int
+) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        step = p.open_key(p.test_root / "app", access=KEY_READ, attributes=INSENSITIVE | flag)
+
+    (pre,) = probe.trace.of(step).by(Pre.OpenKeyEx)
+    if flag:
+        assert pre["Attributes"] & flag
+    record("B-CRE-07 OBJ_CASE_INSENSITIVE is shown", bool(pre["Attributes"] & INSENSITIVE))
+
+
+@behaviour("B-CRE-07", "B-CRE-08")
+@versions(since="6.1")
+@pytest.mark.parametrize("forced", [False, True], ids=["plain", "forced"])
+def test_a_drivers_request(probe: Probe, registry: Registry, record: Recorder, forced: bool) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
+
+    call = probe.kernel_call.open_key(registry.test_root / "app", force_access_check=forced)
+
+    (pre,) = probe.trace.of(call).by(Pre.OpenKeyEx)
+    assert pre["Attributes"] & ObjectAttributes.KERNEL_HANDLE
+    assert bool(pre["Attributes"] & ObjectAttributes.FORCE_ACCESS_CHECK) == forced
+    record(f"B-CRE-08 CheckAccessMode of a driver, forced check {forced}", pre["CheckAccessMode"])
+
+
+@behaviour("B-CRE-08")
+@versions(since="6.1")
+def test_check_access_mode_of_a_user(probe: Probe, registry: Registry, record: Recorder) -> None:
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        step = p.create_key(p.test_root / "app")
+
+    (pre,) = probe.trace.of(step).by(Pre.CreateKeyEx)
+    record("B-CRE-08 CheckAccessMode of a user-mode request", pre["CheckAccessMode"])
+    assert pre["CheckAccessMode"] in (0, 1)
+
+
+@behaviour("B-CRE-09")
+@versions(since="6.1")
+@pytest.mark.arch("x64")
+@pytest.mark.parametrize("flag", [0, KEY_WOW64_32KEY, KEY_WOW64_64KEY], ids=hex)
+def test_wow64_flags_are_those_of_the_mask(probe: Probe, registry: Registry, flag: int) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        step = p.create_key(p.test_root / "app", access=KEY_READ | flag)
+
+    (pre,) = probe.trace.of(step).by(Pre.CreateKeyEx)
+    assert pre["Wow64Flags"] == flag
+
+
+@behaviour("B-CRE-11")
+@versions(since="6.1")
+@pytest.mark.arch("x64")
+def test_both_views_at_once(probe: Probe, registry: Registry, record: Recorder) -> None:
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        step = p.open_key(p.test_root, access=KEY_READ | KEY_WOW64_32KEY | KEY_WOW64_64KEY)
+
+    record("B-CRE-11 status", step.status_name)
+    record("B-CRE-11 notifications", [e.notify_class.name for e in probe.trace.of(step)])
+
+
+@behaviour("B-CRE-28")
+def test_a_denied_open_is_reported_with_its_status(probe: Probe, registry: Registry) -> None:
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        p.create_key(p.test_root / "locked", sddl="D:P(A;;KR;;;WD)")
+        step = p.open_key(p.test_root / "locked", access=KEY_ALL_ACCESS)
+
+    pre, post = probe.trace.of(step)
+    assert not nt_success(step.status)
+    assert post.status == step.status
+    assert pre["DesiredAccess"] == KEY_ALL_ACCESS
