@@ -62,6 +62,7 @@
 #define REGPROBE_FILTER_NO_NAMES 0x00000008    /* skip the object id and key name look-ups */
 #define REGPROBE_FILTER_NO_RAW 0x00000010      /* skip the structure bytes */
 #define REGPROBE_REMOVE_BY_COOKIE 0x00000020   /* CmUnRegisterCallback with the given cookie, whatever it is (B-REG-20) */
+#define REGPROBE_FILTER_SHARED_ROUTINE 0x00000040 /* one routine for all such filters (B-REG-11); context is then the filter id */
 
 /* REGPROBE_EVENT.kind */
 #define REGPROBE_KIND_NOTIFICATION 1           /* a callback was entered */
@@ -120,6 +121,7 @@
 #define REGPROBE_ACTION_NO_NAME 0x00000100        /* FETCH_NAME: pass NULL for the name */
 #define REGPROBE_ACTION_SET_RESULT_LENGTH 0x00000200 /* EDIT_OUTPUT: also write `value` to *ResultLength */
 #define REGPROBE_ACTION_FAIL_INNER 0x00000400     /* CALL: return the inner call's failure from the callback */
+#define REGPROBE_ACTION_WORK_ITEM 0x00000800      /* CALL: from a system worker thread, awaited (B-LAY-13) */
 
 /* REGPROBE_RULE.subject: which object an action is about */
 #define REGPROBE_SUBJECT_DEFAULT 0             /* Object; pre create/open: RootObject; post create/open: *ResultObject on success */

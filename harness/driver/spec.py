@@ -1,0 +1,129 @@
+"""Which drivers there are and what each is made of.
+
+A driver is a folder of C files (`driver-src/probe`) or a single C file (the small ones in
+`driver-src/wrong` and `driver-src/samples`). Files that end in ``_x64.S`` or ``_x86.S`` belong to one
+architecture; everything else is compiled for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harness.errors import UsageError
+
+__all__ = [
+    "ARCHITECTURES",
+    "DriverSpec",
+    "check_arch",
+    "driver_spec",
+    "find_project_root",
+    "project_drivers",
+]
+
+#: The architectures drivers are built for, as `harness.guest.Arch` names them.
+ARCHITECTURES: Final = ("x64", "x86")
+
+#: Image names of drivers whose folder is not named after them.
+_IMAGE_NAMES: Final = {"probe": "regprobe"}
+
+_COMPILED: Final = (".c", ".S")
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSpec:
+    """What one driver image is made of.
+
+    `sources` are the C and assembly files of every architecture; `inputs(arch)` picks those of one.
+    `include` are folders searched for headers; every header there counts as an input of the cache.
+    """
+
+    name: str
+    sources: tuple[Path, ...]
+    include: tuple[Path, ...]
+    architectures: tuple[str, ...] = ARCHITECTURES
+
+    def inputs(self, arch: str) -> tuple[Path, ...]:
+        """The files compiled for `arch`, in the order they are linked."""
+        other = tuple(f"_{name}.S" for name in ARCHITECTURES if name != arch)
+        return tuple(source for source in self.sources if not source.name.endswith(other))
+
+    def headers(self) -> tuple[Path, ...]:
+        """Every header the sources may include."""
+        return tuple(sorted({header for folder in self.include for header in folder.glob("*.h")}))
+
+
+def check_arch(arch: str) -> str:
+    """`arch` when drivers can be built for it; raises `UsageError` otherwise."""
+    if arch not in ARCHITECTURES:
+        raise UsageError(f"unknown architecture {arch!r}: drivers are built for {' and '.join(ARCHITECTURES)}")
+    return str(arch)
+
+
+def find_project_root() -> Path:
+    """The checkout this package belongs to, or the one the working directory is in.
+
+    Raises `UsageError` where neither holds the driver sources: an installed wheel carries none.
+    """
+    for start in (Path(__file__).resolve().parent, Path.cwd().resolve()):
+        for folder in (start, *start.parents):
+            if (folder / "driver-src" / "abi" / "regprobe.h").is_file():
+                return folder
+    raise UsageError(
+        "the driver sources (driver-src/) were not found: run from a checkout of regfilter-harness, "
+        "or name the folder of your own driver"
+    )
+
+
+def driver_spec(source: Path, *, root: Path | None = None) -> DriverSpec:
+    """The driver in `source`: a folder, or one C file.
+
+    Raises `UsageError` when there is nothing to compile.
+    """
+    source = source.resolve()
+    if source.is_file():
+        folder, sources = source.parent, [source]
+        # A small driver may share an assembly routine of the same stem: name_x64.S, name_x86.S.
+        sources += sorted(folder.glob(f"{source.stem}_x[68][46].S"))
+        name = source.stem
+    elif source.is_dir():
+        folder = source
+        sources = sorted(path for path in source.iterdir() if path.suffix in _COMPILED)
+        name = _IMAGE_NAMES.get(source.name, source.name)
+    else:
+        raise UsageError(f"{source}: there is no such driver folder or C file")
+    if not any(path.suffix == ".c" for path in sources):
+        raise UsageError(f"{source}: no C file to build a driver from")
+    include = [folder]
+    try:
+        base = root if root is not None else find_project_root()
+    except UsageError:
+        pass  # somebody's own driver, built with an installed harness: it needs no header of ours
+    else:
+        include.append(base / "driver-src" / "abi")
+    architectures = _declared_architectures(sources)
+    return DriverSpec(name=name, sources=tuple(sources), include=tuple(include), architectures=architectures)
+
+
+def _declared_architectures(sources: list[Path]) -> tuple[str, ...]:
+    """A source may say ``/* harness: x64 */`` in its first lines when it makes sense on one only."""
+    for source in sources:
+        if source.suffix == ".c":
+            head = source.read_text(encoding="utf-8", errors="replace")[:2000]
+            for arch in ARCHITECTURES:
+                if f"harness: {arch} only" in head:
+                    return (arch,)
+    return ARCHITECTURES
+
+
+def project_drivers(root: Path | None = None) -> dict[str, DriverSpec]:
+    """Every driver of the checkout by image name: the probe, the samples and the deliberately wrong ones."""
+    base = root if root is not None else find_project_root()
+    specs = [driver_spec(base / "driver-src" / "probe", root=base)]
+    for folder in ("samples", "wrong"):
+        for entry in sorted((base / "driver-src" / folder).iterdir()):
+            is_driver = entry.suffix == ".c" if entry.is_file() else any(entry.glob("*.c"))
+            if is_driver:
+                specs.append(driver_spec(entry, root=base))
+    return {spec.name: spec for spec in specs}
