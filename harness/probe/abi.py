@@ -1,0 +1,167 @@
+"""The probe's ABI in Python, read from driver-src/abi/regprobe.h itself.
+
+dissect.cstruct parses the header; from its fields (names, offsets, sizes) come the NumPy dtypes that decode
+replies and events, and the writer of requests. Nothing here repeats a number of the header.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from dissect.cstruct import cstruct
+
+from harness.errors import InfrastructureError, UsageError
+
+__all__ = ["DEVICE", "Record", "constant", "dtype", "find_header", "flags_text", "record"]
+
+#: The probe's control device.
+DEVICE: Final = r"\\.\RegProbe"
+
+_PACKAGE: Final = Path(__file__).resolve().parent
+
+
+def find_header() -> Path:
+    """The header: shipped inside an installed package, beside it in a checkout.
+
+    Raises `InfrastructureError` when it is in neither place.
+    """
+    places = (_PACKAGE / "regprobe.h", _PACKAGE.parents[1] / "driver-src" / "abi" / "regprobe.h")
+    for place in places:
+        if place.is_file():
+            return place
+    listed = " nor ".join(str(place) for place in places)
+    raise InfrastructureError(f"the probe's ABI header is neither {listed}; reinstall the package")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One structure of the header: its dtype and how to write and read it."""
+
+    name: str
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the structure, trailing padding included."""
+        return self.dtype.itemsize
+
+    def offset(self, field: str) -> int:
+        """Offset of a field in bytes."""
+        return int(self._field(field)[1])
+
+    def pack(self, **values: int | bytes) -> bytes:
+        """The structure with these fields set and everything else zero.
+
+        Integers go into scalar fields, bytes into array fields (from their start). `abi_version` and `size`
+        are filled in where the structure has them. Raises `UsageError` for what does not fit.
+        """
+        raw = bytearray(self.size)
+        if self.dtype.names is not None and self.dtype.names[:2] == ("abi_version", "size"):
+            values.setdefault("abi_version", constant("REGPROBE_ABI_VERSION"))
+            values.setdefault("size", self.size)
+        for field, value in values.items():
+            kind, offset = self._field(field)[:2]
+            if isinstance(value, int):
+                raw[offset : offset + kind.itemsize] = self._scalar(field, kind, value)
+            else:
+                if len(value) > kind.itemsize:
+                    raise UsageError(
+                        f"{self.name}.{field} holds {kind.itemsize} bytes at most, {len(value)} were given"
+                    )
+                raw[offset : offset + len(value)] = value
+        return bytes(raw)
+
+    def _scalar(self, field: str, kind: np.dtype[Any], value: int) -> bytes:
+        bits = 8 * kind.itemsize
+        # A status is signed in the header and unsigned everywhere else.
+        if not -(1 << (bits - 1)) <= value < 1 << bits or (kind.kind == "u" and value < 0):
+            raise UsageError(f"{self.name}.{field} can't hold {value:#x}: it has {bits} bits")
+        return (value & ((1 << bits) - 1)).to_bytes(kind.itemsize, "little")
+
+    def unpack(self, raw: bytes) -> dict[str, Any]:
+        """Scalars as int, arrays as bytes. Raises `InfrastructureError` for a short record."""
+        if len(raw) < self.size:
+            raise InfrastructureError(
+                f"the probe answered {len(raw)} bytes of {self.name}, which has {self.size}; "
+                "driver and harness may be of different builds: rebuild the driver (harness driver build)"
+            )
+        out: dict[str, Any] = {}
+        for field in self.dtype.names or ():
+            kind, offset = self._field(field)[:2]
+            piece = raw[offset : offset + kind.itemsize]
+            if kind.shape:
+                out[field] = piece
+            else:
+                out[field] = int.from_bytes(piece, "little", signed=kind.kind == "i")
+        return out
+
+    def _field(self, field: str) -> tuple[np.dtype[Any], int]:
+        fields = self.dtype.fields
+        if fields is None or field not in fields:
+            raise UsageError(f"{self.name} has no field {field}")
+        found = fields[field]
+        return found[0], int(found[1])
+
+
+@cache
+def _header() -> Any:
+    parsed = cstruct(endian="<")
+    parsed.load(find_header().read_text(encoding="utf-8"), align=True)
+    return parsed
+
+
+@cache
+def constant(name: str) -> int:
+    """Value of a #define of the header. Raises `UsageError` when there is none."""
+    value = _header().consts.get(name)
+    if not isinstance(value, int):
+        raise UsageError(f"regprobe.h defines no {name}")
+    return value
+
+
+@cache
+def record(name: str) -> Record:
+    """A structure of the header by name, e.g. ``REGPROBE_EVENT``."""
+    found = _header().typedefs.get(name)
+    if not hasattr(found, "fields"):
+        raise UsageError(f"regprobe.h has no structure {name}")
+    return Record(name, _dtype_of(found))
+
+
+def dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of a structure, nested structures included."""
+    return record(name).dtype
+
+
+@cache
+def flags_text(prefix: str, value: int) -> str:
+    """Names of the flag bits in `value` among the constants that start with `prefix`, joined by ``|``."""
+    names = [
+        name.removeprefix(prefix)
+        for name, bit in _header().consts.items()
+        if name.startswith(prefix) and isinstance(bit, int) and value & bit
+    ]
+    return "|".join(names) or "0"
+
+
+def _dtype_of(kind: Any) -> np.dtype[Any]:
+    """dtype of a cstruct type: structures by their fields' offsets, arrays with a shape, integers."""
+    if hasattr(kind, "fields"):
+        fields = kind.fields
+        return np.dtype(
+            {
+                "names": list(fields),
+                "formats": [_dtype_of(field.type) for field in fields.values()],
+                "offsets": [field.offset for field in fields.values()],
+                "itemsize": len(kind),
+            }
+        )
+    entries = getattr(kind, "num_entries", None)
+    if entries is not None:
+        return np.dtype((_dtype_of(kind.type), (int(entries),)))
+    letter = "i" if not kind.__name__.startswith("u") else "u"
+    return np.dtype(f"<{letter}{len(kind)}")

@@ -1,0 +1,124 @@
+"""Everything the probe has recorded so far: drained piece by piece, checked for completeness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from harness.errors import InfrastructureError, TraceIncompleteError
+from harness.probe import abi
+from harness.probe.decode import Batch, decode_drain, join_batches
+from harness.probe.event import System
+from harness.probe.link import Link
+from harness.probe.trace import Trace, TraceSource
+
+__all__ = ["Collector"]
+
+_SMALL: Final = 64 * 1024
+_LARGE: Final = 4 * 1024 * 1024
+_MASK32: Final = 0xFFFF_FFFF
+
+
+class Collector:
+    """Drains the ring and keeps what came. One per probe."""
+
+    def __init__(self, link: Link, system: Callable[[], System]) -> None:
+        self._link = link
+        self._system = system
+        self._batches: list[Batch] = []
+        self._joined: TraceSource | None = None
+        self._next: int | None = None
+        self._dropped = 0
+        self._missing = 0
+
+    def forget(self) -> None:
+        """Start over, after the probe was reset."""
+        self._batches, self._joined = [], None
+        self._next, self._dropped, self._missing = None, 0, 0
+
+    def drain(self) -> Trace:
+        """The events recorded since the last drain. Does not judge completeness."""
+        fresh = self._pull()
+        records, payload = join_batches(fresh)
+        return Trace(TraceSource(records, payload, self._system()))
+
+    def trace(self) -> Trace:
+        """All events so far. Raises `TraceIncompleteError` when some are missing."""
+        self._pull()
+        self.check()
+        if self._joined is None or len(self._batches) > 1:
+            records, payload = join_batches(self._batches)
+            self._joined = TraceSource(records, payload, self._system())
+            if self._batches:
+                last = self._batches[-1]
+                self._batches = [Batch(records, payload, last.remaining, last.dropped, last.next_sequence)]
+        source = self._joined
+        return Trace(TraceSource(source.records, source.payload, self._system()))
+
+    def check(self) -> None:
+        """Raises `TraceIncompleteError` naming how many events are missing and what to do."""
+        if not self._dropped and not self._missing:
+            return
+        slots = self._link.info()["ring_slots"]
+        what = []
+        if self._dropped:
+            what.append(f"the driver dropped {self._dropped} events")
+        if self._missing:
+            what.append(f"{self._missing} sequence numbers are missing")
+        highest = abi.constant("REGPROBE_RING_SLOTS_MAX")
+        raise TraceIncompleteError(
+            f"the trace is incomplete: {' and '.join(what)}. The ring has {slots} slots: give the service a "
+            f"larger RingSlots parameter (up to {highest}), narrow the filters (silent=True where only rules "
+            "matter), or read probe.trace more often"
+        )
+
+    def _pull(self) -> list[Batch]:
+        """Drain until what was in the ring at the beginning is out; later events wait for the next time."""
+        fresh: list[Batch] = []
+        size, left = _SMALL, None
+        while left is None or left > 0:
+            batch = self._request(size)
+            count = len(batch.records)
+            if count == 0 and batch.remaining > 0:
+                if size == _LARGE:
+                    raise InfrastructureError(
+                        f"the probe has {batch.remaining} events but gives none into {size} bytes"
+                    )
+                size = _LARGE
+                continue
+            left = (count + batch.remaining if left is None else left) - count
+            size = _LARGE if batch.remaining else size
+            self._account(batch)
+            if count:
+                fresh.append(batch)
+            elif left > 0:
+                break
+        if fresh:
+            self._batches += fresh
+            self._joined = None
+        return fresh
+
+    def _request(self, size: int) -> Batch:
+        request = abi.record("REGPROBE_DRAIN").pack()
+        reply = self._link.send("IOCTL_REGPROBE_DRAIN", request, output=size, what="draining events")
+        if len(reply) > size:
+            raise InfrastructureError(f"the guest returned {len(reply)} bytes into a buffer of {size}")
+        return decode_drain(reply)
+
+    def _account(self, batch: Batch) -> None:
+        self._dropped = max(self._dropped, batch.dropped)
+        if not len(batch.records):
+            return
+        sequences = batch.records["sequence"]
+        first, last = int(sequences[0]), int(sequences[-1])
+        steps: Any = np.diff(sequences.astype(np.int64))
+        if (steps <= 0).any() or (self._next is not None and first < self._next):
+            raise InfrastructureError(
+                "the probe's sequence numbers do not ascend; another program drains it too"
+            )
+        if self._next is not None:
+            self._missing += first - self._next
+        self._missing += int((steps - 1).sum())
+        self._next = last + 1

@@ -1,0 +1,399 @@
+"""Rules: what a filter does when a notification matches.
+
+    middle.on(Pre.SetValueKey, value="secret").block(NTSTATUS.ACCESS_DENIED)
+
+Every action method adds one rule record to the driver at once and returns the builder, so that several
+actions on one match chain: ``on(...).set_call_context(1).fetch_name().block()``. Actions run in this order;
+one that decides the return value ends the chain. With ``under=`` a step of a program, the program sets the
+rule at that point, when the handle exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from harness.errors import UsageError
+from harness.probe import abi
+from harness.probe.conditions import Conditions, packed_text
+from harness.probe.enums import Action, ActionFlag, Base, InnerCall, Subject
+from harness.registry.access import KEY_ALL_ACCESS
+from harness.registry.notify import NotifyClass, Operation, Post, Pre
+from harness.registry.options import REG_OPENED_EXISTING_KEY
+from harness.registry.status import NTSTATUS, nt_success, status_name
+
+if TYPE_CHECKING:
+    from harness.probe.filters import Filter
+
+__all__ = ["Rule", "RuleBuilder"]
+
+_PRE_CREATE_OPEN: Final = frozenset({Pre.CreateKey, Pre.OpenKey, Pre.CreateKeyEx, Pre.OpenKeyEx})
+_POST_CREATE_OPEN: Final = frozenset({Post.CreateKey, Post.OpenKey, Post.CreateKeyEx, Post.OpenKeyEx})
+_OUTPUTS: Final = (
+    Operation.QUERY_KEY,
+    Operation.QUERY_VALUE_KEY,
+    Operation.QUERY_MULTIPLE_VALUE_KEY,
+    Operation.ENUMERATE_KEY,
+    Operation.ENUMERATE_VALUE_KEY,
+    Operation.QUERY_KEY_SECURITY,
+    Operation.QUERY_KEY_NAME,
+)
+_PRE_OUTPUT: Final = frozenset(operation.pre for operation in _OUTPUTS)
+_POST_OUTPUT: Final = frozenset(operation.post for operation in _OUTPUTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule record in the driver. `step` is set when a program sets the rule."""
+
+    filter: Filter
+    action: Action
+    assigned_id: int = 0
+    step: Any = None
+
+    @property
+    def id(self) -> int:
+        """The driver's number. Raises `UsageError` while the program that sets the rule has not run."""
+        if self.step is None:
+            return self.assigned_id
+        if self.step.status >= 0x8000_0000:
+            raise UsageError(f"the program could not set the rule: {status_name(self.step.status)}")
+        return int(abi.record("REGPROBE_RULE_REPLY").unpack(self.step.output)["rule_id"])
+
+    def remove(self) -> None:
+        """Clear this rule."""
+        self.filter.probe.clear_rules(self.filter, self.id)
+
+
+class RuleBuilder:
+    """Conditions waiting for actions; as a context manager it removes its rules at the end of the block."""
+
+    def __init__(self, filter: Filter, conditions: Conditions) -> None:
+        self._filter = filter
+        self._conditions = conditions
+        self._ended: Action | None = None
+        #: The rules made so far, in the order in which they are looked at.
+        self.rules: list[Rule] = []
+
+    def __repr__(self) -> str:
+        names = ", ".join(sorted(each.documented_name for each in self._conditions.classes))
+        actions = ", ".join(rule.action.name.lower() for rule in self.rules) or "no action yet"
+        return f"<rule of {self._filter} on {names}: {actions}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Clear the rules made by this builder; nothing to do when the filter is gone."""
+        rules, self.rules = self.rules, []
+        self._ended = None
+        for rule in rules:
+            if not self._filter.removed:
+                rule.remove()
+
+    # -- actions that decide --------------------------------------------------------------------------
+
+    def pass_(self) -> Self:
+        """Return STATUS_SUCCESS; later rules are not looked at."""
+        return self._add(Action.PASS)
+
+    def return_(self, status: int) -> Self:
+        """Return any status as it is, also where it means nothing (post, handle close: B-NOT-24, B-NOT-36)."""
+        return self._add(Action.RETURN, status=int(status))
+
+    def succeed(self, status: int = NTSTATUS.SUCCESS) -> Self:
+        """Return an (informational) success: the operation continues (B-NOT-04)."""
+        if not nt_success(status):
+            raise UsageError(f"{status_name(status)} is no success; use block() or return_()")
+        return self._add(Action.RETURN, status=int(status))
+
+    def block(self, status: int = NTSTATUS.ACCESS_DENIED) -> Self:
+        """Pre: stop the operation, the caller gets `status` (B-NOT-05)."""
+        self._needs_pre("block")
+        self._modifiable("block")
+        if nt_success(status):
+            raise UsageError(f"{status_name(status)} does not block: NT_SUCCESS is true for it (B-NOT-04)")
+        if status == NTSTATUS.CALLBACK_BYPASS:
+            raise UsageError("STATUS_CALLBACK_BYPASS is bypass(); return_() sends it as it is")
+        return self._add(Action.RETURN, status=int(status))
+
+    def bypass(self) -> Self:
+        """Pre: skip the operation, the caller gets STATUS_SUCCESS; no output is filled (B-NOT-09)."""
+        self._needs_pre("bypass")
+        self._modifiable("bypass")
+        return self._add(Action.BYPASS)
+
+    def bypass_with_key(
+        self,
+        target: str,
+        *,
+        base: Base = Base.ABSOLUTE,
+        access: int | None = KEY_ALL_ACCESS,
+        disposition: int = REG_OPENED_EXISTING_KEY,
+        create: bool = False,
+    ) -> Self:
+        """Pre create or open: complete it with the key at `target` (B-NOT-13, B-NOT-14).
+
+        `access` None leaves GrantedAccess alone (B-NOT-16); `create` creates the target.
+        """
+        self._only(_PRE_CREATE_OPEN, "bypass_with_key", "a pre create or open")
+        flags = _flags(CREATE=create, NO_GRANTED_ACCESS=access is None)
+        return self._add(Action.BYPASS_KEY, flags, **_key_fields(target, base, access, disposition))
+
+    def bypass_output(self, data: bytes) -> Self:
+        """Pre query or enumerate: complete it with `data` as the output buffer (B-NOT-12)."""
+        self._only(_PRE_OUTPUT, "bypass_output", "a pre query or enumeration")
+        return self._add(Action.BYPASS_OUTPUT, 0, **_data(data))
+
+    def redirect(self, value_name: str) -> Self:
+        """Pre set or delete value: do it to another value of the key, then bypass."""
+        self._only({Pre.SetValueKey, Pre.DeleteValueKey}, "redirect", "a pre set or delete value")
+        return self._add(Action.REDIRECT, 0, **packed_text("target", value_name))
+
+    def override(self, status: int) -> Self:
+        """Post: the caller gets `status` (ReturnStatus and STATUS_CALLBACK_BYPASS, B-NOT-20)."""
+        self._needs_post("override")
+        return self._add(Action.OVERRIDE, status=int(status))
+
+    def override_with_key(
+        self,
+        target: str,
+        *,
+        base: Base = Base.ABSOLUTE,
+        access: int | None = KEY_ALL_ACCESS,
+        disposition: int = REG_OPENED_EXISTING_KEY,
+        create: bool = False,
+        status: int = NTSTATUS.SUCCESS,
+    ) -> Self:
+        """Post create or open: turn a failure into success with the key at `target` (B-NOT-26)."""
+        self._only(_POST_CREATE_OPEN, "override_with_key", "a post create or open")
+        flags = _flags(CREATE=create, NO_GRANTED_ACCESS=access is None)
+        fields = _key_fields(target, base, access, disposition)
+        return self._add(Action.OVERRIDE_KEY, flags, status=int(status), **fields)
+
+    def raise_(self, status: int = 0) -> Self:
+        """Raise `status` out of the callback, or write through NULL for 0. Crash tests only."""
+        return self._add(Action.RAISE, status=int(status))
+
+    # -- actions beside -------------------------------------------------------------------------------
+
+    def write_return_status(self, status: int) -> Self:
+        """Post: write ReturnStatus and go on (B-NOT-22)."""
+        self._needs_post("write_return_status")
+        return self._add(Action.WRITE_RETURN_STATUS, status=int(status))
+
+    def edit_output(self, data: bytes, offset: int = 0, *, result_length: int | None = None) -> Self:
+        """Post: overwrite the output buffer at `offset`; `result_length` is also written (B-NOT-27)."""
+        self._only(_POST_OUTPUT, "edit_output", "a post query or enumeration")
+        flags = ActionFlag(0) if result_length is None else ActionFlag.SET_RESULT_LENGTH
+        return self._add(Action.EDIT_OUTPUT, flags, offset=offset, value=result_length or 0, **_data(data))
+
+    def edit_input(
+        self, *, value_name: str | None = None, access: int | None = None, data: bytes | None = None
+    ) -> Self:
+        """Pre: point ValueName, DesiredAccess or Data at other input; one of the three (B-NOT-28)."""
+        self._needs_pre("edit_input")
+        if sum(each is not None for each in (value_name, access, data)) != 1:
+            raise UsageError("edit_input changes one of value_name=, access= and data=")
+        fields: dict[str, int | bytes] = {}
+        if value_name is not None:
+            fields.update(packed_text("target", value_name))
+        if access is not None:
+            fields["granted_access"] = access
+        if data is not None:
+            fields.update(_data(data))
+        return self._add(Action.EDIT_INPUT, 0, **fields)
+
+    def set_call_context(self, value: int) -> Self:
+        """Pre: CallContext = `value` (B-CTX-01)."""
+        self._needs_pre("set_call_context")
+        return self._add(Action.SET_CALL_CONTEXT, value=value)
+
+    def set_object_context(
+        self,
+        value: int,
+        *,
+        subject: Subject = Subject.DEFAULT,
+        bad_cookie: bool = False,
+        bad_object: bool = False,
+        at_apc_level: bool = False,
+    ) -> Self:
+        """CmSetCallbackObjectContext; the action's event has OldContext in `value` (B-CTX-03, B-CTX-10)."""
+        flags = _flags(BAD_COOKIE=bad_cookie, BAD_OBJECT=bad_object, AT_APC_LEVEL=at_apc_level)
+        return self._add(Action.SET_OBJECT_CONTEXT, flags, value=value, subject=int(subject))
+
+    def fetch_name(
+        self,
+        *,
+        ex: bool = False,
+        subject: Subject = Subject.DEFAULT,
+        no_id: bool = False,
+        no_name: bool = False,
+        bad_cookie: bool = False,
+        bad_object: bool = False,
+        bad_flags: bool = False,
+        at_apc_level: bool = False,
+    ) -> Self:
+        """CmCallbackGetKeyObjectID, or Ex; the action's event has id and name (B-INF-01, B-INF-02)."""
+        if bad_flags and not ex:
+            raise UsageError("only CmCallbackGetKeyObjectIDEx has Flags: bad_flags needs ex=True")
+        flags = _flags(
+            USE_EX=ex,
+            NO_ID=no_id,
+            NO_NAME=no_name,
+            BAD_COOKIE=bad_cookie,
+            BAD_OBJECT=bad_object,
+            BAD_FLAGS=bad_flags,
+            AT_APC_LEVEL=at_apc_level,
+        )
+        return self._add(Action.FETCH_NAME, flags, subject=int(subject))
+
+    def fetch_transaction(
+        self,
+        *,
+        subject: Subject = Subject.DEFAULT,
+        bad_cookie: bool = False,
+        bad_object: bool = False,
+        at_apc_level: bool = False,
+    ) -> Self:
+        """CmGetBoundTransaction; the action's event has the pointer in `value` (B-INF-15)."""
+        flags = _flags(BAD_COOKIE=bad_cookie, BAD_OBJECT=bad_object, AT_APC_LEVEL=at_apc_level)
+        return self._add(Action.FETCH_TRANSACTION, flags, subject=int(subject))
+
+    def open_object(self, *, subject: Subject = Subject.DEFAULT) -> Self:
+        """ObOpenObjectByPointer on the subject, then close; the action's event has the status (B-OBJ-13)."""
+        return self._add(Action.OPEN_OBJECT, subject=int(subject))
+
+    def call(
+        self,
+        call: InnerCall,
+        target: str,
+        *,
+        base: Base = Base.ABSOLUTE,
+        subject: Subject = Subject.DEFAULT,
+        value: str | None = None,
+        data: bytes = b"",
+        value_type: int = 0,
+        access: int = KEY_ALL_ACCESS,
+        create: bool = False,
+        fail_inner: bool = False,
+        at_apc_level: bool = False,
+    ) -> Self:
+        """A registry call from inside the callback: open `target`, do it, close (B-LAY-11).
+
+        `fail_inner` returns the inner call's failure from the callback.
+        """
+        matched = self._conditions.value_name
+        if value is not None and matched is not None and value != matched:
+            raise UsageError(
+                f"a rule record has one value name: it can't wait for {matched!r} and act on {value!r}; "
+                "let the condition be the key"
+            )
+        fields: dict[str, int | bytes] = {**packed_text("target", target), **_data(data)}
+        if value is not None:
+            fields.update(packed_text("value_name", value))
+        flags = _flags(CREATE=create, FAIL_INNER=fail_inner, AT_APC_LEVEL=at_apc_level)
+        return self._add(
+            Action.CALL,
+            flags,
+            call=int(call),
+            base=int(base),
+            subject=int(subject),
+            value_type=value_type,
+            granted_access=access,
+            **fields,
+        )
+
+    def delay(self, milliseconds: int) -> Self:
+        """Wait inside the callback."""
+        return self._add(Action.DELAY, value=milliseconds)
+
+    def undo(self) -> Self:
+        """Post set value: delete the value that was set (B-NOT-25)."""
+        self._only({Post.SetValueKey}, "undo", "a post set value")
+        return self._add(Action.UNDO)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _add(self, action: Action, flags: int = 0, /, **fields: int | bytes) -> Self:
+        if self._ended is not None:
+            raise UsageError(
+                f"{self._ended.name.lower()} ends the chain; {action.name.lower()} would never run"
+            )
+        values: dict[str, int | bytes] = {
+            **self._conditions.fields,
+            **fields,
+            "filter_id": self._filter.id,
+            "action": int(action),
+            "action_flags": flags,
+        }
+        if "status" in values:
+            values["status"] = int(values["status"]) & 0xFFFF_FFFF
+        self.rules.append(self._send(action, values))
+        if action.is_terminal:
+            self._ended = action
+        return self
+
+    def _send(self, action: Action, values: dict[str, int | bytes]) -> Rule:
+        step = self._conditions.step
+        if step is None:
+            return Rule(self._filter, action, self._filter.probe.set_rule(values))
+        record = abi.record("REGPROBE_RULE")
+        sent = step.program.device_control(
+            abi.DEVICE,
+            abi.constant("IOCTL_REGPROBE_SET_RULE"),
+            record.pack(**values),
+            output=abi.record("REGPROBE_RULE_REPLY").size,
+            handles={record.offset("handle"): step},
+        )
+        return Rule(self._filter, action, step=sent)
+
+    def _needs_pre(self, what: str) -> None:
+        if not self._conditions.only_pre:
+            raise UsageError(f"{what} is for pre notifications; in post use override() or return_()")
+
+    def _needs_post(self, what: str) -> None:
+        if not self._conditions.only_post:
+            raise UsageError(f"{what} is for post notifications; in pre use block(), bypass() or return_()")
+
+    def _modifiable(self, what: str) -> None:
+        if Pre.KeyHandleClose in self._conditions.classes:
+            raise UsageError(
+                f"a handle close can't be changed, {what} has no effect (B-NOT-36); return_() sends it"
+            )
+
+    def _only(self, allowed: frozenset[Any] | set[NotifyClass], what: str, where: str) -> None:
+        others = self._conditions.classes - allowed
+        if others:
+            names = ", ".join(sorted(each.documented_name for each in others))
+            raise UsageError(f"{what} is for {where}, not for {names}")
+
+
+def _flags(**named: bool) -> ActionFlag:
+    flags = ActionFlag(0)
+    for name, given in named.items():
+        if given:
+            flags |= ActionFlag[name]
+    return flags
+
+
+def _data(data: bytes) -> dict[str, int | bytes]:
+    limit = abi.constant("REGPROBE_MAX_DATA")
+    if len(data) > limit:
+        raise UsageError(f"{len(data)} bytes of data; a rule holds {limit}")
+    return {"data": bytes(data), "data_length": len(data)}
+
+
+def _key_fields(target: str, base: Base, access: int | None, disposition: int) -> dict[str, int | bytes]:
+    return {
+        **packed_text("target", target),
+        "base": int(base),
+        "granted_access": access or 0,
+        "disposition": disposition,
+    }
