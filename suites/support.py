@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from harness.probe import Event, Filter, Probe
+from harness.probe import HIGH, LOW, MIDDLE, Event, Filter, Probe
 
 __all__ = [
     "HIGH",
@@ -30,10 +30,6 @@ versions = pytest.mark.versions
 requires = pytest.mark.requires
 
 
-#: Fractions of integer altitudes of the group for activity monitors, which no product uses (B-REG-34).
-HIGH: Final = "380020.7301"
-MIDDLE: Final = "380010.7301"
-LOW: Final = "380000.7301"
 THREE: Final = (HIGH, MIDDLE, LOW)
 
 #: An error status that no registry routine returns (facility 0xDE of nobody), so it can't come from elsewhere.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.probe import Probe
+from harness.probe import InnerCall, Probe
 from harness.registry.notify import Post, Pre
 from harness.workload import Registry
 from suites.scene import Scene
@@ -66,16 +66,16 @@ def test_operations_on_one_key_keep_their_contexts_apart(probe: Probe, registry:
 def test_an_operation_inside_another_has_a_context_of_its_own(probe: Probe, registry: Registry) -> None:
     """The low filter is between pre and post of the outer write while the middle one's post writes again."""
     _high, middle, low = probe.stack(*THREE)
+    path = registry.test_root / "app"
     with registry.program() as p:
-        app = p.create_key(p.test_root / "app")
+        p.create_key(path)
     low.on(Pre.SetValueKey, under=registry.test_root, value="outer").set_call_context(1)
     low.on(Pre.SetValueKey, under=registry.test_root, value="inner").set_call_context(2)
     for phase in (Pre.SetValueKey, Post.SetValueKey):
-        middle.on(phase, under=registry.test_root, value="outer").write_inside(registry.test_root / "app", "inner")
+        middle.on(phase, key=path).call(InnerCall.SET_VALUE, path, value="inner", data=b"x")
 
     with registry.program() as p:
-        app = p.open_key(p.test_root / "app")
-        write = p.set_value(app, "outer", "x")
+        write = p.set_value(p.open_key(path), "outer", "x")
 
     contexts = {(e.name, e.call_context) for e in probe.trace.of(write).seen_by(low).by(Post.SetValueKey)}
     assert contexts == {("outer", 1), ("inner", 2)}

@@ -70,7 +70,7 @@ def test_a_single_filter_does_not_see_itself(probe: Probe, registry: Registry, c
     with registry.program() as p:
         p.set_value(p.create_key(inner), "v", "x")
         p.create_key(inner / "child")
-    only.on(Pre.SetValueKey, under=registry.test_root, value="trigger").call(call, inner, value="v")
+    only.on(Pre.SetValueKey, key=registry.test_root / "app").call(call, inner, value="v", data=b"y")
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")

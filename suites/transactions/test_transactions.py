@@ -1,0 +1,155 @@
+"""Transacted operations (B-TXN-01..05, 10..12)."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.plugin.fixtures import Recorder
+from harness.probe import Probe, Subject
+from harness.registry.access import KEY_READ
+from harness.registry.notify import Post, Pre
+from harness.registry.status import NTSTATUS, nt_success
+from harness.workload import Registry
+from suites.support import MIDDLE, behaviour, requires, versions
+
+pytestmark = [versions(since="6.0"), requires("transactions")]
+
+
+@behaviour("B-TXN-01", "B-TXN-12")
+@pytest.mark.parametrize("call", ["create", "open"])
+def test_a_transacted_call_shows_its_transaction(probe: Probe, registry: Registry, call: str) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        transaction = p.create_transaction()
+        make = p.create_key if call == "create" else p.open_key
+        transacted = make(p.test_root / "app", transaction=transaction)
+        plain = make(p.test_root / "app")
+        p.rollback(transaction)
+
+    classes = [Pre.CreateKeyEx, Post.CreateKeyEx] if call == "create" else [Pre.OpenKeyEx, Post.OpenKeyEx]
+    assert probe.trace.of(transacted) == classes
+    assert probe.trace.of(plain) == classes
+    assert probe.trace.of(transacted)[0].transaction != 0
+    assert probe.trace.of(plain)[0].transaction == 0
+
+
+@behaviour("B-TXN-02")
+def test_a_create_below_a_transacted_handle_is_part_of_it(probe: Probe, registry: Registry) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    filter_ = probe.add(MIDDLE)
+    filter_.on(Pre.CreateKeyEx, under=registry.test_root).fetch_transaction(subject=Subject.ROOT_OBJECT)
+
+    with registry.program() as p:
+        transaction = p.create_transaction()
+        bound = p.open_key(p.test_root / "app", transaction=transaction)
+        child = p.create_key(bound / "child")
+        p.rollback(transaction)
+
+    (opened,) = probe.trace.of(bound).by(Pre.OpenKeyEx)
+    (pre,) = probe.trace.of(child).by(Pre.CreateKeyEx)
+    (action,) = probe.trace.of(child).actions
+    assert pre.transaction == 0
+    assert action.value == opened.transaction != 0
+
+
+@behaviour("B-TXN-03")
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_child_made_through_a_transacted_handle(
+    registry: Registry, record: Recorder, end: str
+) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+
+    with registry.program() as p:
+        transaction = p.create_transaction()
+        bound = p.open_key(p.test_root / "app", transaction=transaction)
+        p.create_key(bound / "child")
+        during = p.open_key(p.test_root / "app" / "child", access=KEY_READ)
+        getattr(p, end)(transaction)
+        after = p.open_key(p.test_root / "app" / "child", access=KEY_READ)
+
+    record(f"B-TXN-03 {end}: opened from outside, before and after", (during.status_name, after.status_name))
+
+
+@behaviour("B-TXN-04", "B-INF-15")
+def test_operations_through_a_transacted_handle_belong_to_it(probe: Probe, registry: Registry) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+    probe.add(MIDDLE).on(Pre.SetValueKey, under=registry.test_root).fetch_transaction()
+
+    with registry.program() as p:
+        transaction = p.create_transaction()
+        bound = p.open_key(p.test_root / "app", transaction=transaction)
+        write = p.set_value(bound, "v", "x")
+        p.rollback(transaction)
+        read = p.query_value(p.open_key(p.test_root / "app"), "v")
+
+    (action,) = probe.trace.of(write).actions
+    assert action.value != 0
+    assert read.status == NTSTATUS.OBJECT_NAME_NOT_FOUND, "rolled back"
+
+
+@behaviour("B-TXN-04")
+def test_a_commit_makes_it_visible(registry: Registry) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+        transaction = p.create_transaction()
+        bound = p.open_key(p.test_root / "app", transaction=transaction)
+        p.set_value(bound, "v", "x")
+        commit = p.commit(transaction)
+        read = p.query_value(p.open_key(p.test_root / "app"), "v")
+
+    assert commit.status == NTSTATUS.SUCCESS
+    assert read.text == "x"
+
+
+@behaviour("B-TXN-05")
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_the_end_of_a_transaction_has_no_class(
+    probe: Probe, registry: Registry, record: Recorder, end: str
+) -> None:
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        transaction = p.create_transaction()
+        p.create_key(p.test_root / "app", transaction=transaction)
+        step = getattr(p, end)(transaction)
+
+    assert step.status == NTSTATUS.SUCCESS
+    record(f"B-TXN-05 {end}", [e.notify_class.name for e in probe.trace.of(step)])
+
+
+@behaviour("B-TXN-10")
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_the_handle_after_the_end(probe: Probe, registry: Registry, record: Recorder, end: str) -> None:
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        transaction = p.create_transaction()
+        key = p.create_key(p.test_root / "app", transaction=transaction)
+        getattr(p, end)(transaction)
+        step = p.set_value(key, "v", "x")
+
+    assert not nt_success(step.status)
+    record(f"B-TXN-10 {end}", (step.status_name, [e.notify_class.name for e in probe.trace.of(step)]))
+
+
+@behaviour("B-TXN-11")
+@pytest.mark.parametrize("access", ["read", "write"])
+def test_an_operation_from_outside(registry: Registry, record: Recorder, access: str) -> None:
+    with registry.program() as p:
+        p.create_key(p.test_root / "app")
+
+    with registry.program() as p:
+        transaction = p.create_transaction()
+        bound = p.open_key(p.test_root / "app", transaction=transaction)
+        p.set_value(bound, "v", "inside")
+        outside = p.open_key(p.test_root / "app")
+        step = p.query_value(outside, "v") if access == "read" else p.set_value(outside, "v", "outside")
+        commit = p.commit(transaction)
+
+    record(f"B-TXN-11 {access}: the operation, the commit", (step.status_name, commit.status_name))
