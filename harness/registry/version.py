@@ -198,6 +198,15 @@ class WindowsVersion:
         return (self.major, self.minor) >= (6, 1)
 
     @property
+    def has_predefined_keys(self) -> bool:
+        """Opening Perflib\\009 gives STATUS_PREDEFINED_HANDLE (B-OBJ-02, B-CRE-24).
+
+        Reported to have gone in mid 2023 and serviced builds can't be told by number: taken as gone from
+        22631 on, which came out after that.
+        """
+        return self.number < (10, 0, 22631)
+
+    @property
     def has_reflection(self) -> bool:
         """Registry reflection between the 32-bit and 64-bit view on 64-bit Windows (B-CRE-27)."""
         return (5, 2) <= (self.major, self.minor) < (6, 1)
