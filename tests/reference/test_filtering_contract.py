@@ -142,7 +142,9 @@ class PyNotice:
         return self.holder
 
     def deliver_post(self, registration: Registration, call_context: int, object_context: int) -> int:
-        self._post = Call("", "post", self._operation, self._status, self._status, call_context, object_context)
+        self._post = Call(
+            "", "post", self._operation, self._status, self._status, call_context, object_context
+        )
         return self._system.call(registration, self._post)
 
     def return_status(self) -> int:

@@ -229,7 +229,9 @@ class FilterStack:
 
     # -- registration ------------------------------------------------------------------------------------
 
-    def register(self, altitude: str | None, routine: int, context: int, owner: Hashable) -> RegistrationResult:
+    def register(
+        self, altitude: str | None, routine: int, context: int, owner: Hashable
+    ) -> RegistrationResult:
         """CmRegisterCallbackEx with `altitude` text, CmRegisterCallback with None.
 
         Statuses: STATUS_SUCCESS, STATUS_FLT_INSTANCE_ALTITUDE_COLLISION (B-REG-04); an altitude that is no

@@ -1,0 +1,214 @@
+"""The filter stack inside a machine: how a registry operation reaches the callbacks of drivers.
+
+One `FilterEngine` per machine holds the stack, the key objects and the configuration manager, calls the
+routines of drivers and turns what goes wrong in them into the bugcheck Windows documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from harness.errors import GuestHung
+from harness.reference.cm.manager import Caller
+from harness.reference.faults import GuestException
+from harness.reference.filtering.contract import (
+    CallbackRaisedError,
+    ContextHolder,
+    FilterStack,
+    Registration,
+)
+from harness.reference.filtering.keyobject import KeyObject, KeyObjects
+from harness.reference.filtering.marshal import GuestNotice, Template, cleanup_structure, templates
+from harness.reference.filtering.services_object import (
+    check_open,
+    query_name_string,
+    query_security,
+    set_security,
+)
+from harness.reference.filtering.transactions import Transactions
+from harness.registry.notify import NotifyClass, Operation
+
+if TYPE_CHECKING:
+    from harness.reference.arenas import Scratch
+    from harness.reference.cm.hive import Hive
+    from harness.reference.cm.manager import ConfigurationManager
+    from harness.reference.kernel.objects import KernelObject
+    from harness.reference.machine import Machine
+
+__all__ = ["FilterEngine", "engine_of"]
+
+_CLEANUP: Final = int(NotifyClass.CALLBACK_OBJECT_CONTEXT_CLEANUP)
+_ALIGN: Final = 15
+
+#: REGISTRY_FILTER_DRIVER_EXCEPTION: code, context record, callback, reserved (debugger/bug-check-0x135).
+_REGISTRY_FILTER_DRIVER_EXCEPTION: Final = 0x135
+#: Before Vista nothing stands between a callback and the trap handler: KMODE_EXCEPTION_NOT_HANDLED on x64,
+#: KERNEL_MODE_EXCEPTION_NOT_HANDLED on x86.
+_UNHANDLED: Final = {8: 0x1E, 4: 0x8E}
+#: IRQL_GT_ZERO_AT_SYSTEM_SERVICE: address, IRQL.
+_IRQL_AT_SYSTEM_SERVICE: Final = 0x4A
+#: UNEXPECTED_KERNEL_MODE_TRAP with a double fault: the kernel stack is used up.
+_KERNEL_TRAP: Final = 0x7F
+_DOUBLE_FAULT: Final = 8
+
+#: Callbacks within callbacks that a kernel stack holds. Only before Vista can a callback recurse into itself.
+_MAX_DEPTH: Final = 48
+
+
+class FilterEngine:
+    """Everything about registry filtering that belongs to one machine."""
+
+    def __init__(self, machine: Machine, cm: ConfigurationManager) -> None:
+        self.machine = machine
+        self.memory = machine.memory
+        self.objects = machine.objects
+        self.namespace = machine.namespace
+        self.cm = cm
+        self.version = machine.version
+        self.stack = FilterStack(machine.version, self)
+        self.templates = templates(machine.version, machine.memory.pointer_size)
+        #: What Object holds where it is undefined (B-OBJ-02): a kernel address that is never mapped.
+        self.undefined_object = 0xFFFF_DEAD_BEEF_0010 if machine.memory.pointer_size == 8 else 0xDEAD_0010
+        self._depth = 0
+        self.keys = KeyObjects(self)
+        self.transactions = Transactions(self)
+        self._unload_events: dict[Hive, KernelObject] = {}
+        self._connect()
+
+    def _connect(self) -> None:
+        """Give the object manager the procedures of key objects, and the registry its name."""
+        kind = self.keys.type
+        kind.query_name = lambda obj: self.keys.path(obj.body)
+        kind.query_name_string = lambda *args: query_name_string(self, *args)
+        kind.query_security = lambda *args: query_security(self, *args)
+        kind.set_security = lambda *args: set_security(self, *args)
+        kind.open_check = lambda *args: check_open(self, *args)
+        assert self.keys.root.object is not None
+        self.namespace.insert("\\REGISTRY", self.keys.root.object)
+
+    def caller(self, *, checked: bool, user: bool) -> Caller:
+        """The current thread as the configuration manager sees it."""
+        process = self.machine.current.process
+        body = process.body
+        return Caller(
+            token=body.token, checked=checked, user_mode=user, process=process.pid, wow64=body.wow64
+        )
+
+    def watch_unload(self, hive: Hive, event: KernelObject) -> None:
+        """Signal an event when the hive is unloaded (ns-wdm-_reg_load_key_information: UserEvent)."""
+        self.objects.reference(event)
+        former = self._unload_events.pop(hive, None)
+        if former is not None:
+            self.objects.dereference(former)
+        self._unload_events[hive] = event
+
+    def unloaded(self, hive: Hive) -> None:
+        """A hive is gone: its event, if any, is signalled."""
+        event = self._unload_events.pop(hive, None)
+        if event is not None:
+            self.machine.kernel.scheduler.signal(event.address)
+            self.objects.dereference(event)
+
+    # -- operations --------------------------------------------------------------------------------------
+
+    def template(self, operation: Operation) -> Template | None:
+        """The template when this version notifies about `operation` and somebody is there to be told."""
+        if not self.stack.ordered or not self.stack.watchers(self.machine.current.tid):
+            return None
+        return self.templates.get(operation)
+
+    def run(
+        self,
+        operation: Operation,
+        key: KeyObject | None,
+        head: Callable[[Scratch], tuple[int, ...]],
+        perform: Callable[[], int],
+        *,
+        post_object: bool = True,
+    ) -> int:
+        """Perform an operation on one key object with its notifications; returns the requester's status.
+
+        `head` makes the structure's members before CallContext, in scratch memory where they are captured
+        copies; it is called only when a callback is there to see them.
+        """
+        template = self.template(operation)
+        if template is None:
+            return perform()
+        with self.memory.scratch() as scratch:
+            shown = key.address if key is not None and post_object else 0
+            notice = GuestNotice(self, template, key, head(scratch), scratch=scratch, post_object=shown)
+            passage = self.stack.begin(self.machine.current.tid, notice)
+            status = perform() if passage.proceeds else passage.status
+            return self.stack.finish(passage, status)
+
+    # -- calls into drivers ------------------------------------------------------------------------------
+
+    def invoke(self, registration: Registration, notify_class: int, information: int) -> int:
+        """Call one callback. Raises `CallbackRaisedError`; bugchecks when it returns at another IRQL."""
+        cpu = self.machine.cpu
+        irql = cpu.irql
+        if self._depth >= _MAX_DEPTH:
+            self.machine.bugcheck(
+                _KERNEL_TRAP,
+                _DOUBLE_FAULT,
+                reason="registry callbacks recursed until the kernel stack was used up",
+            )
+        self._depth += 1
+        try:
+            status = self.machine.call_guarded(
+                registration.routine, registration.context, notify_class, information
+            )
+        except GuestException as error:
+            if cpu.irql != irql:
+                cpu.irql = irql
+            raise CallbackRaisedError(error.code, error.context, registration.routine) from error
+        finally:
+            self._depth -= 1
+        if cpu.irql != irql:
+            self.machine.bugcheck(
+                _IRQL_AT_SYSTEM_SERVICE,
+                registration.routine,
+                cpu.irql,
+                reason=f"a registry callback was called at IRQL {irql} and returned at IRQL {cpu.irql}",
+            )
+        return status & 0xFFFF_FFFF
+
+    # -- StackHooks --------------------------------------------------------------------------------------
+
+    def deliver_cleanup(self, registration: Registration, holder: ContextHolder, object_context: int) -> None:
+        """RegNtCallbackObjectContextCleanup (B-CTX-13)."""
+        assert isinstance(holder, KeyObject)
+        raw = cleanup_structure(holder.address, object_context, self.version, self.memory.pointer_size)
+        with self.memory.scratch() as scratch:
+            self.invoke(registration, _CLEANUP, scratch.bytes(raw))
+
+    def unhandled_exception(self, registration: Registration, error: CallbackRaisedError) -> NoReturn:
+        """Bugcheck 0x135 from callback version 1.1 on, an unhandled exception before Vista (B-NOT-39)."""
+        cause = error.__cause__
+        where = cause.address if isinstance(cause, GuestException) else 0
+        reason = f"exception {error.code:#010x} in the registry callback at {error.callback:#x}"
+        if self.version.has_layering:
+            self.machine.bugcheck(
+                _REGISTRY_FILTER_DRIVER_EXCEPTION,
+                error.code,
+                error.context_record,
+                error.callback,
+                reason=reason,
+            )
+        self.machine.bugcheck(_UNHANDLED[self.memory.pointer_size], error.code, where, reason=reason)
+
+    def wait_until_idle(self, registration: Registration) -> None:
+        """CmUnRegisterCallback waits for the callback it is called from: for ever (B-REG-22)."""
+        raise GuestHung(
+            self.machine.describe_hang(
+                f"CmUnRegisterCallback waits for the callback at {registration.routine:#x}, "
+                "which is running and can't end before it returns"
+            )
+        )
+
+
+def engine_of(machine: Machine) -> FilterEngine:
+    """The filter engine of a machine that was booted with one."""
+    engine: FilterEngine = machine.registry
+    return engine

@@ -1,0 +1,166 @@
+"""Key objects: open instances of registry keys, which handles and callbacks refer to.
+
+A key object lives in the object manager like any other object. It is the unit of object contexts (B-CTX-04)
+and of the handle-close notifications, which come when its last reference goes (B-NOT-42, B-CTX-13, B-CTX-14).
+
+Sources: kernel/invalid-key-object-pointers-in-registry-notifications, nf-wdm-cmcallbackgetkeyobjectid(ex),
+nf-wdm-cmgetboundtransaction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from harness.reference.filtering.marshal import GuestNotice
+from harness.reference.kernel.objects import GenericMapping, KernelObject
+from harness.registry.access import KEY_ALL_ACCESS, KEY_EXECUTE, KEY_READ, KEY_WRITE
+from harness.registry.notify import Operation
+
+if TYPE_CHECKING:
+    from harness.reference.cm.key import Key
+    from harness.reference.cm.transaction import Transaction
+    from harness.reference.filtering.contract import Registration
+    from harness.reference.filtering.engine import FilterEngine
+
+__all__ = ["KeyObject", "KeyObjects"]
+
+#: Bytes of a key object; drivers must not look inside.
+_BODY_SIZE: Final = 0x80
+_NAME_TAG: Final = int.from_bytes(b"CMnb", "little")
+
+
+class KeyObject:
+    """One open instance of a key; the body of a kernel object of type Key."""
+
+    __slots__ = (
+        "address",
+        "closing",
+        "contexts",
+        "in_post_open",
+        "key",
+        "object",
+        "process",
+        "transaction",
+        "transaction_object",
+    )
+
+    def __init__(self, key: Key, process: int, transaction: Transaction | None) -> None:
+        self.key = key
+        #: Process that opened it; 4 (System) for kernel handles.
+        self.process = process
+        self.transaction = transaction
+        #: The transaction's kernel object, referenced as long as this object lives (B-INF-15).
+        self.transaction_object: KernelObject | None = None
+        self.contexts: dict[Registration, int] | None = None
+        self.object: KernelObject | None = None
+        self.address = 0
+        #: The last reference is gone: only Cm routines may be given the object (B-OBJ-04, 05).
+        self.closing = False
+        #: The post notification of the create or open that made it is being delivered (B-OBJ-11).
+        self.in_post_open = False
+
+
+class KeyObjects:
+    """The key object type of a machine and all its objects."""
+
+    def __init__(self, engine: FilterEngine) -> None:
+        self._engine = engine
+        self._objects = engine.objects
+        mapping = GenericMapping(KEY_READ, KEY_WRITE, KEY_EXECUTE, KEY_ALL_ACCESS)
+        self.type = self._objects.define_type("Key", mapping, _BODY_SIZE)
+        self.type.delete = self._delete
+        #: Key id -> (open objects, name buffer of CmCallbackGetKeyObjectID or 0). The name is of the key, shared
+        #: by its objects, and goes with the last of them (B-INF-09, B-INF-10).
+        self._names: dict[int, list[int]] = {}
+        self.root = self.create(engine.cm.root, 4)
+        self.root_object = self.root.object
+        assert self.root_object is not None
+        self.root_object.permanent = True
+
+    def create(
+        self,
+        key: Key,
+        process: int,
+        transaction: Transaction | None = None,
+        transaction_object: KernelObject | None = None,
+    ) -> KeyObject:
+        """A new object with one reference, which belongs to the caller."""
+        body = KeyObject(key, process, transaction)
+        if transaction_object is not None:
+            self._objects.reference(transaction_object)
+            body.transaction_object = transaction_object
+        obj = self._objects.create(self.type, body, _BODY_SIZE)
+        body.object = obj
+        body.address = obj.address
+        self._engine.cm.opened(key, process)
+        entry = self._names.setdefault(key.object_id, [0, 0])
+        entry[0] += 1
+        return body
+
+    def at(self, address: int) -> KeyObject | None:
+        """The key object at an address, also while it is being closed."""
+        obj = self._objects.at(address)
+        if obj is None or obj.type is not self.type:
+            return None
+        body: KeyObject = obj.body
+        return body
+
+    def reference(self, key: KeyObject) -> None:
+        assert key.object is not None
+        self._objects.reference(key.object)
+
+    def release(self, key: KeyObject) -> None:
+        """Drop one reference; the last one closes the object with its notifications."""
+        assert key.object is not None
+        self._objects.dereference(key.object)
+
+    def path(self, key: KeyObject) -> str:
+        """The absolute path, \\REGISTRY\\... (B-INF-04)."""
+        return self._engine.cm.path_of(key.key)
+
+    def cached_name(self, key: KeyObject) -> int:
+        """Address of the UNICODE_STRING that CmCallbackGetKeyObjectID shows: as of the first time it was
+        asked for, whatever renames came since (B-INF-10, B-INF-11)."""
+        entry = self._names[key.key.object_id]
+        if not entry[1]:
+            memory = self._engine.memory
+            raw = self.path(key).encode("utf-16-le", "surrogatepass")
+            size = memory.unicode_string_size
+            address = self._engine.machine.pool.alloc(
+                size + len(raw) + 2, _NAME_TAG, paged=True, zero=True, owner=None
+            )
+            memory.write(address + size, raw)
+            memory.put_unicode_string(address, len(raw), len(raw) + 2, address + size)
+            entry[1] = address
+        return entry[1]
+
+    def _delete(self, obj: KernelObject) -> None:
+        """The last reference is gone: pre handle-close, context cleanups, post handle-close (B-CTX-14)."""
+        engine = self._engine
+        key: KeyObject = obj.body
+        key.closing = True
+        template = engine.template(Operation.KEY_HANDLE_CLOSE)
+        thread = engine.machine.current.tid
+        if template is None:
+            engine.stack.release(thread, key)
+        else:
+            with engine.memory.scratch() as scratch:
+                notice = GuestNotice(
+                    engine, template, key, (key.address,), scratch=scratch, post_object=key.address
+                )
+                notice.observe_only = True
+                passage = engine.stack.begin(thread, notice)
+                engine.stack.release(thread, key)
+                engine.stack.finish(passage, 0)
+        if key.transaction_object is not None:
+            self._objects.dereference(key.transaction_object)
+            key.transaction_object = None
+        entry = self._names[key.key.object_id]
+        entry[0] -= 1
+        if entry[0] == 0:
+            del self._names[key.key.object_id]
+            if entry[1]:
+                engine.machine.pool.free(entry[1], _NAME_TAG)
+        hive = engine.cm.closed(key.key)
+        if hive is not None:
+            engine.unloaded(hive)

@@ -1,0 +1,213 @@
+"""Kernel transactions as far as the registry and its filters need them: TmTx, TmTm, TmRm and TmEn objects.
+
+A transaction commits in the documented phases of the kernel transaction manager as far as they can be told
+from outside: every enlistment that asked for it gets pre-prepare, prepare and commit, or rollback, through
+its resource manager's callback, and answers with TmCommitComplete or TmRollbackComplete (B-TXN-06).
+
+Sources: kernel/introduction-to-ktm, nf-wdm-zwcreatetransaction, nf-wdm-zwcreateenlistment,
+nf-wdm-tmenablecallbacks, nc-wdm-ptm_rm_notification, regfltr txr.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from harness.reference.cm.transaction import Transaction
+from harness.reference.filtering.request import ServiceFailure
+from harness.reference.kernel.objects import GenericMapping, KernelObject
+from harness.registry.status import NTSTATUS
+
+if TYPE_CHECKING:
+    from harness.reference.filtering.engine import FilterEngine
+
+__all__ = [
+    "TRANSACTION_NOTIFY_COMMIT",
+    "TRANSACTION_NOTIFY_PREPARE",
+    "TRANSACTION_NOTIFY_PREPREPARE",
+    "TRANSACTION_NOTIFY_ROLLBACK",
+    "Enlistment",
+    "ResourceManager",
+    "TransactionBody",
+    "TransactionManager",
+    "Transactions",
+]
+
+TRANSACTION_NOTIFY_PREPREPARE: Final = 0x00000001
+TRANSACTION_NOTIFY_PREPARE: Final = 0x00000002
+TRANSACTION_NOTIFY_COMMIT: Final = 0x00000004
+TRANSACTION_NOTIFY_ROLLBACK: Final = 0x00000008
+
+_ALL_ACCESS: Final = 0x1F003F
+
+
+@dataclass(slots=True, eq=False)
+class TransactionManager:
+    """A volatile transaction manager: it has no log."""
+
+    online: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class ResourceManager:
+    """A volatile resource manager. `callback` is the guest routine TmEnableCallbacks named, 0 before."""
+
+    manager: KernelObject
+    callback: int = 0
+    key: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Enlistment:
+    """One resource manager's part in one transaction."""
+
+    resource_manager: KernelObject
+    transaction: KernelObject
+    mask: int
+    key: int
+    #: The outcome was reported to the resource manager, or it has none to report any more.
+    finished: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class TransactionBody:
+    """A transaction and who takes part in it; `ended` from the moment the outcome is decided."""
+
+    transaction: Transaction
+    enlistments: list[KernelObject] = field(default_factory=list)
+    ended: bool = False
+
+
+class Transactions:
+    """The transaction manager's object types of one machine."""
+
+    def __init__(self, engine: FilterEngine) -> None:
+        self._engine = engine
+        objects = engine.objects
+        mapping = GenericMapping(0x120001, 0x12003E, 0x120038, _ALL_ACCESS)
+        self.transaction_type = objects.define_type("TmTx", mapping)
+        self.manager_type = objects.define_type("TmTm", mapping)
+        self.resource_manager_type = objects.define_type("TmRm", mapping)
+        self.enlistment_type = objects.define_type("TmEn", mapping)
+        self.transaction_type.close = lambda obj, _: self._transaction_closed(obj)
+        self.enlistment_type.close = lambda obj, _: self._enlistment_closed(obj)
+
+    def create(self, *, lightweight: bool = False) -> KernelObject:
+        """A new transaction object with one reference."""
+        transaction = self._engine.cm.begin_transaction()
+        transaction.lightweight = lightweight
+        return self._engine.objects.create(self.transaction_type, TransactionBody(transaction))
+
+    def create_manager(self) -> KernelObject:
+        return self._engine.objects.create(self.manager_type, TransactionManager())
+
+    def create_resource_manager(self, manager: KernelObject) -> KernelObject:
+        """A resource manager below a transaction manager, which it keeps referenced for its life."""
+        self._engine.objects.reference(manager)
+        return self._engine.objects.create(self.resource_manager_type, ResourceManager(manager))
+
+    def enlist(
+        self, resource_manager: KernelObject, transaction: KernelObject, mask: int, key: int
+    ) -> KernelObject:
+        """An enlistment. Raises `ServiceFailure` when the transaction is over."""
+        body: TransactionBody = transaction.body
+        if body.ended or not body.transaction.is_active:
+            raise ServiceFailure(body.transaction.inactive_status)
+        objects = self._engine.objects
+        objects.reference(resource_manager)
+        objects.reference(transaction)
+        enlistment = objects.create(
+            self.enlistment_type, Enlistment(resource_manager, transaction, mask, key)
+        )
+        body.enlistments.append(enlistment)
+        return enlistment
+
+    def resolve(self, handle: int, mode: int, access: int = 0) -> KernelObject:
+        """The transaction object of a handle. Raises `ServiceFailure`."""
+        return self.resolve_as(handle, self.transaction_type.name, mode, access)
+
+    def resolve_as(self, handle: int, type_name: str, mode: int, access: int = 0) -> KernelObject:
+        """The object of a handle to one of the transaction manager's types. Raises `ServiceFailure`."""
+        objects = self._engine.objects
+        found = objects.resolve(handle, objects.types[type_name], access, mode)
+        if not isinstance(found, KernelObject):
+            raise ServiceFailure(found)
+        return found
+
+    def commit(self, obj: KernelObject) -> int:
+        """Commit: prepare everybody, make the changes visible, tell everybody."""
+        body: TransactionBody = obj.body
+        if not body.transaction.is_active:
+            return body.transaction.commit()  # says which outcome it had
+        body.ended = True
+        for phase in (TRANSACTION_NOTIFY_PREPREPARE, TRANSACTION_NOTIFY_PREPARE):
+            self._tell(body, phase)
+        if not body.transaction.is_active:  # a resource manager rolled it back meanwhile
+            return NTSTATUS.TRANSACTION_ALREADY_ABORTED
+        status = body.transaction.commit()
+        self._tell(body, TRANSACTION_NOTIFY_COMMIT)
+        self._let_go(body)
+        return status
+
+    def rollback(self, obj: KernelObject) -> int:
+        """Roll back and tell everybody."""
+        body: TransactionBody = obj.body
+        body.ended = True
+        status = body.transaction.rollback()
+        if status == NTSTATUS.SUCCESS:
+            self._tell(body, TRANSACTION_NOTIFY_ROLLBACK)
+            self._let_go(body)
+        return status
+
+    def _tell(self, body: TransactionBody, notification: int) -> None:
+        for obj in list(body.enlistments):
+            enlistment: Enlistment = obj.body
+            manager: ResourceManager = enlistment.resource_manager.body
+            if enlistment.finished or not enlistment.mask & notification or not manager.callback:
+                continue
+            self._call(obj, enlistment, manager, notification)
+
+    def _call(
+        self, obj: KernelObject, enlistment: Enlistment, manager: ResourceManager, notification: int
+    ) -> None:
+        """PTM_RM_NOTIFICATION(EnlistmentObject, RMContext, TransactionContext, Notification, TmVirtualClock,
+        ArgumentLength, Argument)."""
+        machine = self._engine.machine
+        with machine.memory.scratch() as scratch:
+            clock = scratch.bytes(machine.performance_counter().to_bytes(8, "little"))
+            machine.cpu.call(
+                manager.callback, obj.address, manager.key, enlistment.key, notification, clock, 0, 0
+            )
+
+    def complete(self, obj: KernelObject) -> int:
+        """TmCommitComplete, TmRollbackComplete: the resource manager is done with the outcome."""
+        enlistment: Enlistment = obj.body
+        if enlistment.finished:
+            return NTSTATUS.TRANSACTION_NOT_REQUESTED
+        enlistment.finished = True
+        return NTSTATUS.SUCCESS
+
+    def _let_go(self, body: TransactionBody) -> None:
+        """The outcome is told: enlistments no longer hold their transaction."""
+        objects = self._engine.objects
+        enlistments, body.enlistments = body.enlistments, []
+        for obj in enlistments:
+            enlistment: Enlistment = obj.body
+            enlistment.finished = True
+            objects.dereference(enlistment.resource_manager)
+            objects.dereference(enlistment.transaction)
+            objects.dereference(obj)
+
+    def _transaction_closed(self, obj: KernelObject) -> None:
+        """The last handle of a transaction that has no outcome rolls it back (nf-wdm-zwcreatetransaction)."""
+        body: TransactionBody = obj.body
+        if obj.handles == 0 and not body.ended and body.transaction.is_active:
+            self.rollback(obj)
+
+    def _enlistment_closed(self, obj: KernelObject) -> None:
+        """Closing an enlistment before the outcome aborts the transaction (B-TXN-07)."""
+        enlistment: Enlistment = obj.body
+        body: TransactionBody = enlistment.transaction.body
+        if obj.handles == 0 and not body.ended and not enlistment.finished and body.transaction.is_active:
+            enlistment.finished = True
+            self.rollback(enlistment.transaction)
