@@ -23,7 +23,8 @@ have osslsigncode || missing="$missing osslsigncode"
 made_for="$PWD ${PYTHON:-newest}"
 made_from=$(cat pyproject.toml tools/bootstrap.sh | cksum)
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/$1" 2>/dev/null)" = "$2" ]; }
-if [ -z "$missing" ] && stamped made-for "$made_for" && stamped made-from "$made_from"; then
+usual=reference,dev
+if [ -z "$missing" ] && stamped made-for "$made_for" && stamped made-from "$made_from $usual"; then
     exit 0
 fi
 
@@ -80,7 +81,7 @@ update_lists() {
     $as_root apt-get update -qq
 }
 
-extras=reference,dev
+extras=$usual
 if [ -n "$missing" ] && have apt-get && [ "$as_root" != none ]; then
     say "these system packages are missing and will be installed with ${as_root:+$as_root }apt-get:$missing"
     if ! known_packages; then
@@ -102,7 +103,9 @@ elif [ -n "$missing" ]; then
 fi
 
 # -- Python environment ---------------------------------------------------------------------------------------------
-stamped made-from "$made_from" && stamped made-for "$made_for" && [ "$extras" = reference,dev ] && exit 0
+if stamped made-for "$made_for" && stamped made-from "$made_from $extras"; then
+    exit 0
+fi
 say "making the Python environment in .venv with $python (extras: $extras)"
 if ! stamped made-for "$made_for"; then
     rm -rf .venv
@@ -110,6 +113,7 @@ if ! stamped made-for "$made_for"; then
     printf '%s\n' "$made_for" > .venv/made-for
 fi
 rm -f .venv/made-from
-.venv/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e ".[$extras]"
-printf '%s\n' "$made_from" > .venv/made-from
+# What is never imported need not be compiled now.
+.venv/bin/python -m pip install --disable-pip-version-check --no-compile --quiet --progress-bar on -e ".[$extras]"
+printf '%s\n' "$made_from $extras" > .venv/made-from
 say "ready"
