@@ -18,7 +18,7 @@ from .namespace import Found, Link, Missing, Refused, walk
 from .regf_read import HiveError, read_hive
 from .regf_write import write_hive
 from .requests import Caller, LoadResult
-from .security import Ace, AceFlags, AceType, SecurityDescriptor
+from .security import Ace, AceFlags, AceType, SecurityDescriptor, SecurityError
 from .store import Store
 from .tokens import (
     ADMINISTRATORS,
@@ -62,10 +62,12 @@ class HiveOperations(Store):
         *,
         caller: Caller,
         desired_access: int = 0,
+        security_descriptor: bytes | None = None,
     ) -> LoadResult:
         """Load the hive file at `name` below `start`; with APP_HIVE as RegLoadAppKey does.
 
-        A missing file is created (sdk regloadkeya, B-APP-12). An ordinary hive is mounted below MACHINE or
+        A missing file is created (sdk regloadkeya, B-APP-12); an ordinary hive's root gets the given
+        descriptor then, of a file that exists it is ignored. An ordinary hive is mounted below MACHINE or
         USER and needs the restore and backup privileges; a file in use gives SHARING_VIOLATION, a name in
         use ACCESS_DENIED. Application hives need no privilege (B-APP-11); rules: B-APP-02, 09, 12..14. The
         statuses of a second hive in one process (up to Windows 7), of a hive with several descriptors
@@ -90,18 +92,25 @@ class HiveOperations(Store):
             path = dos_path(source_file)
             if is_app:
                 return self._load_app(place, path, flags, caller, desired_access)
-            return self._load_ordinary(place, path, flags, caller)
+            return self._load_ordinary(place, path, flags, caller, security_descriptor)
         except FileError as error:
             return LoadResult(error.status)
         except HiveError as error:
             return LoadResult(error.status)
 
-    def _load_ordinary(self, place: Missing, path: str, flags: int, caller: Caller) -> LoadResult:
+    def _load_ordinary(
+        self, place: Missing, path: str, flags: int, caller: Caller, descriptor: bytes | None
+    ) -> LoadResult:
         if place.parent not in (self.machine, self.user) or len(place.names) != 1:
             return LoadResult(NTSTATUS.ACCESS_DENIED)
 
+        try:
+            explicit = SecurityDescriptor.decode(descriptor) if descriptor else None
+        except SecurityError:
+            return LoadResult(NTSTATUS.INVALID_SECURITY_DESCR)
+
         def default() -> SecurityDescriptor:
-            return assign_security(place.parent.state().security, None, caller.token)
+            return assign_security(place.parent.state().security, explicit, caller.token)
 
         return self._mount_file(place, path, flags, default)
 

@@ -6,7 +6,6 @@ raises. The handle's granted access was checked before.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 from harness.registry.access import DELETE, KEY_CREATE_SUB_KEY, SecurityInformation
@@ -234,29 +233,6 @@ class KeyOperations(Store):
         elif info_class == KeySetInformationClass.CONTROL_FLAGS:
             key.control_flags = number
         return NTSTATUS.SUCCESS
-
-    def query_name(
-        self, key: Key, length: int, buffer: int, *, pointer_size: int, transaction: Transaction | None = None
-    ) -> QueryResult:
-        """OBJECT_NAME_INFORMATION of a key: a UNICODE_STRING whose text follows it at address `buffer`.
-
-        A short buffer: from build 17133 SUCCESS with a result length above `length`, before that
-        INFO_LENGTH_MISMATCH (B-HIV-20).
-        """
-        status = key.status(transaction)
-        if status != NTSTATUS.SUCCESS:
-            return QueryResult(status)
-        text = key.path(transaction).encode("utf-16-le", "surrogatepass")
-        head = 2 * pointer_size
-        needed = head + len(text) + 2
-        if length < needed:
-            short = self.version.short_name_query_succeeds
-            return QueryResult(NTSTATUS.SUCCESS if short else NTSTATUS.INFO_LENGTH_MISMATCH, b"", needed)
-        size = struct.pack("<HH", len(text), len(text) + 2)
-        address = (buffer + head).to_bytes(pointer_size, "little")
-        return QueryResult(
-            NTSTATUS.SUCCESS, size.ljust(pointer_size, b"\0") + address + text + b"\0\0", needed
-        )
 
     # -- security ----------------------------------------------------------------------------------
 

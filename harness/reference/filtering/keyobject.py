@@ -161,6 +161,6 @@ class KeyObjects:
             del self._names[key.key.object_id]
             if entry[1]:
                 engine.machine.pool.free(entry[1], _NAME_TAG)
-        hive = engine.cm.closed(key.key)
+        hive = engine.cm.closed(key.key, key.process)
         if hive is not None:
             engine.unloaded(hive)
