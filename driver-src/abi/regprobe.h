@@ -231,9 +231,12 @@ typedef struct _REGPROBE_RULE {
     uint32_t value_name_length;
     uint32_t target_length;
     uint32_t data_length;
+    uint32_t call_value_name_length;
+    uint32_t reserved;
     uint16_t key[512];              /* match: absolute path, \REGISTRY\... */
-    uint16_t value_name[256];       /* match; for CALL: the value to act on */
-    uint16_t target[512];           /* key path, or value name for REDIRECT */
+    uint16_t value_name[256];       /* match */
+    uint16_t target[512];           /* key path, or value name for REDIRECT and EDIT_INPUT */
+    uint16_t call_value_name[256];  /* CALL: the value to act on */
     uint8_t data[512];
 } REGPROBE_RULE;
 

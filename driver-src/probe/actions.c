@@ -444,7 +444,7 @@ static VOID Call(NOTIFICATION *notification, RULE *rule, ACTION_REPORT *report, 
     call.index = request->offset;
     call.access = request->granted_access;
     call.target = &rule->target;
-    call.value_name = &rule->value_name;
+    call.value_name = &rule->call_value_name;
     report->status = OpenBase(notification, rule, &base);
     if (NT_SUCCESS(report->status)) {
         call.root = base;

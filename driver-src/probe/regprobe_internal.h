@@ -55,6 +55,7 @@ typedef struct _RULE {
     UNICODE_STRING key;  /* upper case, no trailing backslash */
     UNICODE_STRING value_name;
     UNICODE_STRING target;
+    UNICODE_STRING call_value_name;
     struct _RULE *next_kept;
     REGPROBE_RULE request;
 } RULE;

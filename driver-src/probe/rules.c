@@ -154,10 +154,13 @@ static NTSTATUS ResolveHandle(REGPROBE_RULE *request)
 
 static BOOLEAN RequestIsValid(const REGPROBE_RULE *request)
 {
-    const ULONG odd = request->key_length | request->value_name_length | request->target_length;
+    const ULONG odd = request->key_length | request->value_name_length | request->target_length
+        | request->call_value_name_length;
 
     return request->key_length <= sizeof(request->key) && request->value_name_length <= sizeof(request->value_name)
-        && request->target_length <= sizeof(request->target) && request->data_length <= sizeof(request->data)
+        && request->target_length <= sizeof(request->target)
+        && request->call_value_name_length <= sizeof(request->call_value_name)
+        && request->data_length <= sizeof(request->data)
         && (odd & 1) == 0 && request->action >= REGPROBE_ACTION_PASS && request->action <= REGPROBE_ACTION_EDIT_INPUT
         && request->subject <= REGPROBE_SUBJECT_RESULT_OBJECT && request->base <= REGPROBE_BASE_SUBJECT;
 }
@@ -189,6 +192,7 @@ NTSTATUS RuleAdd(const REGPROBE_RULE *request, uint32_t *rule_id)
     TextOf(&rule->key, rule->request.key, rule->request.key_length);
     TextOf(&rule->value_name, rule->request.value_name, rule->request.value_name_length);
     TextOf(&rule->target, rule->request.target, rule->request.target_length);
+    TextOf(&rule->call_value_name, rule->request.call_value_name, rule->request.call_value_name_length);
     while (rule->key.Length > sizeof(WCHAR) && rule->key.Buffer[rule->key.Length / sizeof(WCHAR) - 1] == L'\\') {
         rule->key.Length -= sizeof(WCHAR);
     }
