@@ -48,7 +48,7 @@ class Probe:
         self._service: str | None = None
         self.info = ProbeInfo.of(self._link.info())
         #: Registry calls in kernel mode, outside callbacks.
-        self.kernel = KernelCalls(self._link)
+        self.kernel_call = KernelCalls(self._link)
         #: The filters that are registered, in the order they were added.
         self.filters: list[Filter] = []
         self._names: dict[int, str] = {}
@@ -118,16 +118,25 @@ class Probe:
         silent: bool = False,
         names: bool = True,
         raw: bool = True,
+        shared_routine: bool = False,
     ) -> Filter:
         """Register a callback. Raises `ProbeError` with the status when that fails.
 
         `legacy` uses CmRegisterCallback; default: only where there is no CmRegisterCallbackEx (before Vista),
         and then the order of adding decides instead of the altitude. `silent` applies rules and records
-        nothing; `names` and `raw` False skip key names and structure bytes.
+        nothing; `names` and `raw` False skip key names and structure bytes. `shared_routine` registers one
+        routine for all such filters (B-REG-11); the context is then the driver's own.
         """
-        found = self._register(
-            altitude, context, legacy, at_apc_level=at_apc_level, silent=silent, names=names, raw=raw
-        )
+        flags = FilterFlag(0)
+        for flag, given in (
+            (FilterFlag.AT_APC_LEVEL, at_apc_level),
+            (FilterFlag.SILENT, silent),
+            (FilterFlag.NO_NAMES, not names),
+            (FilterFlag.NO_RAW, not raw),
+            (FilterFlag.SHARED_ROUTINE, shared_routine),
+        ):
+            flags |= flag if given else FilterFlag(0)
+        found = self._register(altitude, context, legacy, flags)
         if isinstance(found, int):
             raise ProbeError(f"registering a filter at {altitude or 'no altitude'}", found)
         return found
@@ -141,7 +150,8 @@ class Probe:
         at_apc_level: bool = False,
     ) -> int:
         """The status of registering (unsigned); on success the filter is the last of `filters`."""
-        found = self._register(altitude, context, legacy, at_apc_level=at_apc_level)
+        flags = FilterFlag.AT_APC_LEVEL if at_apc_level else FilterFlag(0)
+        found = self._register(altitude, context, legacy, flags)
         return found if isinstance(found, int) else 0
 
     def add_monitor(self, **options: Any) -> Filter:
@@ -160,29 +170,13 @@ class Probe:
         return tuple(self.add(str(level)) for level in levels)
 
     def _register(
-        self,
-        altitude: str | None,
-        context: int,
-        legacy: bool | None,
-        *,
-        at_apc_level: bool = False,
-        silent: bool = False,
-        names: bool = True,
-        raw: bool = True,
+        self, altitude: str | None, context: int, legacy: bool | None, flags: FilterFlag
     ) -> Filter | int:
         if legacy is None:
             legacy = not self.info.has_register_callback_ex
         if altitude is None and not legacy:
             raise UsageError(f"a filter needs an altitude, e.g. {HIGH!r}; only a legacy one has none")
-        flags = FilterFlag(0)
-        for flag, given in (
-            (FilterFlag.LEGACY, legacy),
-            (FilterFlag.AT_APC_LEVEL, at_apc_level),
-            (FilterFlag.SILENT, silent),
-            (FilterFlag.NO_NAMES, not names),
-            (FilterFlag.NO_RAW, not raw),
-        ):
-            flags |= flag if given else FilterFlag(0)
+        flags |= FilterFlag.LEGACY if legacy else FilterFlag(0)
         text = "" if altitude is None or legacy else altitude
         encoded = text.encode("utf-16-le", "surrogatepass")
         reply = self._link.call(
@@ -220,9 +214,9 @@ class Probe:
         self.forget(filter)
         return removal
 
-    def unregister(self, cookie: int, *, at_apc_level: bool = False) -> int:
-        """Status of CmUnRegisterCallback for any cookie, right or wrong (B-REG-20)."""
-        return self._unregister(*removal_request(0, at_apc_level=at_apc_level, cookie=cookie)).status
+    def unregister_cookie(self, cookie: int, *, at_apc_level: bool = False) -> Removal:
+        """What CmUnRegisterCallback says to any cookie, right or wrong (B-REG-20); raises nothing."""
+        return self._unregister(*removal_request(0, at_apc_level=at_apc_level, cookie=cookie))
 
     def _unregister(self, code: str, request: bytes, output: int) -> Removal:
         reply = abi.record("REGPROBE_REMOVE_FILTER_REPLY").unpack(

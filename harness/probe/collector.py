@@ -81,20 +81,13 @@ class Collector:
         while left is None or left > 0:
             batch = self._request(size)
             count = len(batch.records)
-            if count == 0 and batch.remaining > 0:
-                if size == _LARGE:
-                    raise InfrastructureError(
-                        f"the probe has {batch.remaining} events but gives none into {size} bytes"
-                    )
-                size = _LARGE
-                continue
             left = (count + batch.remaining if left is None else left) - count
-            size = _LARGE if batch.remaining else size
             self._account(batch)
             if count:
                 fresh.append(batch)
-            elif left > 0:
-                break
+            elif size == _LARGE:
+                break  # a callback is still running: the drain stops at its event
+            size = _LARGE if batch.remaining else size
         if fresh:
             self._batches += fresh
             self._joined = None

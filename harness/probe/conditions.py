@@ -37,8 +37,6 @@ class Conditions:
 
     classes: frozenset[NotifyClass]
     fields: dict[str, int | bytes]
-    #: The value name of the condition; None: any.
-    value_name: str | None
     step: StepLike | None
 
     @property
@@ -103,7 +101,7 @@ def conditions(
     fields["nth_first"] = _positive("nth", nth)
     fields["nth_count"] = _positive("count", count)
     fields["match"] = int(match)
-    return Conditions(wanted, fields, value, step)
+    return Conditions(wanted, fields, step)
 
 
 def packed_text(field: str, text: str) -> dict[str, int | bytes]:

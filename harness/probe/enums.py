@@ -57,6 +57,7 @@ class FilterFlag(enum.IntFlag):
     SILENT = 0x04
     NO_NAMES = 0x08
     NO_RAW = 0x10
+    SHARED_ROUTINE = 0x40
 
 
 class Match(enum.IntFlag):
@@ -131,6 +132,7 @@ class ActionFlag(enum.IntFlag):
     NO_NAME = 0x100
     SET_RESULT_LENGTH = 0x200
     FAIL_INNER = 0x400
+    WORK_ITEM = 0x800
 
 
 class Subject(enum.IntEnum):

@@ -130,7 +130,7 @@ class Filter:
     def remove(self, *, at_apc_level: bool = False) -> Removal:
         """Unregister. Raises `ProbeError` with the status when that fails."""
         if self.removed:
-            raise UsageError(f"{self!r} was removed before; Probe.unregister passes a used cookie")
+            raise UsageError(f"{self!r} was removed before; Probe.unregister_cookie passes a used one")
         return self.probe.remove(self, at_apc_level=at_apc_level)
 
     def remove_in(self, program: ProgramLike, *, at_apc_level: bool = False) -> ProgramRemoval:

@@ -49,6 +49,11 @@ class ProbeInfo:
         )
 
     @property
+    def pointer_mask(self) -> int:
+        """All bits a pointer of the guest has."""
+        return (1 << 8 * self.pointer_size) - 1
+
+    @property
     def has_register_callback(self) -> bool:
         return Routine.REGISTER_CALLBACK in self.routines
 

@@ -49,7 +49,7 @@ class KernelCallResult:
 
 
 class KernelCalls:
-    """`probe.kernel`: each call opens (or creates) the key at an absolute path first and closes it last.
+    """`probe.kernel_call`: each call opens (or creates) the key at an absolute path first and closes it last.
 
     `work_item` runs it on a system worker thread, `force_access_check` with OBJ_FORCE_ACCESS_CHECK,
     `open_link` with OBJ_OPENLINK.

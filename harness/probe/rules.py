@@ -22,6 +22,7 @@ from harness.registry.access import KEY_ALL_ACCESS
 from harness.registry.notify import NotifyClass, Operation, Post, Pre
 from harness.registry.options import REG_OPENED_EXISTING_KEY
 from harness.registry.status import NTSTATUS, nt_success, status_name
+from harness.registry.valuetypes import ValueType
 
 if TYPE_CHECKING:
     from harness.probe.filters import Filter
@@ -104,7 +105,7 @@ class RuleBuilder:
         return self._add(Action.PASS)
 
     def return_(self, status: int) -> Self:
-        """Return any status as it is, also where it means nothing (post, handle close: B-NOT-24, B-NOT-36)."""
+        """Return any status as it is, also where it means nothing: in post, at a close (B-NOT-24, 36)."""
         return self._add(Action.RETURN, status=int(status))
 
     def succeed(self, status: int = NTSTATUS.SUCCESS) -> Self:
@@ -195,19 +196,19 @@ class RuleBuilder:
         return self._add(Action.EDIT_OUTPUT, flags, offset=offset, value=result_length or 0, **_data(data))
 
     def edit_input(
-        self, *, value_name: str | None = None, access: int | None = None, data: bytes | None = None
+        self, *, name: str | None = None, access: int | None = None, data: bytes | None = None
     ) -> Self:
-        """Pre: point ValueName, DesiredAccess or Data at other input; one of the three (B-NOT-28)."""
+        """Pre: point the name (ValueName, CompleteName), DesiredAccess or Data at other input (B-NOT-28)."""
         self._needs_pre("edit_input")
-        if sum(each is not None for each in (value_name, access, data)) != 1:
-            raise UsageError("edit_input changes one of value_name=, access= and data=")
         fields: dict[str, int | bytes] = {}
-        if value_name is not None:
-            fields.update(packed_text("target", value_name))
-        if access is not None:
+        if name:
+            fields.update(packed_text("target", name))
+        if access:
             fields["granted_access"] = access
-        if data is not None:
+        if data:
             fields.update(_data(data))
+        if not fields:
+            raise UsageError("edit_input needs something that is not empty: name=, access= or data=")
         return self._add(Action.EDIT_INPUT, 0, **fields)
 
     def set_call_context(self, value: int) -> Self:
@@ -277,37 +278,33 @@ class RuleBuilder:
         *,
         base: Base = Base.ABSOLUTE,
         subject: Subject = Subject.DEFAULT,
-        value: str | None = None,
+        value: str = "",
         data: bytes = b"",
-        value_type: int = 0,
+        value_type: int = ValueType.BINARY,
+        index: int = 0,
         access: int = KEY_ALL_ACCESS,
         create: bool = False,
+        work_item: bool = False,
         fail_inner: bool = False,
-        at_apc_level: bool = False,
     ) -> Self:
         """A registry call from inside the callback: open `target`, do it, close (B-LAY-11).
 
-        `fail_inner` returns the inner call's failure from the callback.
+        `value` is the value it acts on; `work_item` lets a system thread do it and waits (B-LAY-13);
+        `fail_inner` returns the inner call's failure from the callback. The action's event has the call's
+        status and the first bytes of its output.
         """
-        matched = self._conditions.value_name
-        if value is not None and matched is not None and value != matched:
-            raise UsageError(
-                f"a rule record has one value name: it can't wait for {matched!r} and act on {value!r}; "
-                "let the condition be the key"
-            )
-        fields: dict[str, int | bytes] = {**packed_text("target", target), **_data(data)}
-        if value is not None:
-            fields.update(packed_text("value_name", value))
-        flags = _flags(CREATE=create, FAIL_INNER=fail_inner, AT_APC_LEVEL=at_apc_level)
         return self._add(
             Action.CALL,
-            flags,
+            _flags(CREATE=create, WORK_ITEM=work_item, FAIL_INNER=fail_inner),
             call=int(call),
             base=int(base),
             subject=int(subject),
-            value_type=value_type,
+            value_type=int(value_type),
+            offset=index,
             granted_access=access,
-            **fields,
+            **packed_text("target", target),
+            **packed_text("call_value_name", value),
+            **_data(data),
         )
 
     def delay(self, milliseconds: int) -> Self:

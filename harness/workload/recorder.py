@@ -92,8 +92,10 @@ class Recorder:
         return self._result
 
     def check_all(self) -> None:
-        """Every operation without `expect=` must succeed (NT_SUCCESS)."""
+        """Operations without `expect=` must succeed (NT_SUCCESS); after the run they are checked at once."""
         self._check_all = True
+        if self.has_run:
+            self._check()
 
     def _check(self) -> None:
         wrong = []

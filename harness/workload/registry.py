@@ -62,7 +62,7 @@ class Registry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.clean_up()
+        self.close()
 
     # -- what tests use -------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Registry:
             )
         self._ready = True
 
-    def clean_up(self) -> None:
+    def close(self) -> None:
         """Unmount, delete and remove what the programs made; returns with nothing left, or raises.
 
         Raises `InfrastructureError` naming the key that can't be removed. May be called again.
