@@ -57,8 +57,7 @@ class Scene:
     def perform(self, workload: Workload) -> Step:
         """The operation itself; the step has its results."""
         with self._registry.program() as p:
-            step = workload.act(p, self.place)
-        return step
+            return workload.act(p, self.place)
 
     def look(self, workload: Workload) -> int | None:
         """Status of the check afterwards, without any filter; None where the workload has no check."""

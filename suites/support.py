@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from harness.probe import HIGH, LOW, MIDDLE, Event, Filter, Probe
+from harness.probe import HIGH, LOW, MIDDLE, Event, Filter, Trace
+from harness.probe.event import class_name
 
 __all__ = [
     "HIGH",
@@ -18,8 +19,8 @@ __all__ = [
     "behaviour",
     "callers",
     "requires",
+    "shown",
     "versions",
-    "watch",
 ]
 
 #: The statements of the catalogue a test proves, or measures where their mode is to record.
@@ -32,7 +33,7 @@ requires = pytest.mark.requires
 
 THREE: Final = (HIGH, MIDDLE, LOW)
 
-#: An error status that no registry routine returns (facility 0xDE of nobody), so it can't come from elsewhere.
+#: An error status that no registry routine returns, so it can't come from elsewhere.
 ODD_STATUS: Final = 0xC0DE0001
 
 
@@ -42,8 +43,6 @@ def callers(events: Iterable[Event], *filters: Filter) -> list[int]:
     return [place[event.filter_id] for event in events if event.filter_id in place]
 
 
-def watch(probe: Probe) -> Filter:
-    """One filter that lets everything pass, on every Windows: at an altitude where there are altitudes."""
-    if probe.info.callback_version >= (1, 0):
-        return probe.add(MIDDLE)
-    return probe.add(None, legacy=True)
+def shown(trace: Trace) -> list[str]:
+    """The names of a trace's classes, for recording."""
+    return [class_name(each) for each in trace.classes]

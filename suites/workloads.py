@@ -1,4 +1,4 @@
-"""One workload for every operation that has notify classes: what it needs, what it does, how its effect shows.
+"""A workload for every operation that has notify classes: what it needs, what it does, how it shows.
 
 `prepare` sets the scene in a program of its own, before any rule is set. `act` performs the operation in a
 second program and returns its step; beside the operation that program only opens keys. `check` looks

@@ -14,7 +14,7 @@ from harness.registry.paths import APPLICATION, REGISTRY
 from harness.registry.status import NTSTATUS, nt_success
 from harness.registry.valuetypes import ValueType
 from harness.workload import Registry
-from suites.support import MIDDLE, ODD_STATUS, behaviour, requires, versions
+from suites.support import MIDDLE, ODD_STATUS, behaviour, requires, shown, versions
 
 pytestmark = [versions(since="6.0"), requires("app-hives")]
 
@@ -66,7 +66,9 @@ def test_its_keys_are_named_below_registry_a(probe: Probe, registry: Registry, e
 
 
 @behaviour("B-APP-03", "B-APP-18")
-def test_it_can_not_be_opened_by_its_absolute_name(probe: Probe, registry: Registry, record: Recorder) -> None:
+def test_it_can_not_be_opened_by_its_absolute_name(
+    probe: Probe, registry: Registry, record: Recorder
+) -> None:
     """Neither by the process that loaded it nor by a driver."""
     probe.add(MIDDLE).on(Pre.SetValueKey, value="tell-me").fetch_name()
     with registry.program() as p:
@@ -149,7 +151,7 @@ def test_the_last_close_unloads_it(probe: Probe, registry: Registry, record: Rec
     assert again.status == NTSTATUS.SUCCESS
     assert read.text == "kept"
     unloads = probe.trace.of(close).by(Pre.UnLoadKey, Post.UnLoadKey)
-    record("B-APP-07 unload notifications", [e.notify_class.name for e in unloads])
+    record("B-APP-07 unload notifications", shown(unloads))
 
 
 @behaviour("B-APP-07")
@@ -222,7 +224,7 @@ def test_loading_it_again_in_another_process(
     else:
         assert second.status == NTSTATUS.SUCCESS
         assert read.text == "shared"
-    record("B-APP-13 second load", (second.status_name, [e.notify_class.name for e in probe.trace.of(second)]))
+    record("B-APP-13 second load", (second.status_name, shown(probe.trace.of(second))))
 
 
 @behaviour("B-APP-13")
@@ -266,7 +268,7 @@ def test_the_load_is_reported(probe: Probe, registry: Registry, record: Recorder
     with registry.program() as p:
         load = p.load_app_key("app.dat")
 
-    record("B-APP-16 load of an app hive", [e.notify_class.name for e in probe.trace.of(load)])
+    record("B-APP-16 load of an app hive", shown(probe.trace.of(load)))
 
 
 @behaviour("B-APP-17")

@@ -11,11 +11,11 @@ from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry, TypedValue
 from suites.scene import Scene
-from suites.support import MIDDLE, behaviour, versions, watch
+from suites.support import MIDDLE, behaviour, shown, versions
 from suites.workloads import Workload, workloads
 
 #: Input members that are pointers to bytes or text, by pre class.
-INPUT = {
+INPUT: dict[int, tuple[str, ...]] = {
     Pre.CreateKeyEx: ("name", "second_name", "class_name"),
     Pre.OpenKeyEx: ("name", "second_name"),
     Pre.SetValueKey: ("name", "data"),
@@ -24,6 +24,9 @@ INPUT = {
     Pre.RenameKey: ("name",),
     Pre.SetInformationKey: ("data",),
 }
+TAKES_INPUT = workloads(
+    "create", "open", "set-value", "delete-value", "query-value", "rename", "set-information"
+)
 OUTPUT = {
     Pre.QueryKey: ("KeyInformation", "ResultLength"),
     Pre.QueryValueKey: ("KeyValueInformation", "ResultLength"),
@@ -46,8 +49,7 @@ def inputs(event: Event) -> dict[str, int]:
 @behaviour("B-CAP-03", "B-VER-08")
 @versions(since="6.2")
 @pytest.mark.parametrize(
-    "workload", workloads("create", "open", "set-value", "delete-value", "query-value", "rename", "set-information"),
-    ids=str,
+    "workload", TAKES_INPUT, ids=str
 )  # fmt: skip
 def test_input_is_captured_in_system_memory(
     scene: Scene, guest: Guest, probe: Probe, workload: Workload
@@ -79,8 +81,7 @@ def test_the_class_of_a_create_is_captured(guest: Guest, probe: Probe, registry:
 @behaviour("B-CAP-04", "B-CAP-12")
 @versions(since="6.0", until="6.1")
 @pytest.mark.parametrize(
-    "workload", workloads("create", "open", "set-value", "delete-value", "query-value", "rename", "set-information"),
-    ids=str,
+    "workload", TAKES_INPUT, ids=str
 )  # fmt: skip
 def test_which_input_is_captured_before_windows_8(
     scene: Scene, guest: Guest, probe: Probe, record: Recorder, workload: Workload
@@ -111,11 +112,15 @@ def test_the_class_of_a_create_before_windows_8(
 
 @behaviour("B-CAP-06")
 @pytest.mark.parametrize(
-    "workload", workloads("query-key", "query-value", "enumerate-key", "enumerate-value", "query-multiple"), ids=str
+    "workload",
+    workloads("query-key", "query-value", "enumerate-key", "enumerate-value", "query-multiple"),
+    ids=str,
 )
-def test_output_is_the_callers_own_buffer(scene: Scene, guest: Guest, probe: Probe, workload: Workload) -> None:
+def test_output_is_the_callers_own_buffer(
+    scene: Scene, guest: Guest, probe: Probe, workload: Workload
+) -> None:
     scene.prepare(workload)
-    watch(probe)
+    probe.add_monitor()
 
     step = scene.perform(workload)
 
@@ -143,7 +148,7 @@ def test_output_of_a_security_query(scene: Scene, guest: Guest, probe: Probe, re
 @pytest.mark.parametrize("address", [0x1_0000, 0x7FFE_F000], ids=hex)
 def test_a_buffer_that_is_gone_is_survived(probe: Probe, registry: Registry, address: int) -> None:
     """The requester names memory that is not there; the probe reads outputs under protection."""
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -174,7 +179,7 @@ def test_addresses_of_the_system_are_refused(
             step = p.set_value(key, "w", b"1234", address=system)
 
     assert not nt_success(step.status)
-    record(f"B-CAP-01 {case}", (step.status_name, [e.notify_class.name for e in probe.trace.of(step)]))
+    record(f"B-CAP-01 {case}", (step.status_name, shown(probe.trace.of(step))))
     for event in probe.trace.of(step).pre:
         assert event["KeyValueInformation" if case == "output" else "Data"] != system
 
@@ -183,9 +188,9 @@ def test_addresses_of_the_system_are_refused(
 def test_nothing_of_a_driver_is_captured(probe: Probe, registry: Registry) -> None:
     with registry.program() as p:
         p.create_key(p.test_root / "app")
-    watch(probe)
+    probe.add_monitor()
 
-    call = probe.kernel_call.set_value(registry.test_root / "app", "v", b"data")
+    call = probe.kernel.set_value(registry.test_root / "app", "v", b"data")
 
     (pre,) = probe.trace.of(call).by(Pre.SetValueKey)
     assert pre.previous_mode == 0
@@ -198,9 +203,9 @@ def test_nothing_of_a_driver_is_captured(probe: Probe, registry: Registry) -> No
 def test_output_of_a_drivers_query_is_its_own_buffer(probe: Probe, registry: Registry) -> None:
     with registry.program() as p:
         p.set_value(p.create_key(p.test_root / "app"), "v", b"data")
-    watch(probe)
+    probe.add_monitor()
 
-    call = probe.kernel_call.query_value(registry.test_root / "app", "v")
+    call = probe.kernel.query_value(registry.test_root / "app", "v")
 
     (pre,) = probe.trace.of(call).by(Pre.QueryValueKey)
     assert pre["KeyValueInformation"] == call.data_address
@@ -209,7 +214,7 @@ def test_output_of_a_drivers_query_is_its_own_buffer(probe: Probe, registry: Reg
 @behaviour("B-CAP-05", "B-CAP-03")
 @versions(since="6.2")
 def test_a_captured_input_can_not_change(probe: Probe, registry: Registry) -> None:
-    """The name and data a lower filter sees are those of the call, at an address the requester can't write."""
+    """A lower filter sees name and data at an address that the requester can't write."""
     high, low = probe.stack("380020.7301", "380000.7301")
 
     with registry.program() as p:
@@ -223,7 +228,7 @@ def test_a_captured_input_can_not_change(probe: Probe, registry: Registry) -> No
 
 @behaviour("B-CAP-10")
 def test_no_data_at_all(probe: Probe, registry: Registry) -> None:
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -240,7 +245,7 @@ def test_no_data_at_all(probe: Probe, registry: Registry) -> None:
 @behaviour("B-CAP-10")
 @versions(since="5.2")
 def test_the_default_value_has_an_empty_name(probe: Probe, registry: Registry) -> None:
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -256,7 +261,7 @@ def test_the_default_value_has_an_empty_name(probe: Probe, registry: Registry) -
 @behaviour("B-CAP-11")
 @pytest.mark.parametrize("maximum", [0, 2, 0xFFFE])
 def test_maximum_length_means_nothing(probe: Probe, registry: Registry, maximum: int) -> None:
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app", name_maximum=maximum)

@@ -48,7 +48,9 @@ def test_nothing_stored_means_null_in_post(probe: Probe, registry: Registry) -> 
 def test_operations_on_one_key_keep_their_contexts_apart(probe: Probe, registry: Registry) -> None:
     monitor = probe.add(MIDDLE)
     for number in range(8):
-        monitor.on(Pre.SetValueKey, under=registry.test_root, value=f"v{number}").set_call_context(100 + number)
+        monitor.on(Pre.SetValueKey, under=registry.test_root, value=f"v{number}").set_call_context(
+            100 + number
+        )
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")

@@ -128,7 +128,7 @@ def test_no_second_cleanup_when_the_handle_is_closed_later(probe: Probe, registr
 
 @behaviour("B-CTX-13")
 def test_every_context_is_given_back_in_the_end(probe: Probe, registry: Registry) -> None:
-    """A hundred keys, some contexts replaced, some handles duplicated: one cleanup with the last value each."""
+    """A hundred keys, some contexts replaced, some handles duplicated: each gives its last value back."""
     monitor = probe.add(MIDDLE)
     root = registry.test_root
     monitor.on(Post.CreateKeyEx, under=root).set_object_context(1)

@@ -1,4 +1,4 @@
-"""Object contexts: bound to a key object for one filter, shown in its notifications (B-CTX-03..10, 17..21)."""
+"""Object contexts: bound to a key object for one filter and shown to it (B-CTX-03..10, 17..21)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe, Subject
-from harness.registry.notify import Post, Pre
+from harness.registry.notify import NotifyClass, Post, Pre
 from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry
 from suites.scene import Scene
@@ -47,7 +47,15 @@ def test_it_is_shown_in_pre_and_post_of_every_operation_on_the_key(
     scene: Scene, probe: Probe, workload: Workload
 ) -> None:
     """Operations through a handle; create, open and load have other objects, unload opens its own."""
-    if workload.name in ("create", "create-existing", "open", "open-missing", "load", "unload", "save-merged"):
+    if workload.name in (
+        "create",
+        "create-existing",
+        "open",
+        "open-missing",
+        "load",
+        "unload",
+        "save-merged",
+    ):
         pytest.skip("not an operation on an opened key")
     scene.prepare_notified(workload)
     monitor = probe.add(MIDDLE)
@@ -109,7 +117,9 @@ def test_through_a_handle_of_another_process(probe: Probe, registry: Registry, r
 
     assert write.status == NTSTATUS.SUCCESS
     assert write.process_id != key.process_id
-    record("B-CTX-19 ObjectContext in another process", [hex(e.object_context) for e in probe.trace.of(write)])
+    record(
+        "B-CTX-19 ObjectContext in another process", [hex(e.object_context) for e in probe.trace.of(write)]
+    )
 
 
 @behaviour("B-CTX-06")
@@ -118,7 +128,9 @@ def test_through_a_handle_of_another_process(probe: Probe, registry: Registry, r
     [Post.CreateKeyEx, Pre.QueryKey, Post.QueryKey, Pre.SetValueKey, Post.SetValueKey, Pre.KeyHandleClose],
     ids=lambda c: c.documented_name,
 )
-def test_it_can_be_set_between_post_create_and_pre_close(probe: Probe, registry: Registry, moment: Post) -> None:
+def test_it_can_be_set_between_post_create_and_pre_close(
+    probe: Probe, registry: Registry, moment: NotifyClass
+) -> None:
     monitor = probe.add(MIDDLE)
     monitor.on(moment, under=registry.test_root / "app").set_object_context(TAG)
 
@@ -204,10 +216,12 @@ def test_the_old_value_comes_back_when_it_is_replaced(probe: Probe, registry: Re
 
 
 @behaviour("B-CTX-17")
-@pytest.mark.parametrize("wrong", ["bad_cookie", "bad_object"])
+@pytest.mark.parametrize("wrong", ["cookie", "object"])
 def test_status_of_a_wrong_argument(probe: Probe, registry: Registry, record: Recorder, wrong: str) -> None:
     monitor = probe.add(MIDDLE)
-    monitor.on(Post.SetValueKey, under=registry.test_root).set_object_context(TAG, **{wrong: True})
+    monitor.on(Post.SetValueKey, under=registry.test_root).set_object_context(
+        TAG, bad_cookie=wrong == "cookie", bad_object=wrong == "object"
+    )
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")

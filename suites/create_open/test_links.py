@@ -6,6 +6,7 @@ import pytest
 
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe
+from harness.probe.event import class_name
 from harness.registry.access import KEY_ALL_ACCESS, KEY_READ, ObjectAttributes
 from harness.registry.notify import Post, Pre
 from harness.registry.options import KeyOptions
@@ -57,11 +58,10 @@ def test_following_a_link(probe: Probe, registry: Registry, record: Recorder) ->
 
     trace = probe.trace.of(step)
     assert step.status == NTSTATUS.SUCCESS
-    shown = [(e.notify_class.name, e.name, hex(e.status)) for e in trace]
+    shown = [(class_name(e.notify_class), e.name, hex(e.status)) for e in trace]
     record("B-CRE-20 sequence", shown)
-    rounds = trace.paired()
-    assert same_path(rounds[0].pre.name, registry.test_root / "link")
-    assert rounds[-1].post.status == NTSTATUS.SUCCESS
+    assert same_path(trace.pre[0].name, registry.test_root / "link")
+    assert trace.post[-1].status == NTSTATUS.SUCCESS
 
 
 @behaviour("B-CRE-21")
@@ -84,7 +84,9 @@ def test_opening_the_link_itself(probe: Probe, registry: Registry, how: str) -> 
     assert step.status == read.status == NTSTATUS.SUCCESS
     assert probe.trace.of(step) == [Pre.OpenKeyEx, Post.OpenKeyEx]
     (pre,) = probe.trace.of(step).pre
-    member, flag = ("Options", KeyOptions.OPEN_LINK) if how == "option" else ("Attributes", ObjectAttributes.OPENLINK)
+    member, flag = (
+        ("Options", KeyOptions.OPEN_LINK) if how == "option" else ("Attributes", ObjectAttributes.OPENLINK)
+    )
     assert pre[member] & flag
 
 
@@ -111,9 +113,7 @@ def test_links_that_lead_nowhere(registry: Registry, record: Recorder, target: s
 
 @behaviour("B-INF-04")
 @versions(since="6.0")
-def test_the_name_of_a_key_reached_through_a_link(
-    probe: Probe, registry: Registry, record: Recorder
-) -> None:
+def test_the_name_of_a_key_reached_through_a_link(probe: Probe, registry: Registry, record: Recorder) -> None:
     with registry.program() as p:
         p.create_key(p.test_root / "target")
         make_link(p, "link", str(p.test_root / "target"))

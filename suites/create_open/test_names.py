@@ -11,7 +11,7 @@ from harness.registry.options import REG_CREATED_NEW_KEY, REG_OPENED_EXISTING_KE
 from harness.registry.paths import REGISTRY, same_path
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
-from suites.support import MIDDLE, behaviour, versions
+from suites.support import MIDDLE, behaviour, shown, versions
 
 pytestmark = versions(since="6.0")
 
@@ -35,7 +35,9 @@ def test_an_absolute_name_is_relative_to_registry(probe: Probe, registry: Regist
 @behaviour("B-CRE-02", "B-CRE-03", "B-CRE-05")
 @pytest.mark.parametrize("name", ["child", "child\\grandchild"])
 @pytest.mark.parametrize("call", ["create", "open"])
-def test_a_relative_name_is_relative_to_its_root(probe: Probe, registry: Registry, call: str, name: str) -> None:
+def test_a_relative_name_is_relative_to_its_root(
+    probe: Probe, registry: Registry, call: str, name: str
+) -> None:
     probe.add(MIDDLE)
 
     with registry.program() as p:
@@ -118,7 +120,7 @@ def test_missing_levels(probe: Probe, registry: Registry, record: Recorder) -> N
         step = p.create_key(p.test_root / "a" / "b" / "c")
 
     record("B-CRE-15 native create below missing keys", step.status_name)
-    record("B-CRE-15 notifications", [e.notify_class.name for e in probe.trace.of(step)])
+    record("B-CRE-15 notifications", shown(probe.trace.of(step)))
 
 
 @behaviour("B-CRE-16")

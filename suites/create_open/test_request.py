@@ -19,7 +19,7 @@ from harness.registry.notify import Pre
 from harness.registry.options import KeyOptions
 from harness.registry.status import nt_success
 from harness.workload import Registry
-from suites.support import MIDDLE, behaviour, versions
+from suites.support import MIDDLE, behaviour, shown, versions
 
 pytestmark = versions(since="6.0")
 
@@ -62,7 +62,8 @@ def test_desired_access_of_masks_that_need_mapping(
 
 @behaviour("B-CRE-19")
 @pytest.mark.parametrize(
-    "options", [0, KeyOptions.VOLATILE, KeyOptions.BACKUP_RESTORE, KeyOptions.CREATE_LINK | KeyOptions.VOLATILE],
+    "options",
+    [0, KeyOptions.VOLATILE, KeyOptions.BACKUP_RESTORE, KeyOptions.CREATE_LINK | KeyOptions.VOLATILE],
     ids=str,
 )  # fmt: skip
 def test_options_of_a_create(probe: Probe, registry: Registry, options: int) -> None:
@@ -118,7 +119,7 @@ def test_a_drivers_request(probe: Probe, registry: Registry, record: Recorder, f
         p.create_key(p.test_root / "app")
     probe.add(MIDDLE)
 
-    call = probe.kernel_call.open_key(registry.test_root / "app", force_access_check=forced)
+    call = probe.kernel.open_key(registry.test_root / "app", force_access_check=forced)
 
     (pre,) = probe.trace.of(call).by(Pre.OpenKeyEx)
     assert pre["Attributes"] & ObjectAttributes.KERNEL_HANDLE
@@ -165,7 +166,7 @@ def test_both_views_at_once(probe: Probe, registry: Registry, record: Recorder) 
         step = p.open_key(p.test_root, access=KEY_READ | KEY_WOW64_32KEY | KEY_WOW64_64KEY)
 
     record("B-CRE-11 status", step.status_name)
-    record("B-CRE-11 notifications", [e.notify_class.name for e in probe.trace.of(step)])
+    record("B-CRE-11 notifications", shown(probe.trace.of(step)))
 
 
 @behaviour("B-CRE-28")

@@ -13,7 +13,7 @@ from harness.registry.paths import same_path
 from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry
 from suites.scene import Scene
-from suites.support import MIDDLE, behaviour, requires, versions
+from suites.support import MIDDLE, behaviour, requires, shown, versions
 from suites.workloads import named
 
 pytestmark = versions(since="6.0")
@@ -40,7 +40,9 @@ def test_a_load_with_an_event(scene: Scene, probe: Probe, registry: Registry) ->
 
     with registry.program() as p:
         event = p.create_event()
-        step = p.load_key(scene.place.mount, scene.place.saved, event=event, flags=LoadFlags.LOAD_HIVE_OPEN_HANDLE)
+        step = p.load_key(
+            scene.place.mount, scene.place.saved, event=event, flags=LoadFlags.LOAD_HIVE_OPEN_HANDLE
+        )
 
     (pre,) = probe.trace.of(step).by(Pre.LoadKey)
     assert pre["UserEvent"] != 0
@@ -74,7 +76,9 @@ def test_loading_a_missing_file_is_reported_with_its_failure(
 
 
 @behaviour("B-HIV-07", "B-HIV-08")
-def test_an_unload_is_reported_with_the_root_of_the_hive(scene: Scene, probe: Probe, record: Recorder) -> None:
+def test_an_unload_is_reported_with_the_root_of_the_hive(
+    scene: Scene, probe: Probe, record: Recorder
+) -> None:
     workload = named("unload")
     scene.prepare(workload)
     probe.add(MIDDLE)
@@ -85,11 +89,13 @@ def test_an_unload_is_reported_with_the_root_of_the_hive(scene: Scene, probe: Pr
     (pre,) = trace.by(Pre.UnLoadKey)
     assert step.status == NTSTATUS.SUCCESS
     assert same_path(pre.key_name, scene.place.mount)
-    record("B-HIV-08 notifications of an unload", [e.notify_class.name for e in trace])
+    record("B-HIV-08 notifications of an unload", shown(trace))
 
 
 @behaviour("B-HIV-07")
-def test_a_handle_in_the_hive_keeps_it(scene: Scene, probe: Probe, registry: Registry, record: Recorder) -> None:
+def test_a_handle_in_the_hive_keeps_it(
+    scene: Scene, probe: Probe, registry: Registry, record: Recorder
+) -> None:
     scene.prepare(named("unload"))
     probe.add(MIDDLE)
 
@@ -172,7 +178,7 @@ def test_saving_without_compression_needs_a_hive_root(
         below = p.save_key(key, scene.place.target, format=SaveFormat.NO_COMPRESSION)
 
     assert not nt_success(below.status)
-    record("B-HIV-11 notified", [e.notify_class.name for e in probe.trace.of(below)])
+    record("B-HIV-11 notified", shown(probe.trace.of(below)))
 
 
 @behaviour("B-HIV-12", "B-HIV-14")
@@ -206,7 +212,7 @@ def test_a_replace_names_both_files(scene: Scene, probe: Probe) -> None:
 
 
 @behaviour("B-HIV-15")
-@versions(since="10.0")
+@versions(since="10.0.10240")
 @pytest.mark.parametrize("same", [False, True], ids=["two trees", "one key twice"])
 def test_merged_saves(
     scene: Scene, guest: Guest, probe: Probe, registry: Registry, record: Recorder, same: bool
@@ -223,7 +229,7 @@ def test_merged_saves(
     if guest.info.version.number >= (10, 0, 20348) and not same:
         assert seen == [Pre.SaveMergedKey, Post.SaveMergedKey]
         assert seen[1].status == step.status
-    record(f"B-HIV-15 {step.status_name}", [e.notify_class.name for e in seen])
+    record(f"B-HIV-15 {step.status_name}", shown(seen))
 
 
 @behaviour("B-HIV-09")
@@ -242,19 +248,19 @@ def test_vista_before_sp2_says_nothing_of_save_and_restore(scene: Scene, probe: 
 
 @behaviour("B-HIV-26")
 @versions(since="6.0.6002")
+@pytest.mark.parametrize("name", ["save", "restore"])
 def test_what_save_and_restore_cause_beside_themselves(
-    scene: Scene, probe: Probe, record: Recorder
+    scene: Scene, probe: Probe, record: Recorder, name: str
 ) -> None:
-    for name in ("save", "restore"):
-        workload = named(name)
-        scene.prepare(workload)
-        monitor = probe.add(MIDDLE)
-        step = scene.perform(workload)
-        others = [e.notify_class.name for e in probe.trace.of(step) if e.notify_class not in (workload.pre, workload.post)]
-        record(f"B-HIV-26 {name}: other notifications", others)
-        monitor.remove()
-        probe.reset()
-        scene = scene.fresh()
+    workload = named(name)
+    scene.prepare(workload)
+    probe.add(MIDDLE)
+
+    step = scene.perform(workload)
+
+    own = (workload.pre, workload.post)
+    others = shown(probe.trace.of(step).where(lambda e: e.notify_class not in own))
+    record(f"B-HIV-26 {name}: other notifications", others)
 
 
 @behaviour("B-HIV-24")

@@ -12,7 +12,7 @@ from harness.registry.notify import Post, Pre
 from harness.registry.paths import same_path
 from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry
-from suites.support import MIDDLE, behaviour, versions
+from suites.support import MIDDLE, behaviour, shown, versions
 
 pytestmark = versions(since="6.0")
 
@@ -67,7 +67,9 @@ def test_security_is_reported_and_changed(probe: Probe, registry: Registry) -> N
 
 
 @behaviour("B-HIV-16")
-@pytest.mark.parametrize("part", [SecurityInformation.OWNER, SecurityInformation.DACL], ids=lambda p: p.name.lower())
+@pytest.mark.parametrize(
+    "part", [SecurityInformation.OWNER, SecurityInformation.DACL], ids=lambda p: p.name.lower()
+)
 def test_which_part_is_asked_for(probe: Probe, registry: Registry, part: SecurityInformation) -> None:
     probe.add(MIDDLE)
 
@@ -97,14 +99,14 @@ def test_a_short_buffer_gives_the_needed_length(probe: Probe, registry: Registry
 
 
 @behaviour("B-HIV-18")
-@versions(since="10.0")
+@versions(since="10.0.10240")
 def test_a_name_query_is_reported(probe: Probe, registry: Registry, record: Recorder) -> None:
     probe.add(MIDDLE)
 
     with registry.program() as p:
         step = p.query_object_name(p.create_key(p.test_root / "app"))
 
-    record("B-HIV-18 classes of a name query", [e.notify_class.name for e in probe.trace.of(step)])
+    record("B-HIV-18 classes of a name query", shown(probe.trace.of(step)))
     assert step.status == NTSTATUS.SUCCESS
     assert same_path(step.name, registry.test_root / "app")
     assert Pre.QueryKeyName in probe.trace.of(step).classes
@@ -123,7 +125,7 @@ def test_a_name_query_goes_unnoticed_before_windows_10(probe: Probe, registry: R
 
 
 @behaviour("B-HIV-20")
-@versions(since="10.0")
+@versions(since="10.0.10240")
 @pytest.mark.parametrize("length", [0, 16])
 def test_a_name_query_with_a_short_buffer(
     probe: Probe, registry: Registry, record: Recorder, length: int
@@ -140,14 +142,16 @@ def test_a_name_query_with_a_short_buffer(
 
 @behaviour("B-HIV-21")
 @versions(since="6.0")
-def test_key_name_information_is_a_query_of_the_key(probe: Probe, registry: Registry, record: Recorder) -> None:
+def test_key_name_information_is_a_query_of_the_key(
+    probe: Probe, registry: Registry, record: Recorder
+) -> None:
     probe.add(MIDDLE)
 
     with registry.program() as p:
         step = p.query_key(p.create_key(p.test_root / "app"), KeyInformationClass.NAME)
 
     seen = probe.trace.of(step)
-    record("B-HIV-21 classes of NtQueryKey(KeyNameInformation)", [e.notify_class.name for e in seen])
+    record("B-HIV-21 classes of NtQueryKey(KeyNameInformation)", shown(seen))
     assert step.status == NTSTATUS.SUCCESS
     assert same_path(step.name, registry.test_root / "app")
 

@@ -7,7 +7,7 @@ import pytest
 from harness.guest import Guest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe, RuleBuilder
-from harness.registry.notify import Post, Pre
+from harness.registry.notify import NotifyClass, Pre
 from harness.registry.paths import same_path
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
@@ -18,19 +18,21 @@ pytestmark = versions(since="6.0")
 FORMS = [pytest.param(False, id="plain"), pytest.param(True, id="ex", marks=versions(since="6.2"))]
 
 
-def fetcher(probe: Probe, registry: Registry, *classes: Pre | Post) -> RuleBuilder:
+def fetcher(probe: Probe, registry: Registry, *classes: NotifyClass) -> RuleBuilder:
     return probe.add(MIDDLE).on(*(classes or (Pre.SetValueKey,)), under=registry.test_root)
 
 
 @behaviour("B-INF-01", "B-INF-04")
 @pytest.mark.parametrize("ex", FORMS)
 @pytest.mark.parametrize(
-    "left_out", [(), ("no_id",), ("no_name",), ("no_id", "no_name")], ids=lambda names: "+".join(names) or "both"
+    "left_out",
+    [(), ("no_id",), ("no_name",), ("no_id", "no_name")],
+    ids=lambda names: "+".join(names) or "both",
 )
 def test_identifier_and_name_may_be_left_out(
     probe: Probe, registry: Registry, ex: bool, left_out: tuple[str, ...]
 ) -> None:
-    fetcher(probe, registry).fetch_name(ex=ex, **dict.fromkeys(left_out, True))
+    fetcher(probe, registry).fetch_name(ex=ex, no_id="no_id" in left_out, no_name="no_name" in left_out)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -64,9 +66,9 @@ def test_the_name_is_the_absolute_path(probe: Probe, registry: Registry, ex: boo
 
 @behaviour("B-INF-03")
 @pytest.mark.parametrize("ex", FORMS)
-@pytest.mark.parametrize("wrong", ["bad_cookie", "bad_object"])
+@pytest.mark.parametrize("wrong", ["cookie", "object"])
 def test_wrong_arguments_are_refused(probe: Probe, registry: Registry, ex: bool, wrong: str) -> None:
-    fetcher(probe, registry).fetch_name(ex=ex, **{wrong: True})
+    fetcher(probe, registry).fetch_name(ex=ex, bad_cookie=wrong == "cookie", bad_object=wrong == "object")
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
@@ -169,9 +171,7 @@ def test_a_plain_name_first_asked_for_after_the_rename(
 
 @behaviour("B-INF-08")
 @pytest.mark.parametrize("ex", FORMS)
-def test_the_identifier_after_reopening(
-    probe: Probe, registry: Registry, record: Recorder, ex: bool
-) -> None:
+def test_the_identifier_after_reopening(probe: Probe, registry: Registry, record: Recorder, ex: bool) -> None:
     fetcher(probe, registry).fetch_name(ex=ex)
 
     with registry.program() as p:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.probe import Probe, Subject
-from harness.registry.notify import Post, Pre
+from harness.registry.notify import NotifyClass, Post, Pre
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
 from suites.support import MIDDLE, behaviour, requires, versions
@@ -37,7 +37,9 @@ def test_a_transacted_handle_has_its_transaction(probe: Probe, registry: Registr
 
 @behaviour("B-INF-16", "B-OBJ-05")
 @pytest.mark.parametrize("moment", [Pre.KeyHandleClose, Post.KeyHandleClose], ids=["pre", "post"])
-def test_it_may_be_asked_for_while_the_key_is_closed(probe: Probe, registry: Registry, moment: Pre) -> None:
+def test_it_may_be_asked_for_while_the_key_is_closed(
+    probe: Probe, registry: Registry, moment: NotifyClass
+) -> None:
     filter_ = probe.add(MIDDLE)
     filter_.on(moment).fetch_transaction()
 

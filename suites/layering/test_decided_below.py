@@ -96,7 +96,9 @@ def test_object_above_a_blocked_create_or_open_in_version_1_0(
 @behaviour("B-LAY-19", "B-NOT-12")
 def test_what_a_bypass_answers_is_never_seen_below(probe: Probe, registry: Registry) -> None:
     high, middle, low = probe.stack(*THREE)
-    forged = bytes.fromhex("00000000 04000000 04000000 2a000000")  # KEY_VALUE_PARTIAL_INFORMATION: REG_DWORD 42
+    forged = bytes.fromhex(
+        "00000000 04000000 04000000 2a000000"
+    )  # KEY_VALUE_PARTIAL_INFORMATION: REG_DWORD 42
     middle.on(Pre.QueryValueKey, under=registry.test_root, value="answer").bypass_output(forged)
 
     with registry.program() as p:

@@ -44,7 +44,9 @@ def test_pre_notifications_go_down_the_stack(scene: Scene, probe: Probe, workloa
 
 @behaviour("B-LAY-02")
 @pytest.mark.parametrize("workload", WORKLOADS, ids=str)
-def test_order_of_post_notifications(scene: Scene, probe: Probe, record: Recorder, workload: Workload) -> None:
+def test_order_of_post_notifications(
+    scene: Scene, probe: Probe, record: Recorder, workload: Workload
+) -> None:
     scene.prepare_notified(workload)
     high, middle, low = probe.stack(*THREE)
 

@@ -6,7 +6,7 @@ import pytest
 
 from harness.plugin.fixtures import Recorder
 from harness.probe import InnerCall, Probe
-from harness.registry.notify import Post, Pre
+from harness.registry.notify import NotifyClass, Post, Pre
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
 from suites.support import THREE, behaviour, versions
@@ -42,7 +42,7 @@ def test_calls_in_pre_and_post_are_shown_only_below(probe: Probe, registry: Regi
 @pytest.mark.parametrize("phase", [Pre.SetValueKey, Post.SetValueKey], ids=["pre", "post"])
 @pytest.mark.parametrize("position", [0, 1, 2], ids=["top", "middle", "bottom"])
 def test_a_call_is_shown_strictly_below_its_caller(
-    probe: Probe, registry: Registry, phase: Pre, position: int
+    probe: Probe, registry: Registry, phase: NotifyClass, position: int
 ) -> None:
     stack = probe.stack(*THREE)
     inner = registry.test_root / "inner"
@@ -58,7 +58,10 @@ def test_a_call_is_shown_strictly_below_its_caller(
     for place, each in enumerate(stack):
         inside = trace.seen_by(each).by(*INNER_OPEN)
         assert inside == (INNER_OPEN if place > position else []), f"position {place}"
-        assert trace.seen_by(each).by(Pre.SetValueKey, Post.SetValueKey) == [Pre.SetValueKey, Post.SetValueKey]
+        assert trace.seen_by(each).by(Pre.SetValueKey, Post.SetValueKey) == [
+            Pre.SetValueKey,
+            Post.SetValueKey,
+        ]
 
 
 @behaviour("B-LAY-14")

@@ -11,7 +11,7 @@ from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
 from suites.scene import Scene
-from suites.support import ODD_STATUS, behaviour, versions, watch
+from suites.support import ODD_STATUS, behaviour, versions
 from suites.workloads import Workload, workloads
 
 
@@ -22,7 +22,7 @@ def test_a_blocked_operation_fails_with_that_status_and_has_no_effect(
 ) -> None:
     scene.prepare_notified(workload)
     expected = workload.expected(guest.info.version)
-    blocker = watch(probe)
+    blocker = probe.add_monitor()
     blocker.on(expected[0], **scene.scope(workload)).block(ODD_STATUS)
 
     step = scene.perform(workload)
@@ -39,7 +39,7 @@ def test_a_blocked_operation_fails_with_that_status_and_has_no_effect(
     ids=hex,
 )
 def test_any_error_status_reaches_the_caller(probe: Probe, registry: Registry, status: int) -> None:
-    watch(probe).on(Pre.SetValueKey, under=registry.test_root, value="secret").block(status)
+    probe.add_monitor().on(Pre.SetValueKey, under=registry.test_root, value="secret").block(status)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -53,7 +53,7 @@ def test_any_error_status_reaches_the_caller(probe: Probe, registry: Registry, s
 @behaviour("B-NOT-06")
 @pytest.mark.parametrize("status", [NTSTATUS.BUFFER_OVERFLOW, NTSTATUS.NO_MORE_ENTRIES, 0x80DE0001], ids=hex)
 def test_a_warning_blocks_too(probe: Probe, registry: Registry, status: int) -> None:
-    blocker = watch(probe)
+    blocker = probe.add_monitor()
     blocker.on(Pre.QueryValueKey, under=registry.test_root, value="secret").return_(status)
 
     with registry.program() as p:
@@ -66,14 +66,16 @@ def test_a_warning_blocks_too(probe: Probe, registry: Registry, status: int) -> 
 
 
 @behaviour("B-NOT-04")
-@pytest.mark.parametrize("status", [NTSTATUS.OBJECT_NAME_EXISTS, NTSTATUS.PENDING, 0x40DE0001, 0x7FFFFFFF], ids=hex)
+@pytest.mark.parametrize(
+    "status", [NTSTATUS.OBJECT_NAME_EXISTS, NTSTATUS.PENDING, 0x40DE0001, 0x7FFFFFFF], ids=hex
+)
 @pytest.mark.parametrize("workload", workloads("set-value", "delete-value", "create", "rename"), ids=str)
 def test_any_success_status_lets_the_operation_go_on(
     scene: Scene, guest: Guest, probe: Probe, record: Recorder, workload: Workload, status: int
 ) -> None:
     scene.prepare(workload)
     expected = workload.expected(guest.info.version)
-    watch(probe).on(expected[0], **scene.scope(workload)).return_(status)
+    probe.add_monitor().on(expected[0], **scene.scope(workload)).return_(status)
 
     step = scene.perform(workload)
 
@@ -98,7 +100,7 @@ def test_a_lower_filter_is_asked_after_informational_success(probe: Probe, regis
 
 @behaviour("B-NOT-05", "B-NOT-07")
 def test_blocked_at_the_nth_time_only(probe: Probe, registry: Registry) -> None:
-    watch(probe).on(Pre.SetValueKey, under=registry.test_root, nth=2, count=1).block()
+    probe.add_monitor().on(Pre.SetValueKey, under=registry.test_root, nth=2, count=1).block()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -113,7 +115,7 @@ def test_blocked_at_the_nth_time_only(probe: Probe, registry: Registry) -> None:
 def test_a_blocked_create_gives_no_handle(guest: Guest, probe: Probe, registry: Registry) -> None:
     version = guest.info.version
     create = workloads("create")[0].expected(version)[0]
-    watch(probe).on(create, under=registry.test_root / "app").block()
+    probe.add_monitor().on(create, under=registry.test_root / "app").block()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")

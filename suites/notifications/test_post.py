@@ -83,7 +83,9 @@ def test_a_missing_key_becomes_another_one(probe: Probe, registry: Registry) -> 
 
 
 @behaviour("B-NOT-21")
-def test_later_callbacks_see_the_overridden_status(probe: Probe, registry: Registry, record: Recorder) -> None:
+def test_later_callbacks_see_the_overridden_status(
+    probe: Probe, registry: Registry, record: Recorder
+) -> None:
     """Whichever filter is called first overrides; the others then see that status or the record says not."""
     stack = probe.stack(*THREE)
     with registry.program() as p:

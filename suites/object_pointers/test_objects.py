@@ -82,7 +82,7 @@ def test_a_blocked_one_has_none(scene: Scene, probe: Probe, workload: Workload) 
 
 @behaviour("B-OBJ-02")
 def test_success_codes_other_than_success(probe: Probe, registry: Registry, record: Recorder) -> None:
-    """An own link: the first round of the open ends with STATUS_REPARSE. The probe touches no object there."""
+    """An own link: the first round of the open ends with STATUS_REPARSE; the probe touches no object."""
     with registry.program() as p:
         p.create_key(p.test_root / "target")
         link = p.create_key(p.test_root / "link", options=KeyOptions.CREATE_LINK | KeyOptions.VOLATILE)
@@ -128,7 +128,9 @@ def test_object_of_two_posts(scene: Scene, probe: Probe, record: Recorder, workl
 
 @behaviour("B-OBJ-10")
 @pytest.mark.parametrize("relative", [True, False], ids=["relative", "absolute"])
-def test_object_of_pre_load(scene: Scene, probe: Probe, registry: Registry, record: Recorder, relative: bool) -> None:
+def test_object_of_pre_load(
+    scene: Scene, probe: Probe, registry: Registry, record: Recorder, relative: bool
+) -> None:
     scene.prepare(named("load"))
     probe.add(MIDDLE)
     mount = scene.place.mount
@@ -181,8 +183,8 @@ def test_the_object_of_a_value_operation_can_be_opened(
 @behaviour("B-OBJ-14")
 @pytest.mark.parametrize(
     "workload",
-    workloads("enumerate-key", "enumerate-value", "query-key", "query-value", "query-multiple", "flush", "rename",
-              "query-security", "set-security", "set-information", "save", "restore", "query-name"),
+    workloads("enumerate-key", "enumerate-value", "query-key", "query-value", "query-multiple", "flush",
+              "rename", "query-security", "set-security", "set-information", "save", "restore", "query-name"),
     ids=str,
 )  # fmt: skip
 def test_the_object_of_other_operations(

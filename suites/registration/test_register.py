@@ -8,9 +8,9 @@ from harness.guest import Guest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe, Routine
 from harness.registry.notify import Post, Pre
-from harness.registry.status import NTSTATUS
+from harness.registry.status import NTSTATUS, status_name
 from harness.workload import Registry
-from suites.support import HIGH, LOW, MIDDLE, THREE, behaviour, callers, versions, watch
+from suites.support import HIGH, LOW, MIDDLE, THREE, behaviour, callers, versions
 
 COLLISION = NTSTATUS.FLT_INSTANCE_ALTITUDE_COLLISION
 
@@ -63,7 +63,7 @@ def test_the_old_routine_registers_and_notifies_on_every_windows(probe: Probe, r
 def test_an_altitude_in_use_is_refused(probe: Probe, registry: Registry) -> None:
     first = probe.add(MIDDLE)
 
-    assert probe.try_add(MIDDLE).status == COLLISION
+    assert probe.try_add(MIDDLE) == COLLISION
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
@@ -133,15 +133,13 @@ def test_altitudes_compare_as_numbers(probe: Probe, registry: Registry, record: 
 def test_odd_altitudes(probe: Probe, record: Recorder, altitude: str) -> None:
     probe.add("380010.7301")
 
-    answer = probe.try_add(altitude)
-
-    record(f"B-REG-09 {altitude[:16]!r}", answer.status_name)
+    record(f"B-REG-09 {altitude[:16]!r}", status_name(probe.try_add(altitude)))
 
 
 @behaviour("B-REG-10", "B-REG-11", "B-REG-13", "B-REG-14")
 @versions(since="6.0")
 def test_registrations_of_one_routine_are_told_apart(probe: Probe, registry: Registry) -> None:
-    contexts = (0x1111, 0x2222_0000_3333 & probe.info.pointer_mask, 0x7FFF_FFFF)
+    contexts = (0x1111, 0x2222_3333, 0x7FFF_FFFF)
     stack = [probe.add(a, context=c) for a, c in zip(THREE, contexts, strict=True)]
     assert len({each.cookie for each in stack}) == 3
 
@@ -223,25 +221,26 @@ def test_where_an_old_registration_lies(
     probe: Probe, registry: Registry, record: Recorder, altitude: int
 ) -> None:
     legacy = probe.add(None, legacy=True)
-    answer = probe.try_add(f"{altitude}")
-    if answer.filter is None:
-        record(f"B-REG-31 {altitude}", answer.status_name)
+    status = probe.try_add(f"{altitude}")
+    if status != NTSTATUS.SUCCESS:
+        record(f"B-REG-31 {altitude}", status_name(status))
         return
+    other = probe.filters[-1]
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
 
-    order = callers(probe.trace.of(write).by(Pre.SetValueKey), legacy, answer.filter)
+    order = callers(probe.trace.of(write).by(Pre.SetValueKey), legacy, other)
     record(f"B-REG-31 {altitude}", "the old one is above" if order == [0, 1] else "the old one is below")
 
 
 @behaviour("B-REG-17", "B-NOT-33")
 def test_requests_of_user_and_kernel_are_reported(probe: Probe, registry: Registry) -> None:
-    filter_ = watch(probe)
+    filter_ = probe.add_monitor()
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
-    call = probe.kernel_call.set_value(registry.test_root / "app", "w", b"x", work_item=True)
+    call = probe.kernel.set_value(registry.test_root / "app", "w", b"x", work_item=True)
 
     assert len(probe.trace.of(write).seen_by(filter_).by(Pre.SetValueKey)) == 1
     assert len(probe.trace.of(call).seen_by(filter_).by(Pre.SetValueKey)) == 1

@@ -8,28 +8,28 @@ from harness.probe import Probe
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
-from suites.support import MIDDLE, THREE, behaviour, versions, watch
+from suites.support import MIDDLE, THREE, behaviour, versions
 
 
 @behaviour("B-REG-20")
 @pytest.mark.parametrize("cookie", [0, 0x1234_5678, 0xFFFF_FFFF_FFFF_FFFF], ids=hex)
 def test_an_unknown_cookie_is_an_invalid_parameter(probe: Probe, cookie: int) -> None:
-    assert probe.unregister_cookie(cookie).status == NTSTATUS.INVALID_PARAMETER
+    assert probe.unregister(cookie) == NTSTATUS.INVALID_PARAMETER
 
 
 @behaviour("B-REG-20", "B-REG-19")
 def test_a_cookie_can_be_used_once(probe: Probe) -> None:
-    filter_ = watch(probe)
+    filter_ = probe.add_monitor()
     cookie = filter_.cookie
     assert filter_.remove().status == NTSTATUS.SUCCESS
-    assert probe.unregister_cookie(cookie).status == NTSTATUS.INVALID_PARAMETER
+    assert probe.unregister(cookie) == NTSTATUS.INVALID_PARAMETER
 
 
 @behaviour("B-REG-18")
 def test_nothing_is_delivered_before_or_after(probe: Probe, registry: Registry) -> None:
     with registry.program() as p:
         before = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
-    filter_ = watch(probe)
+    filter_ = probe.add_monitor()
     with registry.program() as p:
         during = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
     filter_.remove()
@@ -44,7 +44,7 @@ def test_nothing_is_delivered_before_or_after(probe: Probe, registry: Registry) 
 @behaviour("B-REG-18")
 def test_nothing_is_delivered_once_unregistering_returned(probe: Probe, registry: Registry) -> None:
     """The program itself removes the filter between two writes."""
-    filter_ = watch(probe)
+    filter_ = probe.add_monitor()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")

@@ -10,7 +10,7 @@ from harness.registry.access import KEY_READ
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry
-from suites.support import MIDDLE, behaviour, requires, versions
+from suites.support import MIDDLE, behaviour, requires, shown, versions
 
 pytestmark = [versions(since="6.0"), requires("transactions")]
 
@@ -58,9 +58,7 @@ def test_a_create_below_a_transacted_handle_is_part_of_it(probe: Probe, registry
 
 @behaviour("B-TXN-03")
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_a_child_made_through_a_transacted_handle(
-    registry: Registry, record: Recorder, end: str
-) -> None:
+def test_a_child_made_through_a_transacted_handle(registry: Registry, record: Recorder, end: str) -> None:
     with registry.program() as p:
         p.create_key(p.test_root / "app")
 
@@ -120,7 +118,7 @@ def test_the_end_of_a_transaction_has_no_class(
         step = getattr(p, end)(transaction)
 
     assert step.status == NTSTATUS.SUCCESS
-    record(f"B-TXN-05 {end}", [e.notify_class.name for e in probe.trace.of(step)])
+    record(f"B-TXN-05 {end}", shown(probe.trace.of(step)))
 
 
 @behaviour("B-TXN-10")
@@ -135,7 +133,7 @@ def test_the_handle_after_the_end(probe: Probe, registry: Registry, record: Reco
         step = p.set_value(key, "v", "x")
 
     assert not nt_success(step.status)
-    record(f"B-TXN-10 {end}", (step.status_name, [e.notify_class.name for e in probe.trace.of(step)]))
+    record(f"B-TXN-10 {end}", (step.status_name, shown(probe.trace.of(step))))
 
 
 @behaviour("B-TXN-11")

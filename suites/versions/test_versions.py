@@ -10,7 +10,7 @@ from harness.probe import Probe
 from harness.registry.notify import NotifyClass, Pre
 from harness.registry.structures import layout
 from harness.workload import Registry
-from suites.support import behaviour, versions, watch
+from suites.support import behaviour, shown, versions
 from suites.workloads import workloads
 
 
@@ -18,16 +18,17 @@ from suites.workloads import workloads
 def test_numbers_of_the_classes(probe: Probe, registry: Registry) -> None:
     """Sampled at both ends of the original range and in the classes that came with each release."""
     known = {
-        "RegNtPreDeleteKey": 0, "RegNtPreSetValueKey": 1, "RegNtPreKeyHandleClose": 14, "RegNtPostDeleteKey": 15,
-        "RegNtPostKeyHandleClose": 25, "RegNtPreCreateKeyEx": 26, "RegNtPostOpenKeyEx": 29, "RegNtPreFlushKey": 30,
-        "RegNtPreLoadKey": 32, "RegNtPreUnLoadKey": 34, "RegNtPreQueryKeySecurity": 36,
+        "RegNtPreDeleteKey": 0, "RegNtPreSetValueKey": 1, "RegNtPreKeyHandleClose": 14,
+        "RegNtPostDeleteKey": 15, "RegNtPostKeyHandleClose": 25, "RegNtPreCreateKeyEx": 26,
+        "RegNtPostOpenKeyEx": 29, "RegNtPreFlushKey": 30, "RegNtPreLoadKey": 32, "RegNtPreUnLoadKey": 34,
+        "RegNtPreQueryKeySecurity": 36,
         "RegNtCallbackObjectContextCleanup": 40, "RegNtPreRestoreKey": 41, "RegNtPreReplaceKey": 45,
         "RegNtPreQueryKeyName": 47, "RegNtPostSaveMergedKey": 50,
     }  # fmt: skip
     named = {each.documented_name: int(each) for each in NotifyClass}
     assert {name: named[name] for name in known} == known
 
-    watch(probe)
+    probe.add_monitor()
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
     assert probe.trace.of(write).column("notify_class").tolist()[0] == 1
@@ -36,7 +37,7 @@ def test_numbers_of_the_classes(probe: Probe, registry: Registry) -> None:
 @behaviour("B-VER-02", "B-REG-26", "B-VER-13")
 @versions(until="5.1")
 def test_xp_has_posts_for_create_and_open_only(probe: Probe, registry: Registry, record: Recorder) -> None:
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -45,13 +46,13 @@ def test_xp_has_posts_for_create_and_open_only(probe: Probe, registry: Registry,
 
     assert probe.trace.of(key) == [NotifyClass.PRE_CREATE_KEY, NotifyClass.POST_CREATE_KEY]
     assert probe.trace.of(write) == [Pre.SetValueKey]
-    record("B-VER-13 classes of a failed open", [e.notify_class.name for e in probe.trace.of(missing)])
+    record("B-VER-13 classes of a failed open", shown(probe.trace.of(missing)))
 
 
 @behaviour("B-VER-03", "B-REG-27")
 @versions(since="5.2")
 def test_the_xp_create_and_open_classes_are_gone(guest: Guest, probe: Probe, registry: Registry) -> None:
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         steps = [p.create_key(p.test_root / "app"), p.open_key(p.test_root / "app")]
@@ -64,7 +65,7 @@ def test_the_xp_create_and_open_classes_are_gone(guest: Guest, probe: Probe, reg
 @behaviour("B-NOT-11")
 @versions(until="5.2")
 def test_bypass_before_vista(probe: Probe, registry: Registry, record: Recorder) -> None:
-    watch(probe).on(Pre.SetValueKey, under=registry.test_root, value="v").return_(0xC0000503)
+    probe.add_monitor().on(Pre.SetValueKey, under=registry.test_root, value="v").return_(0xC0000503)
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
@@ -79,7 +80,7 @@ def test_the_structure_version_of_create_and_open(
     guest: Guest, probe: Probe, registry: Registry, record: Recorder, call: str
 ) -> None:
     """The slot that is called Reserved in the first structure and Version in V1."""
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         step = p.create_key(p.test_root / "app")
@@ -97,7 +98,7 @@ def test_the_structure_version_of_create_and_open(
 @versions(until="5.2")
 def test_the_short_structures(guest: Guest, probe: Probe, registry: Registry) -> None:
     """No context, no ReturnStatus, no PreInformation: the probe reads none of them."""
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
@@ -111,7 +112,7 @@ def test_the_short_structures(guest: Guest, probe: Probe, registry: Registry) ->
 @behaviour("B-VER-11", "B-REG-28")
 @versions(since="6.0")
 def test_the_members_that_came_with_vista(probe: Probe, registry: Registry) -> None:
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
@@ -125,7 +126,7 @@ def test_the_members_that_came_with_vista(probe: Probe, registry: Registry) -> N
 @behaviour("B-VER-12", "B-NOT-01")
 def test_the_members_lie_where_the_layout_says(probe: Probe, registry: Registry) -> None:
     """Every scalar of a set value, by what the requester passed."""
-    watch(probe)
+    probe.add_monitor()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
