@@ -1,0 +1,36 @@
+"""Build, sign and verify Windows kernel drivers on Linux."""
+
+from harness.driver.build import BuildFailedError, BuildResult, build_driver
+from harness.driver.certificate import SigningCertificate, signing_certificate
+from harness.driver.sign import SignResult, build_signed, probe_image, sign_driver, sign_image
+from harness.driver.signature import SignatureReport, check_signature
+from harness.driver.spec import ARCHITECTURES, DriverSpec, driver_spec, find_project_root, project_drivers
+from harness.driver.toolchain import Toolchain, available_toolchains, find_toolchain
+from harness.driver.verify import VerifyCheck, VerifyReport, verify_bytes, verify_image
+
+__all__ = [
+    "ARCHITECTURES",
+    "BuildFailedError",
+    "BuildResult",
+    "DriverSpec",
+    "SignResult",
+    "SignatureReport",
+    "SigningCertificate",
+    "Toolchain",
+    "VerifyCheck",
+    "VerifyReport",
+    "available_toolchains",
+    "build_driver",
+    "build_signed",
+    "check_signature",
+    "driver_spec",
+    "find_project_root",
+    "find_toolchain",
+    "probe_image",
+    "project_drivers",
+    "sign_driver",
+    "sign_image",
+    "signing_certificate",
+    "verify_bytes",
+    "verify_image",
+]

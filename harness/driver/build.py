@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,14 @@ from harness.driver.spec import DriverSpec, check_arch, driver_spec, find_projec
 from harness.driver.toolchain import Toolchain, find_toolchain
 from harness.errors import HarnessError, UsageError
 
-__all__ = ["BuildFailedError", "BuildResult", "build_directory", "build_driver", "build_lock", "write_atomically"]
+__all__ = [
+    "BuildFailedError",
+    "BuildResult",
+    "build_directory",
+    "build_driver",
+    "build_lock",
+    "write_atomically",
+]
 
 #: Raise when this module changes what it makes of the same sources.
 _RECIPE: Final = 1
@@ -130,7 +138,14 @@ def _cache_key(spec: DriverSpec, arch: str, chain: Toolchain) -> str:
     digest = hashlib.sha256()
     template = chain.compile_command(Path("s"), Path("o/o"), include=(), root=Path("r"))
     link = chain.link_commands([Path("o")], Path("i/i"), Path("i/d"))
-    parts: list[object] = [_RECIPE, spec.name, arch, chain.identity, template[1:], [line[1:] for line in link]]
+    parts: list[object] = [
+        _RECIPE,
+        spec.name,
+        arch,
+        chain.identity,
+        template[1:],
+        [line[1:] for line in link],
+    ]
     digest.update(json.dumps(parts).encode())
     for path in (*spec.inputs(arch), *spec.headers()):
         content = path.read_bytes()
@@ -143,11 +158,20 @@ def _compile(spec: DriverSpec, arch: str, chain: Toolchain, unsigned: Path, debu
     root = os.path.commonpath([path.resolve() for path in (*spec.include, *spec.inputs(arch))])
     with tempfile.TemporaryDirectory(prefix="harness-build-") as work:
         folder = Path(work)
-        objects = []
-        for index, source in enumerate(spec.inputs(arch)):
-            target = folder / f"{index}_{source.stem}.o"
-            _run(chain.compile_command(source, target, include=spec.include, root=Path(root)), folder, spec.name)
-            objects.append(Path(target.name))
+        objects = [folder / f"{index}_{source.stem}.o" for index, source in enumerate(spec.inputs(arch))]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            compiled = [
+                pool.submit(
+                    _run,
+                    chain.compile_command(source, target, include=spec.include, root=Path(root)),
+                    folder,
+                    spec.name,
+                )
+                for source, target in zip(spec.inputs(arch), objects, strict=True)
+            ]
+        for job in compiled:
+            job.result()
+        objects = [Path(target.name) for target in objects]
         linked, symbols = Path("image.sys"), Path("image.debug")
         for command in chain.link_commands(objects, linked, symbols):
             _run(command, folder, spec.name)

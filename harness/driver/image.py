@@ -117,7 +117,7 @@ def pe_checksum(image: bytes, checksum_offset: int) -> int:
 
 
 def finish_image(image: bytes) -> bytes:
-    """Flag INIT and .reloc discardable, drop the writable flag from executable sections, renew the checksum."""
+    """Flag INIT discardable, drop the writable flag from executable sections, renew the checksum."""
     pe = pefile.PE(data=image, fast_load=True)
     for section in pe.sections:
         name = section.Name.rstrip(b"\0")

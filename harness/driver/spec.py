@@ -57,7 +57,9 @@ class DriverSpec:
 def check_arch(arch: str) -> str:
     """`arch` when drivers can be built for it; raises `UsageError` otherwise."""
     if arch not in ARCHITECTURES:
-        raise UsageError(f"unknown architecture {arch!r}: drivers are built for {' and '.join(ARCHITECTURES)}")
+        raise UsageError(
+            f"unknown architecture {arch!r}: drivers are built for {' and '.join(ARCHITECTURES)}"
+        )
     return str(arch)
 
 

@@ -48,7 +48,8 @@ _COMMON: Final = (
 )
 _PER_ARCH: Final = {
     "x64": ("-mno-red-zone", "-mcmodel=small", "-fasynchronous-unwind-tables", "-D_AMD64_"),
-    "x86": ("-march=i586", "-mno-sse", "-D_X86_"),
+    # Frame pointers tell an x86 stack; unwind tables would be a section no Windows reads.
+    "x86": ("-march=i586", "-mno-sse", "-fno-asynchronous-unwind-tables", "-D_X86_"),
 }
 
 
@@ -69,13 +70,25 @@ class Toolchain:
     def __str__(self) -> str:
         return self.identity
 
-    def compile_command(self, source: Path, output: Path, *, include: tuple[Path, ...], root: Path) -> list[str]:
+    def compile_command(
+        self, source: Path, output: Path, *, include: tuple[Path, ...], root: Path
+    ) -> list[str]:
         """The command line that compiles one C or assembly file. `root` disappears from the output."""
-        flags = [*_COMMON, *_PER_ARCH[self.arch], f"-ffile-prefix-map={root}=.", f"-ffile-prefix-map={output.parent}=."]
+        flags = [
+            *_COMMON,
+            *_PER_ARCH[self.arch],
+            f"-ffile-prefix-map={root}=.",
+            f"-ffile-prefix-map={output.parent}=.",
+        ]
         if self.kind is ToolchainKind.GCC:
             flags += ["-isystem", f"/usr/{_TRIPLE[self.arch]}/include/ddk"]
         else:
-            flags += ["-isystem", str(_zig_mingw_include() / "ddk"), "-fno-sanitize=all", "-Wno-ignored-attributes"]
+            flags += [
+                "-isystem",
+                str(_zig_mingw_include() / "ddk"),
+                "-fno-sanitize=all",
+                "-Wno-ignored-attributes",
+            ]
             flags += ["-Wno-pragma-pack", "-Wno-ignored-pragma-intrinsic", "-Wno-microsoft-anon-tag"]
         flags += [f"-I{folder}" for folder in include]
         return [*self.compiler, *flags, "-c", "-o", str(output), str(source)]
@@ -90,7 +103,9 @@ class Toolchain:
         commands = [command for command, _ in libraries]
         tail = [*map(str, objects), *(str(library) for _, library in libraries)]
         for output, extra in ((debug, ["/debug:dwarf"]), (image, [])):
-            commands.append([self.compiler[0], "lld-link", *_lld_flags(self.arch), *extra, f"/out:{output}", *tail])
+            commands.append(
+                [self.compiler[0], "lld-link", *_lld_flags(self.arch), *extra, f"/out:{output}", *tail]
+            )
         return commands
 
 
@@ -139,7 +154,9 @@ def _lld_flags(arch: str) -> list[str]:
 def _zig_mingw() -> Path:
     spec = importlib.util.find_spec("ziglang")
     if spec is None or not spec.submodule_search_locations:
-        raise ToolMissingError("the ziglang package is not installed: pip install 'regfilter-harness[toolchain]'")
+        raise ToolMissingError(
+            "the ziglang package is not installed: pip install 'regfilter-harness[toolchain]'"
+        )
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -184,7 +201,9 @@ def _zig(arch: str) -> Toolchain | None:
         return None
     zig = _zig_mingw() / "zig"
     version = _first_line([str(zig), "version"])
-    return Toolchain(ToolchainKind.ZIG, arch, (str(zig), "cc", "-target", _ZIG_TARGET[arch]), f"zig {version}")
+    return Toolchain(
+        ToolchainKind.ZIG, arch, (str(zig), "cc", "-target", _ZIG_TARGET[arch]), f"zig {version}"
+    )
 
 
 def _first_line(command: list[str]) -> str:

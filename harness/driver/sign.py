@@ -1,0 +1,119 @@
+"""Sign driver images with the checkout's test certificate (osslsigncode, SHA-256, page hashes)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.driver.build import BuildResult, build_directory, build_driver, build_lock, write_atomically
+from harness.driver.certificate import SigningCertificate, signing_certificate
+from harness.driver.image import read_headers
+from harness.driver.spec import DriverSpec, find_project_root
+from harness.driver.toolchain import Toolchain
+from harness.errors import InfrastructureError, ToolMissingError, UsageError
+
+__all__ = ["SignResult", "build_signed", "probe_image", "sign_driver", "sign_image"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignResult:
+    """One signed driver: `image` is the product in place, `signed` is false when it already was."""
+
+    name: str
+    arch: str
+    image: Path
+    debug: Path
+    certificate: SigningCertificate
+    resigned: bool
+    rebuilt: bool
+
+    def read(self) -> bytes:
+        """The bytes of the signed image."""
+        return self.image.read_bytes()
+
+
+def sign_image(image: bytes, certificate: SigningCertificate) -> bytes:
+    """`image` with a signature by `certificate` in place of any it had.
+
+    Raises `UsageError` for something that is no image, `ToolMissingError` without osslsigncode.
+    """
+    try:
+        headers = read_headers(image)
+    except ValueError as error:
+        raise UsageError(f"not a driver image: {error}") from error
+    tool = shutil.which("osslsigncode")
+    if tool is None:
+        raise ToolMissingError("osslsigncode is missing: apt-get install osslsigncode")
+    with tempfile.TemporaryDirectory(prefix="harness-sign-") as work:
+        source, target = Path(work) / "in.sys", Path(work) / "out.sys"
+        source.write_bytes(image)
+        if headers.certificate_size:
+            stripped = Path(work) / "stripped.sys"
+            _run([tool, "remove-signature", "-in", str(source), "-out", str(stripped)])
+            source = stripped
+        command = [tool, "sign", "-certs", str(certificate.certificate), "-key", str(certificate.key)]
+        _run([*command, "-h", "sha256", "-ph", "-in", str(source), "-out", str(target)])
+        return target.read_bytes()
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InfrastructureError(
+            f"{Path(command[0]).name} {command[1]} failed: {done.stdout}{done.stderr}".strip()
+        )
+
+
+def sign_driver(built: BuildResult, *, certificate: SigningCertificate | None = None) -> SignResult:
+    """Sign what `build_driver` made, in place. The signed image of one content and certificate is cached."""
+    directory = built.image.parent.parent
+    used = certificate if certificate is not None else signing_certificate(directory / "keys")
+    unsigned = built.unsigned.read_bytes()
+    key = hashlib.sha256(unsigned + bytes.fromhex(used.fingerprint)).hexdigest()
+    cached = directory / "cache" / "signed" / f"{key[:32]}.sys"
+    manifest = built.image.with_suffix(".json")
+    wanted = json.dumps({"key": built.key, "signed": key}).encode()
+    with build_lock(directory):
+        if not cached.is_file():
+            write_atomically(cached, sign_image(unsigned, used))
+        resigned = not (built.image.is_file() and manifest.is_file() and manifest.read_bytes() == wanted)
+        if resigned:
+            manifest.unlink(missing_ok=True)
+            write_atomically(built.image, cached.read_bytes())
+            write_atomically(manifest, wanted)
+    return SignResult(
+        name=built.name,
+        arch=built.arch,
+        image=built.image,
+        debug=built.debug,
+        certificate=used,
+        resigned=resigned,
+        rebuilt=built.rebuilt,
+    )
+
+
+def build_signed(
+    source: DriverSpec | Path | str,
+    arch: str,
+    *,
+    toolchain: Toolchain | None = None,
+    output: Path | None = None,
+) -> SignResult:
+    """Build and sign the driver in `source`; see `build_driver` and `sign_driver`."""
+    directory = output if output is not None else build_directory()
+    return sign_driver(build_driver(source, arch, toolchain=toolchain, output=directory))
+
+
+@functools.cache
+def probe_image(arch: str) -> bytes:
+    """The signed probe for ``"x64"`` or ``"x86"``, built first when its sources have changed.
+
+    Looked up once a process. Raises as `build_driver` and `sign_driver` do.
+    """
+    return build_signed(find_project_root() / "driver-src" / "probe", str(arch)).read()
