@@ -13,6 +13,7 @@ from harness.plugin import options, recording, selection
 from harness.plugin.fixtures import (
     _station,
     _target_parameter,
+    app_hive,
     guest,
     own_driver,
     probe,
@@ -27,6 +28,7 @@ from harness.results.store import new_run_folder
 __all__ = [
     "_station",
     "_target_parameter",
+    "app_hive",
     "guest",
     "own_driver",
     "probe",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.probe import Probe
     from harness.workload import Registry
 
-__all__ = ["Recorder", "guest", "own_driver", "probe", "record", "registry", "target"]
+__all__ = ["Recorder", "app_hive", "guest", "own_driver", "probe", "record", "registry", "target"]
 
 #: What the `record` fixture is: a name and what was seen.
 Recorder = Callable[[str, object], None]
@@ -60,12 +60,8 @@ def guest(_station: Station) -> Guest:
 @pytest.fixture
 def probe(_station: Station) -> Iterator[Probe]:
     """The probe, loaded and without filters. Afterwards its trace is checked for drops and it is reset."""
-    station = _station
-    yield station.probe
-    if station.spoiled:
-        return
-    station.probe.check_complete()
-    station.probe.reset()
+    yield _station.probe
+    _station.settle()
 
 
 @pytest.fixture
@@ -75,8 +71,16 @@ def registry(_station: Station) -> Iterator[Registry]:
 
     registry = Registry(_station.guest)
     yield registry
+    # Filters go first: one that still blocks would keep keys from being deleted.
+    _station.settle()
     if not _station.spoiled:
         registry.close()
+
+
+@pytest.fixture
+def app_hive(registry: Registry) -> str:
+    """Path of a hive file of the test's own, for ``p.load_app_key(app_hive)``; it needn't exist before."""
+    return registry.app_hive()
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def _keep_evidence(item: pytest.Item, log: TestLog) -> None:
         return
     station.spoiled = True
     log.attestation = station.attestation
-    if "probe" not in station.__dict__:
+    if not station.has_probe:
         return
     try:
         text = str(station.probe.trace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -41,7 +42,7 @@ def parametrise_targets(metafunc: pytest.Metafunc) -> None:
         for target, reason in excluded.items()
     ]
     # The scope makes pytest group the tests by target, so that one guest serves many in a row.
-    scope = "session" if settings.isolation is Isolation.SESSION else "module"
+    scope: Literal["session", "module"] = "session" if settings.isolation is Isolation.SESSION else "module"
     metafunc.parametrize(TARGET_FIXTURE, parameters, indirect=True, scope=scope)
 
 

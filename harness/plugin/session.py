@@ -52,7 +52,7 @@ class RunLog:
         row = getattr(report, ROW_ATTRIBUTE, None)
         if row is not None:
             self._add(RunResult.from_json(row))
-        elif report.failed and hasattr(report, "node") and report.when == "???":
+        elif report.failed and report.when not in ("setup", "call", "teardown"):
             # pytest-xdist's own report of a worker that died; the test's row died with it.
             self._infra = True
             self._add(RunResult(report.nodeid, "", Outcome.INFRA, message=report.longreprtext.split("\n")[0]))

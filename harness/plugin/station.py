@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import targets
-from harness.errors import DriverRefusedError
 from harness.guest.base import Guest
 from harness.plugin.options import Isolation
 from harness.results.model import Attestation
@@ -18,9 +17,7 @@ from harness.targets import Target
 if TYPE_CHECKING:
     from harness.probe import Probe
 
-__all__ = ["POOL", "PROBE_SERVICE", "GuestPool", "Station"]
-
-PROBE_SERVICE: Final = "regprobe"
+__all__ = ["POOL", "GuestPool", "Station"]
 
 
 class Station:
@@ -45,24 +42,32 @@ class Station:
         """The probe, loaded on first use. Raises `DriverRefusedError` when it doesn't start."""
         from harness.driver import probe_image
         from harness.probe import Probe
-        from harness.registry.status import nt_success, status_name
+        from harness.probe.client import SERVICE
 
         image = probe_image(self.target.arch)
-        self.guest.install_driver(PROBE_SERVICE, image)
-        status = self.guest.start_driver(PROBE_SERVICE)
-        self.note_driver(PROBE_SERVICE, image)
-        if not nt_success(status):
-            raise DriverRefusedError(
-                f"the probe didn't start on {self.target}: {status_name(status)}", status=status
-            )
-        return Probe(self.guest)
+        probe = Probe.install(self.guest, image=image)
+        self.note_driver(SERVICE, image)
+        return probe
+
+    @property
+    def has_probe(self) -> bool:
+        return "probe" in self.__dict__
+
+    def settle(self) -> None:
+        """After a test: check that no event was dropped, then take every filter and rule away.
+
+        Raises `TraceIncompleteError` for drops: what the test concluded rests on a part of the truth.
+        """
+        if self.has_probe and not self.spoiled:
+            self.probe.check_complete()
+            self.probe.reset()
 
     @property
     def attestation(self) -> Attestation:
         info = self.guest.info
         filters: tuple[str, ...] = ()
-        if "probe" in self.__dict__:
-            filters = tuple(str(registered.altitude) for registered in self.probe.filters)
+        if self.has_probe:
+            filters = tuple(registered.name for registered in self.probe.filters)
         return Attestation(
             target=self.target.name,
             kind=info.kind.value,

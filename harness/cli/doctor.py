@@ -1,0 +1,166 @@
+"""`harness doctor`: what is installed, what is missing, what works, and the command that mends it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Final
+
+import typer
+
+from harness.cli.output import AsJson, print_json, print_table
+
+__all__ = ["Finding", "State", "doctor", "examine"]
+
+
+class State(StrEnum):
+    OK = "ok"
+    MISSING = "missing"
+    UNUSABLE = "unusable"  # it is there and doesn't work
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `needed` is false for what only widens what can be done."""
+
+    what: str
+    state: State
+    detail: str
+    mend: str = ""
+    needed: bool = True
+
+
+_STYLES: Final = {State.OK: "green", State.MISSING: "bold yellow", State.UNUSABLE: "bold red"}
+_PACKAGES: Final = (
+    "numpy",
+    "pefile",
+    "dissect.cstruct",
+    "cbor2",
+    "cryptography",
+    "jinja2",
+    "junitparser",
+    "pytest",
+)
+_EXTRAS: Final = {"unicorn": "reference", "pyelftools": "reference", "pytest-xdist": "dev"}
+
+
+def doctor(
+    as_json: AsJson = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Don't boot a guest.")] = False,
+) -> None:
+    """Tell what is installed, missing and usable, and the command that mends it.
+
+    Exit code 1 when something needed is missing or doesn't work.
+
+    Example: harness doctor --json
+    """
+    findings = tuple(examine(boot=not quick))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        rows = [
+            {**asdict(finding), "state": finding.state.value, "mend": finding.mend or "-"}
+            for finding in findings
+        ]
+        print_table(
+            ("what", "state", "detail", "mend"),
+            rows,
+            styles={state.value: style for state, style in _STYLES.items()},
+        )
+    if any(finding.needed and finding.state is not State.OK for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine(*, boot: bool = True) -> Iterator[Finding]:
+    """Every finding, in the order in which one thing needs the other."""
+    yield Finding("Python", State.OK, sys.version.split()[0])
+    for package in _PACKAGES:
+        yield _package(package, "pip install regfilter-harness")
+    for package, extra in _EXTRAS.items():
+        yield _package(package, f"pip install 'regfilter-harness[{extra}]'", needed=extra == "reference")
+    for arch in ("x64", "x86"):
+        yield _compiler(arch)
+    yield _guarded("signing", _signing)
+    for arch in ("x64", "x86"):
+        yield _guarded(f"probe driver, {arch}", partial(_probe_driver, arch))
+    if boot:
+        yield _guarded("reference guest", _reference_guest)
+
+
+def _package(name: str, mend: str, *, needed: bool = True) -> Finding:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return Finding(name, State.OK, version(name), needed=needed)
+    except PackageNotFoundError:
+        return Finding(name, State.MISSING, "Python package", mend, needed)
+
+
+def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
+    """A check that must not take the others with it; the harness's own errors say what to do."""
+    from harness.errors import HarnessError, ToolMissingError
+
+    try:
+        return look()
+    except ToolMissingError as error:
+        return Finding(what, State.MISSING, str(error), "make bootstrap")
+    except HarnessError as error:
+        return Finding(
+            what, State.UNUSABLE, str(error).split("\n")[0], "harness driver build && harness driver sign"
+        )
+
+
+def _compiler(arch: str) -> Finding:
+    from harness.driver.toolchain import available_toolchains
+    from harness.errors import HarnessError
+
+    what = f"compiler, {arch}"
+    package = {"x64": "gcc-mingw-w64-x86-64-win32", "x86": "gcc-mingw-w64-i686-win32"}[arch]
+    try:
+        found = available_toolchains(arch)
+    except HarnessError as error:
+        return Finding(what, State.UNUSABLE, str(error), f"apt-get install --reinstall {package}")
+    if not found:
+        return Finding(what, State.MISSING, "mingw-w64 or ziglang", f"apt-get install {package}")
+    return Finding(what, State.OK, ", ".join(chain.identity for chain in found))
+
+
+def _signing() -> Finding:
+    from shutil import which
+
+    from harness.driver import signing_certificate
+    from harness.driver.build import build_directory
+
+    tool = which("osslsigncode")
+    if tool is None:
+        return Finding("signing", State.MISSING, "osslsigncode", "apt-get install osslsigncode")
+    certificate = signing_certificate(build_directory() / "keys")
+    return Finding("signing", State.OK, f"{tool}, test certificate {certificate.fingerprint[:16]}")
+
+
+def _probe_driver(arch: str) -> Finding:
+    from harness.driver import verify_image
+    from harness.driver.build import build_directory
+
+    what = f"probe driver, {arch}"
+    mend = "harness driver build && harness driver sign"
+    image = build_directory() / arch / "regprobe.sys"
+    if not image.is_file():
+        return Finding(what, State.MISSING, "not built yet", mend, needed=False)
+    report = verify_image(image)
+    if not report.ok:
+        return Finding(what, State.UNUSABLE, "; ".join(f"{c.name}: {c.why}" for c in report.failed), mend)
+    return Finding(what, State.OK, f"built and signed, {image}")
+
+
+def _reference_guest() -> Finding:
+    from harness.targets import DEFAULT_TARGET, boot, parse_target
+
+    with boot(parse_target(DEFAULT_TARGET)) as guest:
+        info = guest.info
+    return Finding(
+        "reference guest", State.OK, f"boots Windows {info.version}, {info.arch} (a model, not Windows)"
+    )

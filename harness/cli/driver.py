@@ -1,0 +1,162 @@
+"""`harness driver`: build, sign, verify, and a first look at any driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.output import AsJson, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.driver import DriverSpec
+
+app = typer.Typer(help="Build, sign and check drivers.", no_args_is_help=True, rich_markup_mode=None)
+
+Sources = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Folders or C files of drivers; default: every driver of the checkout.", show_default=False
+    ),
+]
+Archs = Annotated[
+    list[str] | None,
+    typer.Option("--arch", help="x64 or x86; repeatable; default: both.", show_default=False),
+]
+
+
+def _chosen(sources: list[Path] | None, archs: list[str] | None) -> Iterator[tuple[DriverSpec, str]]:
+    from harness.driver import ARCHITECTURES, driver_spec, project_drivers
+    from harness.driver.spec import check_arch
+
+    specs = [driver_spec(source) for source in sources] if sources else list(project_drivers().values())
+    wanted = [check_arch(arch) for arch in archs or ARCHITECTURES]
+    for spec in specs:
+        for arch in wanted:
+            if arch in spec.architectures:
+                yield spec, arch
+
+
+@app.command("build")
+def build(sources: Sources = None, arch: Archs = None, as_json: AsJson = False) -> None:
+    """Build drivers; what has not changed is not built again.
+
+    Example: harness driver build driver-src/samples/regguard.c --arch x64
+    """
+    from rich.console import Console
+
+    from harness.driver import build_driver
+
+    console = Console(stderr=True)
+    rows = []
+    with console.status("building") as status:
+        for spec, architecture in _chosen(sources, arch):
+            status.update(f"building {spec.name}, {architecture}")
+            built = build_driver(spec, architecture)
+            rows.append(
+                {
+                    "driver": built.name,
+                    "arch": built.arch,
+                    "image": str(built.image),
+                    "state": "built" if built.rebuilt else "up to date",
+                    "compiler": built.toolchain,
+                }
+            )
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(("driver", "arch", "state", "image"), rows)
+
+
+@app.command("sign")
+def sign(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Images to sign in place; default: every driver of the checkout.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign images with the checkout's test certificate (SHA-256, page hashes); made on first use.
+
+    Example: harness driver sign my.sys
+    """
+    rows = [_sign_file(path) for path in images] if images else _sign_products()
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(("image", "state", "certificate"), rows)
+
+
+def _sign_products() -> list[dict[str, str]]:
+    from rich.console import Console
+
+    from harness.driver import build_signed
+
+    rows = []
+    with Console(stderr=True).status("signing") as status:
+        for spec, architecture in _chosen(None, None):
+            status.update(f"signing {spec.name}, {architecture}")
+            signed = build_signed(spec, architecture)
+            rows.append(
+                {
+                    "image": str(signed.image),
+                    "state": "signed" if signed.resigned else "was signed",
+                    "certificate": signed.certificate.fingerprint,
+                }
+            )
+    return rows
+
+
+def _sign_file(path: Path) -> dict[str, str]:
+    from harness.driver import sign_image, signing_certificate
+    from harness.driver.build import build_directory, write_atomically
+    from harness.errors import UsageError
+
+    certificate = signing_certificate(build_directory() / "keys")
+    try:
+        write_atomically(path, sign_image(path.read_bytes(), certificate))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    return {"image": str(path), "state": "signed", "certificate": certificate.fingerprint}
+
+
+@app.command("verify")
+def verify(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Images to check; default: the built probe.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check signature, digest, certificate and the properties an image should have.
+
+    Exit code 1 when a check fails.
+
+    Example: harness driver verify my.sys --json
+    """
+    from harness.driver import ARCHITECTURES, verify_image
+    from harness.driver.build import build_directory
+
+    paths = images or [build_directory() / arch / "regprobe.sys" for arch in ARCHITECTURES]
+    reports = [verify_image(path) for path in paths]
+    if as_json:
+        print_json([{**asdict(report), "ok": report.ok} for report in reports])
+    else:
+        rows = [
+            {
+                "image": report.path,
+                "check": check.name,
+                "state": "ok" if check.ok else "wrong",
+                "found": check.why,
+            }
+            for report in reports
+            for check in report.checks
+        ]
+        print_table(("image", "check", "state", "found"), rows, styles={"ok": "green", "wrong": "bold red"})
+    if not all(report.ok for report in reports):
+        raise typer.Exit(1)

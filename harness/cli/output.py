@@ -1,0 +1,34 @@
+"""How commands print: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["AsJson", "print_json", "print_table"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, styles: Mapping[str, str] | None = None
+) -> None:
+    """One line a row. `styles` gives a rich style for the cells that hold exactly that text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        cells = [str(row[column]) for column in columns]
+        table.add_row(*(Text(cell, (styles or {}).get(cell, "")) for cell in cells))
+    Console().print(table)

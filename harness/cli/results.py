@@ -1,0 +1,76 @@
+"""`harness results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from harness.results.matrix import Matrix
+    from harness.results.model import RunInfo
+
+app = typer.Typer(help="Reports of a finished run.", no_args_is_help=True, rich_markup_mode=None)
+
+Run = Annotated[
+    str | None, typer.Argument(help="Name or folder of a run; default: the newest.", show_default=False)
+]
+Folder = Annotated[Path, typer.Option("--results", help="Folder that holds the runs.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+
+
+def _load(results: Path, run: str | None) -> tuple[Path, RunInfo, Matrix]:
+    from harness.results.matrix import Matrix
+    from harness.results.store import RunReader, find_run
+
+    reader = RunReader(find_run(results, run))
+    return reader.folder, reader.info, Matrix(reader)
+
+
+@app.command("html")
+def html(run: Run = None, output: Output = None, results: Folder = Path("results")) -> None:
+    """Write one self-contained HTML page: matrix, failures, attestations.
+
+    Example: harness results html -o report.html
+    """
+    from harness.results.html import render_html
+
+    folder, info, matrix = _load(results, run)
+    path = output or folder / "report.html"
+    path.write_text(render_html(matrix, info), encoding="utf-8")
+    typer.echo(str(path))
+
+
+@app.command("junit")
+def junit(run: Run = None, output: Output = None, results: Folder = Path("results")) -> None:
+    """Write JUnit XML with behaviours, outcomes and driver digests as properties.
+
+    Example: harness results junit -o junit.xml
+    """
+    from harness.results.junit import render_junit
+
+    folder, info, matrix = _load(results, run)
+    path = output or folder / "junit.xml"
+    path.write_text(render_junit(matrix, info), encoding="utf-8")
+    typer.echo(str(path))
+
+
+@app.command("show")
+def show(run: Run = None, results: Folder = Path("results"), as_json: AsJson = False) -> None:
+    """Print the matrix of a run.
+
+    Example: harness results show --json
+    """
+    folder, _, matrix = _load(results, run)
+    if as_json:
+        print_json([result.to_json() for result in matrix.results])
+        return
+    from rich.console import Console
+
+    from harness.results.terminal import print_matrix
+
+    print_matrix(matrix, Console())
+    typer.echo(str(folder))

@@ -1,0 +1,64 @@
+"""`harness run`: pytest with the harness's options spelled out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import UsageError
+
+__all__ = ["pytest_command", "run"]
+
+
+def pytest_command() -> list[str]:
+    """The command line that starts pytest with the plugin, installed or not."""
+    command = [sys.executable, "-m", "pytest"]
+    if not any(point.value == "harness.plugin" for point in entry_points(group="pytest11")):
+        command += ["-p", "harness.plugin"]
+    return command
+
+
+def run(
+    context: typer.Context,
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Test files and folders; default: suites/", show_default=False)
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Target or pattern; repeatable.", show_default=False),
+    ] = None,
+    driver: Annotated[
+        Path | None, typer.Option(help="Your own driver, for the own-driver suite.", show_default=False)
+    ] = None,
+    isolation: Annotated[
+        str | None, typer.Option(help="session, module or test.", show_default=False)
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to run tests in.")] = 1,
+) -> None:
+    """Run suites on targets with pytest; anything else on the line goes to pytest as it is.
+
+    Exit codes are pytest's; 3 also stands for INFRA, a failure of the harness or its host.
+
+    Example: harness run suites/layering -t 'reference:10.0.*' -j 2 -k block
+
+    Example: harness run suites/own-driver --driver my.sys -t reference:10.0.26100
+    """
+    if driver is not None and not driver.is_file():
+        raise UsageError(f"--driver: there is no file {driver}")
+    command = pytest_command()
+    for name in target or ():
+        command += ["--target", name]
+    if driver is not None:
+        command += ["--driver", str(driver)]
+    if isolation is not None:
+        command += ["--isolation", isolation]
+    if jobs > 1:
+        command += ["-n", str(jobs), "--dist", "worksteal"]
+    command += [*context.args, *(paths or ["suites"])]
+    sys.stdout.flush()
+    os.execv(command[0], command)
