@@ -168,7 +168,7 @@ static NTSTATUS OverrideWithKey(NOTIFICATION *notification, const RULE *rule, AC
         return STATUS_SUCCESS; /* the operation's own result stands */
     }
     notification->post->Object = report->object;
-    notification->post->ReturnStatus = STATUS_SUCCESS;
+    notification->post->ReturnStatus = rule->request.status; /* a success: STATUS_SUCCESS unless the rule says */
     return STATUS_CALLBACK_BYPASS;
 }
 
@@ -437,9 +437,7 @@ static VOID Call(NOTIFICATION *notification, RULE *rule, ACTION_REPORT *report, 
 
     RtlZeroMemory(&call, sizeof(call));
     call.call = request->call;
-    if (call.call == REGPROBE_CALL_OPEN_KEY && (request->action_flags & REGPROBE_ACTION_CREATE)) {
-        call.call = REGPROBE_CALL_CREATE_KEY;
-    }
+    call.create = (request->action_flags & REGPROBE_ACTION_CREATE) != 0;
     call.value_type = request->value_type;
     call.index = request->offset;
     call.access = request->granted_access;

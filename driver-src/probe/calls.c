@@ -27,7 +27,7 @@ static NTSTATUS OpenTarget(REGISTRY_CALL *call, HANDLE *handle)
         flags |= OBJ_OPENLINK;
     }
     InitializeObjectAttributes(&attributes, (PUNICODE_STRING)call->target, flags, call->root, NULL);
-    if (call->call == REGPROBE_CALL_CREATE_KEY) {
+    if (call->create || call->call == REGPROBE_CALL_CREATE_KEY) {
         return ZwCreateKey(handle, access, &attributes, 0, NULL, REG_OPTION_NON_VOLATILE, &call->disposition);
     }
     return ZwOpenKey(handle, access, &attributes);

@@ -53,7 +53,7 @@ typedef struct _RULE {
     ULONG rule_id;
     ULONG keeps_input; /* an operation may still point into this rule (ACTION_EDIT_INPUT) */
     UNICODE_STRING key;  /* upper case, no trailing backslash */
-    UNICODE_STRING value_name;
+    UNICODE_STRING value_name; /* upper case */
     UNICODE_STRING target;
     UNICODE_STRING call_value_name;
     struct _RULE *next_kept;
@@ -143,6 +143,7 @@ typedef struct _DECISION {
 typedef struct _REGISTRY_CALL {
     ULONG call; /* REGPROBE_CALL_* */
     ULONG flags;
+    BOOLEAN create; /* create the target whatever the call is */
     ACCESS_MASK access;
     ULONG value_type;
     ULONG index;

@@ -197,6 +197,7 @@ NTSTATUS RuleAdd(const REGPROBE_RULE *request, uint32_t *rule_id)
         rule->key.Length -= sizeof(WCHAR);
     }
     FoldText(&rule->key);
+    FoldText(&rule->value_name);
 
     ExAcquireFastMutex(&probe.control);
     filter = FilterFind(request->filter_id);
@@ -339,7 +340,7 @@ static BOOLEAN ValueNameMatches(const NOTIFICATION *notification, const RULE *ru
         return FALSE;
     }
     for (index = 0; index < notification->name.Length / sizeof(WCHAR); index++) {
-        if (FoldCharacter(notification->name.Buffer[index]) != FoldCharacter(rule->value_name.Buffer[index])) {
+        if (FoldCharacter(notification->name.Buffer[index]) != rule->value_name.Buffer[index]) {
             return FALSE;
         }
     }
