@@ -7,6 +7,7 @@ import pytest
 from harness.guest import Guest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Base, InnerCall, Probe
+from harness.probe.event import class_name
 from harness.registry.access import KEY_READ, SecurityInformation
 from harness.registry.notify import Post, Pre
 from harness.registry.options import KeyOptions
@@ -120,7 +121,7 @@ def test_absolute_names_during_the_load(probe: Probe, registry: Registry, record
     with registry.program() as p:
         load = p.load_app_key("app.dat")
 
-    names = [(e.notify_class.name, e.name) for e in probe.trace.of(load) if e.name]
+    names = [(class_name(e.notify_class), e.name) for e in probe.trace.of(load) if e.name]
     record("B-APP-05 names shown during the load", names)
 
 
@@ -175,7 +176,7 @@ def test_security_can_not_be_changed(probe: Probe, registry: Registry, record: R
         step = p.set_security(key, SecurityInformation.DACL, sddl="D:(A;;KA;;;WD)")
 
     assert step.status == NTSTATUS.ACCESS_DENIED
-    seen = [(e.notify_class.name, hex(e.status)) for e in probe.trace.of(step)]
+    seen = [(class_name(e.notify_class), hex(e.status)) for e in probe.trace.of(step)]
     record("B-APP-08 notifications of the refused change", seen)
 
 

@@ -190,7 +190,7 @@ def test_nothing_of_a_driver_is_captured(probe: Probe, registry: Registry) -> No
         p.create_key(p.test_root / "app")
     probe.add_monitor()
 
-    call = probe.kernel.set_value(registry.test_root / "app", "v", b"data")
+    call = probe.kernel_call.set_value(registry.test_root / "app", "v", b"data")
 
     (pre,) = probe.trace.of(call).by(Pre.SetValueKey)
     assert pre.previous_mode == 0
@@ -205,7 +205,7 @@ def test_output_of_a_drivers_query_is_its_own_buffer(probe: Probe, registry: Reg
         p.set_value(p.create_key(p.test_root / "app"), "v", b"data")
     probe.add_monitor()
 
-    call = probe.kernel.query_value(registry.test_root / "app", "v")
+    call = probe.kernel_call.query_value(registry.test_root / "app", "v")
 
     (pre,) = probe.trace.of(call).by(Pre.QueryValueKey)
     assert pre["KeyValueInformation"] == call.data_address

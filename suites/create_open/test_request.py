@@ -119,7 +119,7 @@ def test_a_drivers_request(probe: Probe, registry: Registry, record: Recorder, f
         p.create_key(p.test_root / "app")
     probe.add(MIDDLE)
 
-    call = probe.kernel.open_key(registry.test_root / "app", force_access_check=forced)
+    call = probe.kernel_call.open_key(registry.test_root / "app", force_access_check=forced)
 
     (pre,) = probe.trace.of(call).by(Pre.OpenKeyEx)
     assert pre["Attributes"] & ObjectAttributes.KERNEL_HANDLE

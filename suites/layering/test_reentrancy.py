@@ -105,6 +105,26 @@ def test_calls_nest_one_layer_at_a_time(probe: Probe, registry: Registry) -> Non
     assert len(trace.seen_by(low).by(Pre.OpenKeyEx)) == 2
 
 
+@behaviour("B-LAY-13")
+@versions(since="6.0")
+def test_a_call_from_another_thread(probe: Probe, registry: Registry, record: Recorder) -> None:
+    """A system thread opens the key while the middle filter waits for it."""
+    high, middle, low = probe.stack(*THREE)
+    inner = registry.test_root / "inner"
+    with registry.program() as p:
+        p.create_key(inner)
+    rule = middle.on(Pre.SetValueKey, under=registry.test_root, value="trigger")
+    rule.call(InnerCall.OPEN_KEY, inner, work_item=True)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        write = p.set_value(key, "trigger", "x")
+
+    opens = probe.trace.between(write).by(Pre.OpenKeyEx).under(inner)
+    counts = {name: len(opens.seen_by(each)) for name, each in zip("HML", (high, middle, low), strict=True)}
+    record("B-LAY-13 opens by a work item, seen at high, middle, low", counts)
+
+
 @behaviour("B-LAY-15")
 @versions(until="5.2")
 def test_recursion_before_layering(probe: Probe, registry: Registry, record: Recorder) -> None:

@@ -172,7 +172,7 @@ def test_calls_of_drivers_are_reported_alike(
         p.create_key(p.test_root / "app")
     probe.add_monitor()
 
-    call = probe.kernel.set_value(registry.test_root / "app", "v", b"x", work_item=worker)
+    call = probe.kernel_call.set_value(registry.test_root / "app", "v", b"x", work_item=worker)
 
     assert call.status == NTSTATUS.SUCCESS
     events = probe.trace.of(call)

@@ -193,7 +193,7 @@ def test_post_runs_before_the_caller_goes_on(probe: Probe, registry: Registry) -
 @behaviour("B-NOT-28")
 def test_input_edited_in_pre(probe: Probe, registry: Registry, record: Recorder) -> None:
     filter_ = probe.add(MIDDLE)
-    filter_.on(Pre.SetValueKey, under=registry.test_root, value="asked").edit_input(value_name="edited")
+    filter_.on(Pre.SetValueKey, under=registry.test_root, value="asked").edit_input(name="edited")
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")

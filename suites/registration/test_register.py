@@ -136,7 +136,20 @@ def test_odd_altitudes(probe: Probe, record: Recorder, altitude: str) -> None:
     record(f"B-REG-09 {altitude[:16]!r}", status_name(probe.try_add(altitude)))
 
 
-@behaviour("B-REG-10", "B-REG-11", "B-REG-13", "B-REG-14")
+@behaviour("B-REG-11")
+@versions(since="6.0")
+def test_one_routine_at_three_altitudes(probe: Probe, registry: Registry) -> None:
+    stack = [probe.add(altitude, shared_routine=True) for altitude in THREE]
+
+    with registry.program() as p:
+        write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
+
+    assert callers(probe.trace.of(write).by(Pre.SetValueKey), *stack) == [0, 1, 2]
+    for each in stack:
+        assert probe.trace.of(write).seen_by(each) == [Pre.SetValueKey, Post.SetValueKey]
+
+
+@behaviour("B-REG-10", "B-REG-13", "B-REG-14")
 @versions(since="6.0")
 def test_registrations_of_one_routine_are_told_apart(probe: Probe, registry: Registry) -> None:
     contexts = (0x1111, 0x2222_3333, 0x7FFF_FFFF)
@@ -240,7 +253,7 @@ def test_requests_of_user_and_kernel_are_reported(probe: Probe, registry: Regist
 
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
-    call = probe.kernel.set_value(registry.test_root / "app", "w", b"x", work_item=True)
+    call = probe.kernel_call.set_value(registry.test_root / "app", "w", b"x", work_item=True)
 
     assert len(probe.trace.of(write).seen_by(filter_).by(Pre.SetValueKey)) == 1
     assert len(probe.trace.of(call).seen_by(filter_).by(Pre.SetValueKey)) == 1

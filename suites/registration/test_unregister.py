@@ -14,7 +14,7 @@ from suites.support import MIDDLE, THREE, behaviour, versions
 @behaviour("B-REG-20")
 @pytest.mark.parametrize("cookie", [0, 0x1234_5678, 0xFFFF_FFFF_FFFF_FFFF], ids=hex)
 def test_an_unknown_cookie_is_an_invalid_parameter(probe: Probe, cookie: int) -> None:
-    assert probe.unregister(cookie) == NTSTATUS.INVALID_PARAMETER
+    assert probe.unregister_cookie(cookie).status == NTSTATUS.INVALID_PARAMETER
 
 
 @behaviour("B-REG-20", "B-REG-19")
@@ -22,7 +22,7 @@ def test_a_cookie_can_be_used_once(probe: Probe) -> None:
     filter_ = probe.add_monitor()
     cookie = filter_.cookie
     assert filter_.remove().status == NTSTATUS.SUCCESS
-    assert probe.unregister(cookie) == NTSTATUS.INVALID_PARAMETER
+    assert probe.unregister_cookie(cookie).status == NTSTATUS.INVALID_PARAMETER
 
 
 @behaviour("B-REG-18")
