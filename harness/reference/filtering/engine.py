@@ -20,6 +20,7 @@ from harness.reference.filtering.contract import (
 )
 from harness.reference.filtering.keyobject import KeyObject, KeyObjects
 from harness.reference.filtering.marshal import GuestNotice, Template, cleanup_structure, templates
+from harness.reference.filtering.runner_state import Runners
 from harness.reference.filtering.services_object import (
     check_open,
     query_name_string,
@@ -73,6 +74,8 @@ class FilterEngine:
         self._depth = 0
         self.keys = KeyObjects(self)
         self.transactions = Transactions(self)
+        #: The processes that execute workload programs.
+        self.runners = Runners(machine)
         self._unload_events: dict[Hive, KernelObject] = {}
         self._connect()
 

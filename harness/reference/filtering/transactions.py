@@ -183,7 +183,7 @@ class Transactions:
         """TmCommitComplete, TmRollbackComplete: the resource manager is done with the outcome."""
         enlistment: Enlistment = obj.body
         if enlistment.finished:
-            return NTSTATUS.TRANSACTION_NOT_REQUESTED
+            return NTSTATUS.TRANSACTION_NOT_ACTIVE
         enlistment.finished = True
         return NTSTATUS.SUCCESS
 
