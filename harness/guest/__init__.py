@@ -2,6 +2,7 @@
 
 from harness.guest.base import (
     Arch,
+    Capability,
     DriverParameters,
     ExecResult,
     Guest,
@@ -14,6 +15,7 @@ from harness.guest.bugcheck import Bugcheck, Frame
 __all__ = [
     "Arch",
     "Bugcheck",
+    "Capability",
     "DriverParameters",
     "ExecResult",
     "Frame",

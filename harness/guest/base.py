@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from harness.workload.program import Program
     from harness.workload.result import ProgramResult
 
-__all__ = ["Arch", "DriverParameters", "ExecResult", "Guest", "GuestInfo", "GuestKind", "IoctlResult"]
+__all__ = [
+    "Arch",
+    "Capability",
+    "DriverParameters",
+    "ExecResult",
+    "Guest",
+    "GuestInfo",
+    "GuestKind",
+    "IoctlResult",
+]
 
 #: Values of the service key's Parameters subkey: int becomes REG_DWORD, str REG_SZ, bytes REG_BINARY.
 DriverParameters = Mapping[str, "int | str | bytes"]
@@ -43,6 +52,15 @@ class GuestKind(StrEnum):
     REACTOS = "reactos"
 
 
+class Capability(StrEnum):
+    """What guests may lack; ``@requires("transactions")`` skips a test there."""
+
+    APP_HIVES = "app-hives"  # RegLoadAppKey, NtLoadKeyEx
+    TRANSACTIONS = "transactions"  # kernel transactions on registry keys
+    TWO_PROCESSES = "two-processes"  # programs may name further processes
+    DISPOSABLE = "disposable"  # thrown away or reverted after use: tests may crash it or leave traces
+
+
 @dataclass(frozen=True, slots=True)
 class GuestInfo:
     """What a guest says about itself; stored with every result."""
@@ -53,7 +71,7 @@ class GuestInfo:
     arch: Arch
     processors: int = 1
     test_signing: bool = True
-    #: Things a guest may lack; tests skip with the reason when one is missing.
+    #: Members of `Capability`; tests skip with the reason when one they need is missing.
     capabilities: frozenset[str] = field(default=frozenset())
 
 
@@ -93,7 +111,9 @@ class Guest(ABC):
         """Run a command. Raises `UnsupportedError` where the guest runs no programs."""
 
     @abstractmethod
-    def install_driver(self, service: str, image: bytes, *, parameters: DriverParameters | None = None) -> None:
+    def install_driver(
+        self, service: str, image: bytes, *, parameters: DriverParameters | None = None
+    ) -> None:
         """Create the kernel service `service` (demand start) for a driver image."""
 
     @abstractmethod
@@ -138,5 +158,7 @@ class Guest(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()

@@ -15,8 +15,8 @@ Every ordinary operation is performed once. Outcomes:
 from __future__ import annotations
 
 import pytest
-
 from harness.between import Between, changes
+
 from harness.guest import Guest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe
@@ -78,13 +78,8 @@ def test_what_is_read_back_is_what_was_written(
 ) -> None:
     """A round trip of every value type; a difference is reported, not judged: the driver may mean it."""
     values: dict[str, RegistryValue] = {
-        "text": "x",
-        "number": 7,
-        "wide": 1 << 40,
-        "bytes": b"\0\1\2",
-        "list": ["a", "b"],
-        "empty": b"",
-    }
+        "text": "x", "number": 7, "wide": 1 << 40, "bytes": b"\0\1\2", "list": ["a", "b"], "empty": b"",
+    }  # fmt: skip
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
