@@ -1,63 +1,56 @@
 """A driver of somebody's own between two probe filters, and what it did to the operations passing through it.
 
 The filter above sees what a requester asked for and what it got; the filter below sees what the driver let
-through and what the system answered. What differs is the driver's doing.
+through and what the system answered. What differs is the driver's doing: no run without it is needed, and
+no knowledge of what it is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from harness.errors import DriverRefusedError
-from harness.registry.notify import NotifyClass
+from harness.errors import DriverRefusedError, UsageError
 from harness.registry.status import nt_success, status_name
 
 if TYPE_CHECKING:
     from harness.guest.base import Guest
-    from harness.probe import Event, Filter, Probe
+    from harness.probe import Event, Filter, Pair, Probe, Trace
 
-__all__ = ["ABOVE", "BELOW", "Between", "Change", "ChangeKind", "Passage", "changes", "passages"]
+__all__ = ["ABOVE", "BELOW", "Between", "Change", "ChangeKind", "changes"]
 
 #: Far outside the range of assigned altitudes, so that the driver is between them whatever its own is
 #: (ifs/load-order-groups-and-altitudes). Before Vista the order of registration decides, which is the same.
 ABOVE: Final = "999999.7301"
 BELOW: Final = "1.7301"
 
+_SHOWN_BYTES: Final = 24
+
 
 class ChangeKind(StrEnum):
-    BLOCKED = "blocked"  # never went below, and failed
-    COMPLETED = "completed"  # never went below, and succeeded: the driver did it itself
-    STATUS = "status"  # another status above than below
-    INPUT = "input"  # went below with another name or other data
-    OUTPUT = "output"  # came back above with other data
-    OWN_CALL = "own call"  # a registry call the driver made itself
+    """How an operation differs above and below."""
 
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """One operation on its way down and up. What a filter didn't see is None."""
-
-    above_pre: Event | None = None
-    below_pre: Event | None = None
-    below_post: Event | None = None
-    above_post: Event | None = None
+    BLOCKED = "blocked"  # seen above only, and failed
+    COMPLETED = "completed in between"  # seen above only, and succeeded (bypass)
+    STATUS = "status changed"  # seen by both, with different statuses in post
+    INPUT = "input changed"  # seen by both, with different data in pre
+    OUTPUT = "output changed"  # seen by both, with different output in post
+    OWN_CALL = "own call"  # seen below only: a registry call made in between
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing the driver did. `operation` is the documented name of the pre class, `key` the key's path."""
+    """One thing the driver did. `operation` is the notify class and the path it was about."""
 
     kind: ChangeKind
     operation: str
-    key: str
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.operation} {self.key}: {self.kind}, {self.detail}"
+        return f"{self.kind}: {self.operation}{', ' if self.detail else ''}{self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,134 +66,110 @@ class Between:
 
     @classmethod
     def load(cls, guest: Guest, probe: Probe, path: Path, *, service: str = "") -> Self:
-        """Load the driver in `path`. Raises what `Guest.start_driver` raises.
+        """Load the driver in `path` as the kernel service `service` (default: the file's stem).
 
-        A DriverEntry that fails raises `DriverRefusedError` with its status.
+        Raises `UsageError` for a file that can't be read and what `Guest.start_driver` raises; a DriverEntry
+        that fails raises `DriverRefusedError` with its status.
         """
+        try:
+            image = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror or error}") from error
         service = service or path.stem
-        image = path.read_bytes()
         above = probe.add(ABOVE)
         guest.install_driver(service, image)
         try:
             status = guest.start_driver(service)
             if not nt_success(status):
-                raise DriverRefusedError(
-                    f"DriverEntry of {path.name} returned {status_name(status)}", status=status
-                )
+                said = f"DriverEntry of {path.name} returned {status_name(status)}"
+                raise DriverRefusedError(said, status=status)
         except DriverRefusedError:
             guest.remove_driver(service)
             above.remove()
             raise
         return cls(guest, probe, service, status, above, probe.add(BELOW))
 
-    def changes(self) -> tuple[Change, ...]:
-        """What the driver did to everything that passed since the probe was last reset."""
-        return changes(self.probe.trace, self.above, self.below)
+    def changes(self, trace: Trace) -> list[Change]:
+        """What the driver did in one operation's trace (``probe.trace.of(step)``)."""
+        return changes(trace, self.above, self.below)
 
     def unload(self) -> int:
         """Stop and remove the driver; returns the status of the unload."""
-        self.below.remove()
         status = self.guest.stop_driver(self.service)
         self.guest.remove_driver(self.service)
-        self.above.remove()
         return status
 
 
-def passages(events: Iterable[Event], above: Filter, below: Filter) -> Iterator[Passage]:
-    """Pair what both filters saw, in the order in which operations ended.
+def changes(trace: Trace, above: Filter, below: Filter) -> list[Change]:
+    """Everything that differs between the two filters in one operation's trace."""
+    lower = trace.seen_by(below).paired()
+    found: list[Change] = []
+    for pair in trace.seen_by(above).paired():
+        partner = _partner(pair, lower)
+        if partner is None:
+            found.append(_decided(pair))
+        else:
+            lower.remove(partner)
+            found += _changed(pair, partner)
+    found += [
+        Change(ChangeKind.OWN_CALL, _what(pair), _ended(pair)) for pair in lower if pair.pre is not None
+    ]
+    return found
 
-    A post closes the innermost open pre of its class on the same thread. What arrives below with nothing
-    of its class waiting above is an operation of the driver's own: the filter above isn't asked about those.
-    """
-    waiting: dict[int, list[dict[str, Event]]] = {}
-    for event in events:
-        number = event.notify_class
-        if event.filter_id not in (above.id, below.id) or event.action is not None:
+
+def _partner(pair: Pair, candidates: list[Pair]) -> Pair | None:
+    """The same operation seen below: the same class about the same object."""
+    for candidate in candidates:
+        if _event(candidate).notify_class != _event(pair).notify_class:
             continue
-        if not isinstance(number, NotifyClass):
-            continue  # newer than this harness: nothing is known of its shape
-        stack = waiting.setdefault(event.thread_id, [])
-        side = "above" if event.filter_id == above.id else "below"
-        if number.is_pre:
-            top = stack[-1] if stack else {}
-            if side == "below" and _awaits_below(top, number):
-                top["below_pre"] = event
-            else:
-                stack.append({f"{side}_pre": event})
-        elif number.is_post:
-            yield from _close(stack, side, event, number.counterpart)
-    for stack in waiting.values():
-        yield from (Passage(**entry) for entry in stack)
+        if pair.pre is None or (candidate.pre is not None and _subject(candidate.pre) == _subject(pair.pre)):
+            return candidate
+    return None
 
 
-def _awaits_below(entry: dict[str, Event], notify_class: NotifyClass) -> bool:
-    above = entry.get("above_pre")
-    return above is not None and "below_pre" not in entry and above.notify_class is notify_class
+def _subject(event: Event) -> tuple[int, int, str]:
+    return (event.object, event.root_object, event.name)
 
 
-def _close(
-    stack: list[dict[str, Event]], side: str, event: Event, wanted: NotifyClass | None
-) -> Iterator[Passage]:
-    for position in range(len(stack) - 1, -1, -1):
-        entry = stack[position]
-        pre = entry.get(f"{side}_pre")
-        if pre is None or pre.notify_class is not wanted:
-            continue
-        entry[f"{side}_post"] = event
-        if side == "above" or "above_pre" not in entry:
-            # Whatever lies further in was never answered; it is over now.
-            ended = stack[position:]
-            del stack[position:]
-            yield from (Passage(**inner) for inner in reversed(ended))
+def _event(pair: Pair) -> Event:
+    event = pair.pre or pair.post
+    assert event is not None
+    return event
+
+
+def _what(pair: Pair) -> str:
+    from harness.probe.event import class_name  # NumPy comes with it, and this module with every pytest
+
+    event = _event(pair)
+    return f"{class_name(event.notify_class)} {event.path}".strip()
+
+
+def _ended(pair: Pair) -> str:
+    return "" if pair.post is None else status_name(pair.post.status)
+
+
+def _decided(pair: Pair) -> Change:
+    succeeded = pair.post is not None and nt_success(pair.post.status)
+    return Change(ChangeKind.COMPLETED if succeeded else ChangeKind.BLOCKED, _what(pair), _ended(pair))
+
+
+def _changed(upper: Pair, lower: Pair) -> Iterator[Change]:
+    what = _what(upper)
+    if upper.pre is not None and lower.pre is not None and upper.pre.data != lower.pre.data:
+        yield Change(ChangeKind.INPUT, what, _became(upper.pre.data, lower.pre.data))
+    if upper.post is None or lower.post is None:
         return
+    if upper.post.status != lower.post.status:
+        said = f"{status_name(lower.post.status)} became {status_name(upper.post.status)}"
+        yield Change(ChangeKind.STATUS, what, said)
+    if upper.post.data != lower.post.data:
+        yield Change(ChangeKind.OUTPUT, what, _became(lower.post.data, upper.post.data))
 
 
-def changes(events: Iterable[Event], above: Filter, below: Filter) -> tuple[Change, ...]:
-    """What the driver between the two filters did, in the order in which operations ended."""
-    return tuple(change for passage in passages(events, above, below) for change in _judge(passage))
-
-
-def _judge(passage: Passage) -> Iterator[Change]:
-    from harness.probe.event import class_name
-
-    first = passage.above_pre or passage.below_pre
-    assert first is not None
-    operation = class_name(first.notify_class)
-    key = first.path or "(no name)"
-    if first.name and not first.path.endswith(first.name):
-        key += f" [{first.name}]"
-    if passage.above_pre is None:
-        yield Change(ChangeKind.OWN_CALL, operation, key, _outcome(passage.below_post))
-        return
-    answer = passage.above_post
-    if passage.below_pre is None:
-        if answer is not None:
-            kind = ChangeKind.COMPLETED if nt_success(answer.status) else ChangeKind.BLOCKED
-            yield Change(kind, operation, key, status_name(answer.status))
-        return
-    yield from _input(passage.above_pre, passage.below_pre, operation, key)
-    if answer is None or passage.below_post is None:
-        return
-    if answer.status != passage.below_post.status:
-        text = f"{status_name(passage.below_post.status)} became {status_name(answer.status)}"
-        yield Change(ChangeKind.STATUS, operation, key, text)
-    if answer.data != passage.below_post.data:
-        text = f"{_bytes(passage.below_post.data)} became {_bytes(answer.data)}"
-        yield Change(ChangeKind.OUTPUT, operation, key, text)
-
-
-def _input(above: Event, below: Event, operation: str, key: str) -> Iterator[Change]:
-    if above.name != below.name:
-        yield Change(ChangeKind.INPUT, operation, key, f"name {above.name!r} became {below.name!r}")
-    if above.data != below.data:
-        yield Change(
-            ChangeKind.INPUT, operation, key, f"data {_bytes(above.data)} became {_bytes(below.data)}"
-        )
-
-
-def _outcome(post: Event | None) -> str:
-    return "no post notification" if post is None else status_name(post.status)
+def _became(before: bytes, after: bytes) -> str:
+    return f"{_bytes(before)} became {_bytes(after)}"
 
 
 def _bytes(data: bytes) -> str:
-    return f"{data[:16].hex()}..." if len(data) > 16 else data.hex() or "nothing"
+    text = data[:_SHOWN_BYTES].hex(" ")
+    return f"{text} ..." if len(data) > _SHOWN_BYTES else text or "nothing"
