@@ -1,0 +1,476 @@
+"""The processor: calls into the guest and traps out of it.
+
+`Cpu.call` runs guest code to its return on the current thread's stack. While it runs, exports called by
+the guest arrive in `_on_trap`, and whatever interrupts it (a fault, an exception raised by an export, a
+Python exception on its way out) is settled in `_interrupted` before the code goes on. Calls nest: an
+export may call the guest again, on the same stack, below the frame that trapped.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.errors import InfrastructureError
+from harness.guest import Arch
+from harness.reference import mailbox as mb
+from harness.reference.engine import ERR_EXCEPTION, ERR_INVALID_INSTRUCTION, Engine
+from harness.reference.exports import Convention, Export, VarArgs
+from harness.reference.faults import Access, ExceptionRecord, GuestException, GuestFault, RaiseInGuest
+from harness.reference.layout import PAGE
+from harness.reference.memory import PAGEABLE, Memory
+from harness.reference.registers import BP, BX, DI, SI, SP
+from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
+from harness.reference.traps import ARGS_AREA, SAVE_AREA, KernelCode
+
+if TYPE_CHECKING:
+    from harness.reference.machine import Machine
+
+__all__ = ["DISPATCH_LEVEL", "Cpu", "Interruption", "Level", "Stack"]
+
+DISPATCH_LEVEL: Final = 2
+#: Unicorn nests 64 deep; a guest that gets there has long used up any real kernel stack.
+_DEEPEST: Final = 60
+#: Stack taken for the kernel's own frames between an export and the guest code it calls.
+_KERNEL_FRAMES: Final = 0x100
+_RIGHT: Final = {Access.READ: 1, Access.WRITE: 2, Access.EXECUTE: 4}
+
+_CELL: Final = struct.Struct("<Q")
+_COUNT: Final = struct.Struct("<I")
+_CALL: Final = struct.Struct("<8Q")  # CALL_SP .. DONE
+_CHAIN: Final = _COUNT
+_DONE: Final = struct.Struct("<4Q")
+_PAIR: Final = struct.Struct("<2Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A kernel stack: ``[low, high)``, contiguous in the arena at ``address + delta``."""
+
+    low: int
+    high: int
+    delta: int
+
+
+class Level:
+    """One call into the guest that has not returned."""
+
+    __slots__ = ("base", "chain", "frame", "function", "irql", "stack", "trap", "trap_sp")
+
+    def __init__(self, function: int, frame: int, base: int, stack: Stack, irql: int) -> None:
+        self.function = function
+        self.frame = frame  # save area; identifies the level
+        self.base = base  # stack pointer at the call instruction
+        self.stack = stack
+        self.irql = irql
+        self.trap = 0  # hook instruction of the export being served, 0 when guest code runs
+        self.trap_sp = 0
+        self.chain = 0  # x86: the caller's exception registration
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """Why guest code stopped before its return.
+
+    Exactly one of these is set: `fault` (page address and kind of access), `vector` (interrupt number),
+    `record` (raised by an export), `invalid` (undefined instruction).
+    """
+
+    fault: tuple[int, Access] | None = None
+    vector: int | None = None
+    record: ExceptionRecord | None = None
+    invalid: bool = False
+
+
+class _LevelReturned(BaseException):
+    """An outer call returned while an inner one was being emulated (its code jumped into the outer frames)."""
+
+    def __init__(self, frame: int, result: int) -> None:
+        super().__init__()
+        self.frame = frame
+        self.result = result
+
+
+class Cpu:
+    """The one processor of a machine."""
+
+    def __init__(self, machine: Machine, memory: Memory, mailbox: int, irql_cell: int) -> None:
+        """`mailbox` is the address of the mailbox page, `irql_cell` of the byte that holds the IRQL."""
+        self._machine = machine
+        self._memory = memory
+        self._arena = memory.arena
+        self._box = memory.physical(mailbox)
+        self._irql_at = memory.physical(irql_cell)
+        self._arch = machine.arch
+        self._wide = machine.arch is Arch.X64
+        self._chain_at = memory.physical(memory.map.kpcr + EXCEPTION_LIST)
+        self._result_mask = memory.map.address_mask
+        self._filled: set[int] = set()
+        self._paged: set[int] = set()
+        self._granted: set[int] = set()
+        self._scope_ends: set[int] = set()
+        self._refused: tuple[int, Access] | None = None
+        self._vector: int | None = None
+        self._raised: BaseException | None = None
+        self._invokers: list[Callable[[int, Level], int | None]] = []
+        self.levels: list[Level] = []
+        #: When the outermost call began (time.monotonic), 0.0 while no guest code runs; for the watch-dog.
+        self.busy_since = 0.0
+        #: Set by the watch-dog before it stops the engine.
+        self.expired = False
+        self.closed = False
+        self.code = KernelCode(memory, mailbox)
+        self.engine = Engine(machine.arch, memory, self._translate)
+        self.engine.on_code(*self.code.hook_range, self._on_trap)
+        self.engine.on_interrupt(self._on_interrupt)
+        self.engine.on_invalid()
+        memory.forget = self._forget
+
+    # --- state -----------------------------------------------------------------------------------
+
+    @property
+    def irql(self) -> int:
+        """The current IRQL, inline changes by drivers (CR8) included."""
+        return self._arena[self._irql_at]
+
+    @irql.setter
+    def irql(self, value: int) -> None:
+        if value >= DISPATCH_LEVEL and self._paged:
+            self._forget_paged()
+        self._arena[self._irql_at] = value
+
+    def _forget_paged(self) -> None:
+        for page in list(self._paged):
+            self._forget(page)
+        self._paged.clear()
+        self._put(mb.PAGED_CACHED, 0)
+
+    def arg(self, index: int) -> int:
+        """Pointer-sized argument `index` of the export being served."""
+        level = self.levels[-1]
+        size = self._memory.pointer_size
+        return self._memory.ptr(level.trap_sp + size * (index + 1))
+
+    @property
+    def stack_pointer(self) -> int:
+        """Stack pointer of the guest code that runs or trapped."""
+        level = self.levels[-1] if self.levels else None
+        if level is not None and level.trap:
+            return level.trap_sp
+        return self.engine.registers.read().sp
+
+    def current_pc(self) -> int:
+        """Where the guest is: the return address of the export being served, else the next instruction."""
+        level = self.levels[-1] if self.levels else None
+        if level is not None and level.trap:
+            return self._memory.ptr(level.trap_sp)
+        return self.engine.registers.read().ip
+
+    def _put(self, cell: int, value: int) -> None:
+        _CELL.pack_into(self._arena, self._box + cell, value)
+
+    # --- translation -----------------------------------------------------------------------------
+
+    def _translate(self, page: int, access: Access) -> int:
+        entry = self._memory.pages.get(page, 0)
+        if not entry & _RIGHT[access]:
+            self._refused = (page << 12, access)
+            return 0
+        address = page << 12
+        if address < self._memory.map.user_limit:
+            if page not in self._granted:
+                self._refused = (address, access)
+                return 0
+        elif entry & PAGEABLE:
+            if self._arena[self._irql_at] >= DISPATCH_LEVEL:
+                self._refused = (address, access)
+                return 0
+            self._paged.add(page)
+            self._put(mb.PAGED_CACHED, 1)
+        self._filled.add(page)
+        return entry
+
+    def _forget(self, page: int) -> None:
+        """Make the next guest instruction see the page table's current entry for `page`."""
+        if page not in self._filled:
+            return
+        self._filled.discard(page)
+        at = self._box + mb.INVALID_COUNT
+        count = _COUNT.unpack_from(self._arena, at)[0]
+        if count < mb.INVALID_MAX:
+            _CELL.pack_into(self._arena, self._box + mb.INVALID_LIST + 8 * count, page << 12)
+            _COUNT.pack_into(self._arena, at, count + 1)
+        else:
+            self.flush()
+
+    def flush(self) -> None:
+        """Forget every translation."""
+        self.engine.flush_tlb()
+        _COUNT.pack_into(self._arena, self._box + mb.INVALID_COUNT, 0)
+        self._filled.clear()
+        self._paged.clear()
+        self._put(mb.PAGED_CACHED, 0)
+
+    def flush_code(self) -> None:
+        """Forget translated code; needed whenever code in memory changed."""
+        self.engine.flush_code()
+
+    def grant_user(self, page: int, scope_end: int) -> None:
+        """Let guest code touch a user page until it traps, returns or gets to `scope_end` (0: not known)."""
+        self._granted.add(page)
+        if scope_end and scope_end not in self._scope_ends:
+            self._scope_ends.add(scope_end)
+            self.engine.on_code(scope_end, scope_end, self._on_scope_end)
+            self.engine.flush_code()
+
+    def _on_scope_end(self, _address: int) -> None:
+        if self._granted:
+            self.revoke_user()
+            self.flush()
+
+    def revoke_user(self) -> None:
+        """End all grants of `grant_user`."""
+        granted, self._granted = self._granted, set()
+        for page in granted:
+            self._forget(page)
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    def call(self, function: int, *args: int) -> int:
+        """Run the guest function to its return; the accumulator's value (64 or 32 bits, unsigned).
+
+        Arguments are pointer-sized (pass the halves of a 64-bit value on x86). An exception that no
+        handler takes ends in `Machine.unhandled`, a bugcheck; `Machine.call_guarded` catches it instead.
+        """
+        try:
+            return self._machine.call_guarded(function, *args)
+        except GuestException as error:
+            self._machine.unhandled(error)
+
+    def run(
+        self,
+        function: int,
+        args: tuple[int, ...],
+        *,
+        below: int = 0,
+        fast: tuple[int, int] = (0, 0),
+        keep_chain: bool = False,
+    ) -> int:
+        """As `call`, without judging: raises `GuestException`, lets the function change the IRQL.
+
+        `below` is the stack address to stay under (the interrupted code's stack pointer); not given, the
+        export being served or the thread's idle stack decides. On x86, `fast` are ecx and edx, and
+        ``keep_chain=True`` leaves the exception registrations of the caller in force.
+        """
+        level = self._enter(function, below)
+        levels = self.levels
+        frame = level.frame
+        if self._wide:
+            if len(args) > 4:
+                self._memory.write(frame - ARGS_AREA + 0x20, struct.pack(f"<{len(args) - 4}Q", *args[4:]))
+            first = (*args[:4], 0, 0, 0, 0)[:4]
+        else:
+            if args:
+                self._memory.write(frame - ARGS_AREA, struct.pack(f"<{len(args)}I", *args))
+            first = (*fast, 0, 0)
+        if self._granted:
+            self.revoke_user()
+        _CALL.pack_into(self._arena, self._box + mb.CALL_SP, frame - ARGS_AREA, frame, function, *first, 0)
+        if not self._wide and not keep_chain:
+            level.chain = _CHAIN.unpack_from(self._arena, self._chain_at)[0]
+            _CHAIN.pack_into(self._arena, self._chain_at, CHAIN_END)
+        levels.append(level)
+        try:
+            return self._loop(level)
+        except _LevelReturned as outer:
+            if outer.frame != frame:
+                raise
+            return outer.result
+        except GuestException:
+            self._restore(level)
+            raise
+        finally:
+            levels.pop()
+            self._put(mb.DONE, 0)
+            if level.chain:
+                _CHAIN.pack_into(self._arena, self._chain_at, level.chain)
+            if not levels:
+                self.busy_since = 0.0
+
+    def run_with_frame(self, function: int, frame_pointer: int, *, below: int) -> int:
+        """x86: run a filter or a __finally block, which find their variables through ebp."""
+        return self.run(self.code.frame_call, (function, frame_pointer), below=below, keep_chain=True)
+
+    def _enter(self, function: int, below: int) -> Level:
+        levels = self.levels
+        stack = self._machine.current.stack
+        if not below:
+            below = stack.high
+            for level in reversed(levels):
+                if level.stack is stack:
+                    below = level.trap_sp or level.base
+                    break
+        if not levels:
+            self._machine.watch()
+        frame = (below - _KERNEL_FRAMES - SAVE_AREA) & ~15
+        base = frame - ARGS_AREA
+        if base - PAGE // 8 < stack.low or len(levels) >= _DEEPEST:
+            self._machine.double_fault(base)
+        return Level(function, frame, base, stack, self._arena[self._irql_at])
+
+    def _loop(self, level: Level) -> int:
+        start, stop, done_at = self.engine.start, self.code.stop, self._box + mb.DONE
+        ip = self.code.thunk
+        while True:
+            status = start(ip, stop)
+            done, frame, result, _high = _DONE.unpack_from(self._arena, done_at)
+            if done and self._raised is None:
+                if frame == level.frame:
+                    return int(result) & self._result_mask
+                raise _LevelReturned(frame, result & self._result_mask)
+            ip = self._interrupted(status, level)
+
+    def _restore(self, level: Level) -> None:
+        """Put the interrupted code's registers back after a call that did not return."""
+        state = self.engine.registers.read()
+        general, memory, frame = state.general, self._memory, level.frame
+        if self._wide:
+            saved = struct.unpack("<9Q", memory.read(frame, 72))
+            order: tuple[int, ...] = (SP, BX, BP, SI, DI, 12, 13, 14, 15)
+            vectors = memory.read(frame + 0x50, 160)
+            state.xmm = {6 + i: int.from_bytes(vectors[16 * i : 16 * i + 16], "little") for i in range(10)}
+        else:
+            saved = struct.unpack("<5I", memory.read(frame, 20))
+            order = (SP, BX, BP, SI, DI)
+        for number, value in zip(order, saved, strict=True):
+            general[number] = value
+        self.engine.registers.write(state)
+
+    # --- interruptions ---------------------------------------------------------------------------
+
+    def _interrupted(self, status: int, level: Level) -> int:
+        """Settle what stopped the guest; returns where to go on."""
+        raised, self._raised = self._raised, None
+        refused, self._refused = self._refused, None
+        vector, self._vector = self._vector, None
+        if self.expired:
+            self._machine.hung()
+        if raised is not None:
+            if isinstance(raised, GuestFault):
+                record = self._machine.fault_record(raised)
+            elif isinstance(raised, RaiseInGuest):
+                record = raised.record
+            else:
+                raise raised
+            why = Interruption(record=record)
+        elif vector is not None:
+            why = Interruption(vector=vector)
+        elif status == ERR_EXCEPTION and refused is not None:
+            why = Interruption(fault=refused)
+        elif status in (0, ERR_INVALID_INSTRUCTION):
+            why = Interruption(invalid=True)
+        else:
+            raise InfrastructureError(f"unicorn stopped with error {status} at {self.current_pc():#x}")
+        resumed = self._machine.interrupted(why, level)
+        level.trap = 0
+        return resumed
+
+    def _on_interrupt(self, vector: int) -> None:
+        if self._vector is None:
+            self._vector = vector
+        self.engine.stop()
+
+    # --- traps -----------------------------------------------------------------------------------
+
+    def place(self, export: Export) -> int:
+        """Give an export a trap slot; a variable is asked for its address. Returns the address."""
+        if export.data:
+            address: int = export.function(self._machine)
+            return address
+        address = self.code.slot(export)
+        self._invokers.append(self._invoker(export))
+        return address
+
+    def _invoker(self, export: Export) -> Callable[[int, Level], int | None]:
+        """A function of (stack pointer, level) that reads the arguments and calls the export."""
+        machine, arena, box, memory = self._machine, self._arena, self._box, self._memory
+        function: Callable[..., Any] = export.function
+        variadic = export.variadic
+        kinds = export.args[:-1] if variadic else export.args
+        registers = 2 if export.convention is Convention.FASTCALL and not self._wide else 0
+        in_registers = kinds[:registers]
+        layout = struct.Struct("<" + "".join(k.x64 if self._wide else k.x86 for k in kinds[registers:]))
+        offset = memory.pointer_size
+        size = layout.size
+        unpack_from = layout.unpack_from
+
+        def stack_args(sp: int, level: Level) -> tuple[Any, ...]:
+            stack = level.stack
+            if stack.low <= sp < stack.high - size - offset:
+                return unpack_from(arena, sp + offset + stack.delta)
+            return layout.unpack(memory.read(sp + offset, size))
+
+        if not kinds and not variadic:
+            return lambda _sp, _level: function(machine)
+        if variadic:
+            return lambda sp, level: function(
+                machine, *stack_args(sp, level), VarArgs(machine, sp + offset + size)
+            )
+        if in_registers:
+            masks = [kind.mask for kind in in_registers]
+
+            def fast(sp: int, level: Level) -> int | None:
+                values = struct.unpack_from("<I4xI", arena, box + mb.TRAP_CX)
+                head = [value & mask for value, mask in zip(values, masks, strict=False)]
+                result: int | None = function(machine, *head, *stack_args(sp, level))
+                return result
+
+            return fast
+        return lambda sp, level: function(machine, *stack_args(sp, level))
+
+    def _on_trap(self, address: int) -> None:
+        """Serve the export whose hook instruction is at `address`. No exception may leave a callback of C."""
+        try:
+            level = self.levels[-1]
+            (sp,) = _CELL.unpack_from(self._arena, self._box)
+            level.trap = address
+            level.trap_sp = sp
+            if self._granted:
+                self.revoke_user()
+            result = self._invokers[(address - self.code.hooks) >> 3](sp, level)
+            if result is not None:
+                if self._wide:
+                    _CELL.pack_into(self._arena, self._box + mb.RETURN, result & 0xFFFF_FFFF_FFFF_FFFF)
+                else:
+                    low, high = result & 0xFFFF_FFFF, result >> 32 & 0xFFFF_FFFF
+                    _PAIR.pack_into(self._arena, self._box + mb.RETURN, low, high)
+            level.trap = 0
+        except BaseException as error:  # delivered by _interrupted
+            self._raised = error
+            self.engine.stop()
+
+    def serve_cr8(self, address: int, instruction: bytes) -> None:
+        """Carry out the ``mov`` to or from CR8 at `address`: the emulator keeps no such register."""
+        register = (instruction[3] & 7) | (instruction[0] & 1) << 3
+        after = address + len(instruction)
+        reads = instruction[2] == 0x20
+        registers = self.engine.registers
+
+        def serve(_address: int) -> None:
+            if reads:
+                registers.set_general(register, self.irql)
+            else:
+                self.irql = registers.get_general(register) & 0xF
+            self.engine.set_ip(after)
+
+        self.engine.on_code(address, address, serve)
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.closed = True
+        self.levels.clear()
+        self._invokers.clear()
+        self._raised = None
+        self.engine.close()
