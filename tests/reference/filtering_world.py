@@ -90,10 +90,13 @@ class Notification:
     members: dict[str, int]
     mode: int
     pre: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    #: Buffer of each UNICODE_STRING member.
+    buffers: dict[str, int] = field(default_factory=dict)
 
-    def text(self, member: str, *, of_pre: bool = False) -> str:
-        address = (self.pre if of_pre else self.members)[member]
-        return self.world.memory.read_unicode(address)
+    def text(self, member: str) -> str:
+        """What a UNICODE_STRING member said when the callback ran."""
+        return self.texts[member]
 
     def put(self, member: str, value: int) -> None:
         """Write a member of the structure."""
@@ -194,6 +197,10 @@ class World:
         fields = layout(known, self.version, pointer)
         members = fields.decode(self.memory.read(address, fields.size))
         note = Notification(self, name, known, context, address, members, self.current.previous_mode)
+        for place in fields:
+            if place.kind == "string" and members[place.name]:
+                note.texts[place.name] = self.memory.read_unicode(members[place.name])
+                note.buffers[place.name] = self.memory.unicode_string(members[place.name])[2]
         if known.is_post and "PreInformation" in members:
             before = known.counterpart
             assert before is not None

@@ -90,7 +90,9 @@ class KernelCalls:
         return address
 
     def close(self, handle: int) -> None:
-        self._engine.objects.close(handle, KERNEL_MODE)
+        """ZwClose."""
+        with self.kernel_mode():
+            self._engine.objects.close(handle, KERNEL_MODE)
 
     def query(self, handle: int, name: str) -> ValueData:
         """ZwQueryValueKey with KeyValueFullInformation, again with a larger buffer where needed."""
