@@ -1,60 +1,57 @@
-"""A first tour: what a filter can see and do, from Windows XP to today, application hives included.
+"""The story in a dozen tests: what a registry filter is told, what it can do, and who else notices.
 
-Read it from top to bottom. The fixtures: `probe` is the driver that registers filters, `registry` runs
-programs of registry operations, `guest` says which Windows this is.
+`make demo` runs this file on every modelled Windows.
 """
 
 from __future__ import annotations
 
+import struct
+
 from harness.guest import Guest
-from harness.probe import InnerCall, Probe, altitudes
-from harness.registry.notify import NotifyClass, Post, Pre
-from harness.registry.paths import same_path
+from harness.probe import InnerCall, Probe
+from harness.registry.notify import NotifyClass, Post, Pre, delivered_by
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
-from suites.support import behaviour, requires, versions
+from suites.support import HIGH, LOW, MIDDLE, THREE, behaviour, requires, versions
 
-CLEANUP = NotifyClass.CALLBACK_OBJECT_CONTEXT_CLEANUP
+TAG = 0x0B1EC7
 
 
-@behaviour("B-REG-03", "B-REG-26", "B-REG-27", "B-NOT-01")
+@behaviour("B-NOT-01", "B-NOT-03", "B-NOT-17")
 def test_a_filter_is_told_before_and_after(guest: Guest, probe: Probe, registry: Registry) -> None:
-    """Windows XP tells before only, but for creating and opening keys."""
-    monitor = probe.add_monitor()
+    watcher = probe.add(MIDDLE)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        write = p.set_value(key, "colour", "blue")
+        write = p.set_value(key, "colour", "red")
 
-    assert write.status == NTSTATUS.SUCCESS
-    seen = probe.trace.of(write).seen_by(monitor)
-    if guest.info.version.has_post_notifications:
-        assert seen == [Pre.SetValueKey, Post.SetValueKey]
-    else:
-        assert seen == [Pre.SetValueKey]
-    assert seen[0].name == "colour"
-    assert seen[0].data == "blue\0".encode("utf-16-le")
+    known = delivered_by(guest.info.version)  # XP tells nothing afterwards
+    seen = probe.trace.of(write).seen_by(watcher)
+    assert write.succeeded
+    assert seen == [c for c in (Pre.SetValueKey, Post.SetValueKey) if c in known]
+    assert (seen[0].name, seen[0].data.decode("utf-16-le")) == ("colour", "red\0")
 
 
 @behaviour("B-NOT-05", "B-NOT-07")
-def test_a_filter_can_say_no(probe: Probe, registry: Registry) -> None:
-    monitor = probe.add_monitor()
-    monitor.on(Pre.SetValueKey, under=registry.test_root, value="secret").block(NTSTATUS.ACCESS_DENIED)
+def test_a_blocked_write_fails_and_writes_nothing(probe: Probe, registry: Registry) -> None:
+    guard = probe.add(MIDDLE)
+    guard.on(Pre.SetValueKey, under=registry.test_root, value="secret").block(NTSTATUS.ACCESS_DENIED)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        secret, public = p.set_value(key, "secret", "x"), p.set_value(key, "public", "y")
+        write = p.set_value(key, "secret", "x")
+        other = p.set_value(key, "public", "x")
         read = p.query_value(key, "secret")
 
-    assert secret.status == NTSTATUS.ACCESS_DENIED
-    assert public.status == NTSTATUS.SUCCESS
+    assert write.status == NTSTATUS.ACCESS_DENIED
+    assert other.succeeded
     assert read.status == NTSTATUS.OBJECT_NAME_NOT_FOUND
 
 
-@behaviour("B-LAY-01", "B-LAY-03", "B-LAY-04", "B-LAY-05")
 @versions(since="6.0")
+@behaviour("B-LAY-03", "B-LAY-05")
 def test_a_block_in_the_middle_is_seen_above_and_hidden_below(probe: Probe, registry: Registry) -> None:
-    high, middle, low = probe.stack(*altitudes(3))
+    high, middle, low = probe.stack(*THREE)
     middle.on(Pre.SetValueKey, under=registry.test_root, value="secret").block(NTSTATUS.ACCESS_DENIED)
 
     with registry.program() as p:
@@ -67,118 +64,137 @@ def test_a_block_in_the_middle_is_seen_above_and_hidden_below(probe: Probe, regi
     assert probe.trace.of(write).seen_by(low) == []
 
 
+@versions(since="6.0")
+@behaviour("B-LAY-01", "B-REG-07")
+def test_higher_altitudes_are_asked_first(probe: Probe, registry: Registry) -> None:
+    low, high = probe.add(LOW), probe.add(HIGH)  # whatever the order of registration
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+
+    asked = [event.filter_id for event in probe.trace.of(key).by(Pre.CreateKeyEx)]
+    assert asked == [high.id, low.id]
+
+
+@versions(since="6.0")
 @behaviour("B-NOT-09", "B-NOT-12")
-@versions(since="6.0")
-def test_a_filter_can_do_it_itself(probe: Probe, registry: Registry) -> None:
-    """It writes another value and tells the system that all is done."""
-    (filter_,) = probe.stack(*altitudes(1))
-    filter_.on(Pre.SetValueKey, under=registry.test_root, value="asked").redirect("done")
+def test_a_bypassing_filter_answers_in_the_systems_place(probe: Probe, registry: Registry) -> None:
+    forged = struct.pack("<IIII", 0, 4, 4, 42)  # KEY_VALUE_PARTIAL_INFORMATION of a REG_DWORD
+    probe.add(MIDDLE).on(Pre.QueryValueKey, under=registry.test_root, value="answer").bypass_output(forged)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        write = p.set_value(key, "asked", "x")
-        asked, done = p.query_value(key, "asked"), p.query_value(key, "done")
+        p.set_value(key, "answer", 7)
+        read = p.query_value(key, "answer")
 
-    assert write.status == NTSTATUS.SUCCESS
-    assert asked.status == NTSTATUS.OBJECT_NAME_NOT_FOUND
-    assert done.text == "x"
-
-
-@behaviour("B-NOT-20", "B-NOT-27")
-@versions(since="6.0")
-def test_a_filter_can_change_the_answer(probe: Probe, registry: Registry) -> None:
-    """Output in post: the data of a partial value query begin at offset 12. And the status."""
-    (filter_,) = probe.stack(*altitudes(1))
-    filter_.on(Post.QueryValueKey, under=registry.test_root, value="n").edit_output(b"\x2a\0\0\0", 12)
-    filter_.on(Post.DeleteValueKey, under=registry.test_root).override(NTSTATUS.SUCCESS)
-
-    with registry.program() as p:
-        key = p.create_key(p.test_root / "app")
-        p.set_value(key, "n", 7)
-        read, delete = p.query_value(key, "n"), p.delete_value(key, "missing")
-
+    assert read.status == NTSTATUS.SUCCESS
     assert read.dword == 42
-    assert delete.status == NTSTATUS.SUCCESS
 
 
-@behaviour("B-CTX-01", "B-CTX-03", "B-CTX-13", "B-CTX-14")
 @versions(since="6.0")
-def test_a_filter_can_remember(probe: Probe, registry: Registry) -> None:
-    """From pre to post of one operation, and for the life of a key object until its cleanup."""
-    (filter_,) = probe.stack(*altitudes(1))
-    filter_.on(Post.CreateKeyEx, under=registry.test_root / "app").set_object_context(0x0B1EC7)
-    filter_.on(Pre.SetValueKey, under=registry.test_root).set_call_context(0xCA11)
+@behaviour("B-NOT-20", "B-NOT-25")
+def test_a_success_overridden_afterwards_was_still_done(probe: Probe, registry: Registry) -> None:
+    probe.add(MIDDLE).on(Post.SetValueKey, under=registry.test_root).override(NTSTATUS.ACCESS_DENIED)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        write, close = p.set_value(key, "v", "x"), p.close(key)
+        write = p.set_value(key, "colour", "red")
+        read = p.query_value(key, "colour")
 
-    pre, post = probe.trace.of(write)
-    assert (pre.object_context, post.object_context) == (0x0B1EC7, 0x0B1EC7)
-    assert post.call_context == 0xCA11
-    assert probe.trace.of(close) == [Pre.KeyHandleClose, CLEANUP, Post.KeyHandleClose]
+    assert write.status == NTSTATUS.ACCESS_DENIED
+    assert read.text == "red"
 
 
-@behaviour("B-LAY-11", "B-LAY-14")
 @versions(since="6.0")
-def test_what_a_filter_does_is_seen_below_it_only(probe: Probe, registry: Registry) -> None:
-    high, middle, low = probe.stack(*altitudes(3))
-    inner = registry.test_root / "inner"
-    middle.on(Pre.SetValueKey, under=registry.test_root).call(InnerCall.CREATE_KEY, inner)
+@behaviour("B-CTX-01")
+def test_a_call_context_travels_from_before_to_after(probe: Probe, registry: Registry) -> None:
+    probe.add(MIDDLE).on(Pre.SetValueKey, under=registry.test_root).set_call_context(TAG)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        write = p.set_value(key, "v", "x")
+        write = p.set_value(key, "colour", "red")
 
-    trace = probe.trace.of(write)
-    assert trace.seen_by(high) == [Pre.SetValueKey, Post.SetValueKey]
-    assert trace.seen_by(middle) == [Pre.SetValueKey, Post.SetValueKey]
-    assert trace.seen_by(low).by(Pre.CreateKeyEx) == [Pre.CreateKeyEx]
+    (after,) = probe.trace.of(write).by(Post.SetValueKey)
+    assert after.call_context == TAG
 
 
-@behaviour("B-INF-04", "B-INF-05")
 @versions(since="6.0")
-def test_a_filter_can_ask_which_key_it_is(probe: Probe, registry: Registry) -> None:
-    (filter_,) = probe.stack(*altitudes(1))
-    filter_.on(Pre.SetValueKey, under=registry.test_root).fetch_name()
+@behaviour("B-CTX-03", "B-CTX-13", "B-CTX-14")
+def test_an_object_context_lives_until_the_key_is_closed(probe: Probe, registry: Registry) -> None:
+    watcher = probe.add(MIDDLE)
+    watcher.on(Post.CreateKeyEx, key=registry.test_root / "app").set_object_context(TAG)
 
     with registry.program() as p:
-        key = p.create_key(p.create_key(p.test_root / "App") / "Child")
-        write = p.set_value(key, "v", "x")
+        key = p.create_key(p.test_root / "app")
+        write = p.set_value(key, "colour", "red")
+        close = p.close(key)
 
-    (answer,) = probe.trace.of(write).actions
-    assert same_path(answer.key_name, registry.test_root / "App" / "Child")
+    assert {event.object_context for event in probe.trace.of(write)} == {TAG}
+    closing = probe.trace.of(close)
+    cleanup = NotifyClass.CALLBACK_OBJECT_CONTEXT_CLEANUP
+    assert closing == [Pre.KeyHandleClose, cleanup, Post.KeyHandleClose]
+    assert closing[1].object_context == TAG
 
 
-@behaviour("B-APP-01", "B-APP-02", "B-APP-12")
+@behaviour("B-NOT-36")
+@versions(since="5.2")
+def test_a_close_can_be_watched_and_not_stopped(probe: Probe, registry: Registry) -> None:
+    watcher = probe.add(MIDDLE)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        close = p.close(key)
+        again = p.set_value(key, "colour", "red")
+
+    assert close.succeeded
+    assert probe.trace.of(close).seen_by(watcher) == [Pre.KeyHandleClose, Post.KeyHandleClose]
+    assert again.status == NTSTATUS.INVALID_HANDLE
+
+
+@versions(since="6.0")
+@behaviour("B-LAY-11")
+def test_a_filters_own_calls_are_shown_below_it_only(probe: Probe, registry: Registry) -> None:
+    high, middle, low = probe.stack(*THREE)
+    middle.on(Pre.SetValueKey, under=registry.test_root, value="colour").call(
+        InnerCall.OPEN_KEY, registry.test_root / "app"
+    )
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        write = p.set_value(key, "colour", "red")
+
+    opened = [event.filter_id for event in probe.trace.of(write).by(Pre.OpenKeyEx)]
+    assert opened == [low.id]
+    assert {high.id, middle.id}.isdisjoint(opened)
+
+
 @versions(since="6.0")
 @requires("app-hives")
-def test_application_hives_are_no_exception(probe: Probe, registry: Registry) -> None:
-    """A private hive, mounted where nobody can open it by name; its operations are reported like any other."""
-    (monitor,) = probe.stack(*altitudes(1))
+@behaviour("B-APP-01", "B-APP-02")
+def test_application_hives_are_filtered_like_any_other(
+    probe: Probe, registry: Registry, app_hive: str
+) -> None:
+    guard = probe.add(MIDDLE)
+    guard.on(Pre.SetValueKey, value="secret").fetch_name().block(NTSTATUS.ACCESS_DENIED)
 
     with registry.program() as p:
-        hive = p.load_app_key("app.dat")
+        hive = p.load_app_key(app_hive)
         key = p.create_key(hive / "settings")
-        write = p.set_value(key, "v", "x")
-        read = p.query_value(key, "v")
+        write = p.set_value(key, "secret", "x")
 
-    assert read.text == "x"
-    seen = probe.trace.of(write).seen_by(monitor)
-    assert seen == [Pre.SetValueKey, Post.SetValueKey]
-    assert seen[0].key_name.upper().startswith("\\REGISTRY\\A\\")
+    assert hive.succeeded
+    assert write.status == NTSTATUS.ACCESS_DENIED
+    (told,) = probe.trace.of(write).actions
+    assert told.key_name.upper().startswith("\\REGISTRY\\A\\")
 
 
-@behaviour("B-VER-04", "B-HIV-18")
-def test_newer_windows_tells_more(guest: Guest, probe: Probe, registry: Registry) -> None:
-    """Asking for a key's full name is reported from Windows 10 on, flushing from Vista on."""
-    probe.add_monitor()
+@behaviour("B-REG-18")
+def test_a_removed_filter_is_told_nothing_more(probe: Probe, registry: Registry) -> None:
+    gone, stays = probe.add(LOW), probe.add(HIGH)
+    gone.remove()
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        flush, name = p.flush_key(key), p.query_object_name(key)
 
-    version = guest.info.version
-    assert flush.status == name.status == NTSTATUS.SUCCESS
-    assert (len(probe.trace.of(flush)) > 0) == (version.number >= (6, 0, 0))
-    assert (len(probe.trace.of(name)) > 0) == (version.number >= (10, 0, 0))
+    assert probe.trace.of(key).seen_by(gone) == []
+    assert len(probe.trace.of(key).seen_by(stays)) >= 1
