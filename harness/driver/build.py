@@ -137,7 +137,7 @@ def build_driver(
 def _cache_key(spec: DriverSpec, arch: str, chain: Toolchain) -> str:
     digest = hashlib.sha256()
     template = chain.compile_command(Path("s"), Path("o/o"), include=(), root=Path("r"))
-    link = chain.link_commands([Path("o")], Path("i/i"), Path("i/d"))
+    link = chain.link_commands([Path("o")], Path("i/i"), Path("i/d"), since=spec.since)
     parts: list[object] = [
         _RECIPE,
         spec.name,
@@ -171,9 +171,9 @@ def _compile(spec: DriverSpec, arch: str, chain: Toolchain, unsigned: Path, debu
             ]
         for job in compiled:
             job.result()
-        objects = [Path(target.name) for target in objects]
+        linkable = [Path(target.name) for target in objects]
         linked, symbols = Path("image.sys"), Path("image.debug")
-        for command in chain.link_commands(objects, linked, symbols):
+        for command in chain.link_commands(linkable, linked, symbols, since=spec.since):
             _run(command, folder, spec.name)
         write_atomically(debug, (folder / symbols).read_bytes())
         write_atomically(unsigned, finish_image((folder / linked).read_bytes()))

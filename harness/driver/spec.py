@@ -3,10 +3,17 @@
 A driver is a folder of C files (`driver-src/probe`) or a single C file (the small ones in
 `driver-src/wrong` and `driver-src/samples`). Files that end in ``_x64.S`` or ``_x86.S`` belong to one
 architecture; everything else is compiled for both.
+
+A C file can say more in a comment near its top:
+
+    harness: x64 only            it makes sense on one architecture
+    harness: since 6.0           the oldest Windows it loads on; default 6.1, and 5.1 on x86
+    harness: with ../probe/seh_copy    assembly of another folder that belongs to it, without the suffix
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +37,9 @@ _IMAGE_NAMES: Final = {"probe": "regprobe"}
 
 _COMPILED: Final = (".c", ".S")
 
+_DIRECTIVE: Final = re.compile(r"\bharness: (?:(x64|x86) only|since (\d+)\.(\d+)|with (\S+))")
+_DIRECTIVES_WITHIN: Final = 2000  # characters from the start of the file
+
 
 @dataclass(frozen=True, slots=True)
 class DriverSpec:
@@ -43,6 +53,8 @@ class DriverSpec:
     sources: tuple[Path, ...]
     include: tuple[Path, ...]
     architectures: tuple[str, ...] = ARCHITECTURES
+    #: The subsystem version, where it isn't the toolchain's default.
+    since: tuple[int, int] | None = None
 
     def inputs(self, arch: str) -> tuple[Path, ...]:
         """The files compiled for `arch`, in the order they are linked."""
@@ -86,8 +98,6 @@ def driver_spec(source: Path, *, root: Path | None = None) -> DriverSpec:
     source = source.resolve()
     if source.is_file():
         folder, sources = source.parent, [source]
-        # A small driver may share an assembly routine of the same stem: name_x64.S, name_x86.S.
-        sources += sorted(folder.glob(f"{source.stem}_x[68][46].S"))
         name = source.stem
     elif source.is_dir():
         folder = source
@@ -104,19 +114,26 @@ def driver_spec(source: Path, *, root: Path | None = None) -> DriverSpec:
         pass  # somebody's own driver, built with an installed harness: it needs no header of ours
     else:
         include.append(base / "driver-src" / "abi")
-    architectures = _declared_architectures(sources)
-    return DriverSpec(name=name, sources=tuple(sources), include=tuple(include), architectures=architectures)
+    architectures, since = ARCHITECTURES, None
+    for path in [path for path in sources if path.suffix == ".c"]:
+        head = path.read_text(encoding="utf-8", errors="replace")[:_DIRECTIVES_WITHIN]
+        for only, major, minor, stem in _DIRECTIVE.findall(head):
+            if only:
+                architectures = (only,)
+            elif major:
+                since = (int(major), int(minor))
+            else:
+                sources += [_assembly(path, stem, arch) for arch in ARCHITECTURES]
+    return DriverSpec(
+        name=name, sources=tuple(sources), include=tuple(include), architectures=architectures, since=since
+    )
 
 
-def _declared_architectures(sources: list[Path]) -> tuple[str, ...]:
-    """A source may say ``/* harness: x64 */`` in its first lines when it makes sense on one only."""
-    for source in sources:
-        if source.suffix == ".c":
-            head = source.read_text(encoding="utf-8", errors="replace")[:2000]
-            for arch in ARCHITECTURES:
-                if f"harness: {arch} only" in head:
-                    return (arch,)
-    return ARCHITECTURES
+def _assembly(source: Path, stem: str, arch: str) -> Path:
+    path = (source.parent / f"{stem}_{arch}.S").resolve()
+    if not path.is_file():
+        raise UsageError(f"{source} needs {path}, which is not there")
+    return path
 
 
 def project_drivers(root: Path | None = None) -> dict[str, DriverSpec]:

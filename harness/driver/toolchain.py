@@ -93,10 +93,22 @@ class Toolchain:
         flags += [f"-I{folder}" for folder in include]
         return [*self.compiler, *flags, "-c", "-o", str(output), str(source)]
 
-    def link_commands(self, objects: list[Path], image: Path, debug: Path) -> list[list[str]]:
-        """The command lines that make the unstripped `debug` image and the stripped `image`."""
+    def link_commands(
+        self, objects: list[Path], image: Path, debug: Path, *, since: tuple[int, int] | None = None
+    ) -> list[list[str]]:
+        """The command lines that make the unstripped `debug` image and the stripped `image`.
+
+        `since` is the oldest Windows the image claims to load on; `SUBSYSTEM_VERSION` by default.
+        """
+        version = since if since is not None else SUBSYSTEM_VERSION[self.arch]
         if self.kind is ToolchainKind.GCC:
-            link = [*self.compiler, "-o", str(debug), *map(str, objects), *_gcc_link_flags(self.arch)]
+            link = [
+                *self.compiler,
+                "-o",
+                str(debug),
+                *map(str, objects),
+                *_gcc_link_flags(self.arch, version),
+            ]
             strip = [f"{_TRIPLE[self.arch]}-strip", "--strip-all", "-o", str(image), str(debug)]
             return [link, strip]
         libraries = _zig_libraries(self.arch, image.parent)
@@ -104,13 +116,20 @@ class Toolchain:
         tail = [*map(str, objects), *(str(library) for _, library in libraries)]
         for output, extra in ((debug, ["/debug:dwarf"]), (image, [])):
             commands.append(
-                [self.compiler[0], "lld-link", *_lld_flags(self.arch), *extra, f"/out:{output}", *tail]
+                [
+                    self.compiler[0],
+                    "lld-link",
+                    *_lld_flags(self.arch, version),
+                    *extra,
+                    f"/out:{output}",
+                    *tail,
+                ]
             )
         return commands
 
 
-def _gcc_link_flags(arch: str) -> list[str]:
-    major, minor = SUBSYSTEM_VERSION[arch]
+def _gcc_link_flags(arch: str, version: tuple[int, int]) -> list[str]:
+    major, minor = version
     entry = "DriverEntry" if arch == "x64" else "_DriverEntry@8"
     options = [
         f"--subsystem,native:{major}.{minor}",
@@ -131,8 +150,8 @@ def _gcc_link_flags(arch: str) -> list[str]:
     return ["-nostdlib", "-nostartfiles", *(f"-Wl,{option}" for option in options), "-lntoskrnl", "-lhal"]
 
 
-def _lld_flags(arch: str) -> list[str]:
-    major, minor = SUBSYSTEM_VERSION[arch]
+def _lld_flags(arch: str, version: tuple[int, int]) -> list[str]:
+    major, minor = version
     flags = [
         "/driver:wdm",
         f"/subsystem:native,{major}.{minor}",

@@ -28,6 +28,7 @@ _DLL_HIGH_ENTROPY_VA: Final = 0x0020
 _DLL_DYNAMIC_BASE: Final = 0x0040
 _DLL_NX_COMPAT: Final = 0x0100
 _DIRECTORY_RELOCATIONS: Final = 5
+_RELOCS_STRIPPED: Final = 0x0001
 _DIRECTORIES_READ: Final = ("IMAGE_DIRECTORY_ENTRY_IMPORT",)
 
 
@@ -127,9 +128,11 @@ def _high_entropy(pe: Any, arch: str) -> tuple[bool, str]:
 
 
 def _relocations(pe: Any, _arch: str) -> tuple[bool, str]:
+    if pe.FILE_HEADER.Characteristics & _RELOCS_STRIPPED:
+        return False, "stripped: the image loads at its preferred base only"
     directories = pe.OPTIONAL_HEADER.DATA_DIRECTORY
     size = directories[_DIRECTORY_RELOCATIONS].Size if len(directories) > _DIRECTORY_RELOCATIONS else 0
-    return size > 0, f"{size} bytes" if size else "none: the image loads at its preferred base only"
+    return True, f"{size} bytes" if size else "none needed: the code is position independent"
 
 
 def _section_name(section: Any) -> str:
