@@ -33,7 +33,7 @@ __all__ = [
     "architectures",
 ]
 
-_TEXT = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,6}))?")
+_TEXT = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)

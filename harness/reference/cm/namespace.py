@@ -6,7 +6,6 @@ A symbolic link ends the walk with the path to restart with (B-CRE-20); the call
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from harness.registry.paths import join
 from harness.registry.status import NTSTATUS
@@ -16,12 +15,7 @@ from .key import Key
 from .names import MAX_KEY_NAME, decode_utf16, units, upcase
 from .transaction import Transaction
 
-__all__ = ["MAX_REPARSES", "REPARSE_LIMIT_STATUS", "Found", "Link", "Missing", "Refused", "walk"]
-
-#: How often a look-up may be restarted, and what it gets then. No page gives either; a chain or loop of
-#: links longer than this fails like a path that is not there.
-MAX_REPARSES: Final = 32
-REPARSE_LIMIT_STATUS: Final = NTSTATUS.OBJECT_NAME_NOT_FOUND
+__all__ = ["Found", "Link", "Missing", "Refused", "walk"]
 
 
 @dataclass(frozen=True, slots=True)

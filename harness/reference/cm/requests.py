@@ -70,8 +70,8 @@ class ParseResult:
     """The outcome of one parse.
 
     status SUCCESS or PREDEFINED_HANDLE: key, granted_access and disposition (REG_CREATED_NEW_KEY or
-    REG_OPENED_EXISTING_KEY) are set. REPARSE: restart with the absolute path `reparse`, at most
-    namespace.MAX_REPARSES times, then fail with namespace.REPARSE_LIMIT_STATUS.
+    REG_OPENED_EXISTING_KEY) are set. REPARSE: restart with the absolute path `reparse`. Links
+    can form loops: whoever restarts has to stop some time.
     """
 
     status: int
