@@ -114,7 +114,8 @@ def driver_spec(source: Path, *, root: Path | None = None) -> DriverSpec:
         pass  # somebody's own driver, built with an installed harness: it needs no header of ours
     else:
         include.append(base / "driver-src" / "abi")
-    architectures, since = ARCHITECTURES, None
+    architectures: tuple[str, ...] = ARCHITECTURES
+    since = None
     for path in [path for path in sources if path.suffix == ".c"]:
         head = path.read_text(encoding="utf-8", errors="replace")[:_DIRECTIVES_WITHIN]
         for only, major, minor, stem in _DIRECTIVE.findall(head):

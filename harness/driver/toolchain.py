@@ -39,10 +39,10 @@ _COMMON: Final = (
     "-gdwarf-4",
     "-Wall",
     "-Wextra",
-    "-Werror",
     "-Wno-multichar",
     "-Wno-unknown-pragmas",
     # x86 headers don't compile below Vista; what is newer than the oldest target is resolved at run time.
+    "-U_WIN32_WINNT",
     "-D_WIN32_WINNT=0x0600",
     "-DNTDDI_VERSION=0x06000000",
 )
@@ -81,7 +81,7 @@ class Toolchain:
             f"-ffile-prefix-map={output.parent}=.",
         ]
         if self.kind is ToolchainKind.GCC:
-            flags += ["-isystem", f"/usr/{_TRIPLE[self.arch]}/include/ddk"]
+            flags += ["-Werror", "-isystem", f"/usr/{_TRIPLE[self.arch]}/include/ddk"]
         else:
             flags += [
                 "-isystem",
@@ -165,6 +165,8 @@ def _lld_flags(arch: str, version: tuple[int, int]) -> list[str]:
         "/timestamp:0",
         "/nodefaultlib",
         "/fixed:no",
+        # clang emits a copy of some of the headers' inline functions in every object; they are all the same.
+        "/force:multiple",
     ]
     flags.append("/highentropyva" if arch == "x64" else "/safeseh:no")
     return flags
