@@ -21,14 +21,14 @@ from harness.reference.exports import Convention, Export, VarArgs
 from harness.reference.faults import Access, ExceptionRecord, GuestException, GuestFault, RaiseInGuest
 from harness.reference.layout import PAGE
 from harness.reference.memory import PAGEABLE, Memory
-from harness.reference.registers import BP, BX, DI, SI, SP
+from harness.reference.registers import AX, BP, BX, DI, SI, SP, Registers
 from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
 from harness.reference.traps import ARGS_AREA, SAVE_AREA, KernelCode
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
 
-__all__ = ["DISPATCH_LEVEL", "Cpu", "Interruption", "Level", "Stack"]
+__all__ = ["DISPATCH_LEVEL", "Cpu", "Interruption", "Level", "Stack", "Suspension"]
 
 DISPATCH_LEVEL: Final = 2
 #: Unicorn nests 64 deep; a guest that gets there has long used up any real kernel stack.
@@ -82,6 +82,16 @@ class Interruption:
     vector: int | None = None
     record: ExceptionRecord | None = None
     invalid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A call put aside while it waits inside an export; `Cpu.resume` takes it up again."""
+
+    level: Level
+    registers: Registers
+    irql: int
+    chain: int  # x86: its exception registrations
 
 
 class _LevelReturned(BaseException):
@@ -265,7 +275,6 @@ class Cpu:
         ``keep_chain=True`` leaves the exception registrations of the caller in force.
         """
         level = self._enter(function, below)
-        levels = self.levels
         frame = level.frame
         if self._wide:
             if len(args) > 4:
@@ -281,11 +290,16 @@ class Cpu:
         if not self._wide and not keep_chain:
             level.chain = _CHAIN.unpack_from(self._arena, self._chain_at)[0]
             _CHAIN.pack_into(self._arena, self._chain_at, CHAIN_END)
+        return self._emulate(level, self.code.thunk)
+
+    def _emulate(self, level: Level, ip: int) -> int:
+        """Run `level` from `ip` to its end and take it off the list of calls."""
+        levels = self.levels
         levels.append(level)
         try:
-            return self._loop(level)
+            return self._loop(level, ip)
         except _LevelReturned as outer:
-            if outer.frame != frame:
+            if outer.frame != level.frame:
                 raise
             return outer.result
         except GuestException:
@@ -302,6 +316,39 @@ class Cpu:
     def run_with_frame(self, function: int, frame_pointer: int, *, below: int) -> int:
         """x86: run a filter or a __finally block, which find their variables through ebp."""
         return self.run(self.code.frame_call, (function, frame_pointer), below=below, keep_chain=True)
+
+    def suspend(self, irql: int) -> Suspension:
+        """Put the innermost call aside at the export it is in: its stack stays, everything else goes.
+
+        The caller then leaves the call by an exception of its own. `irql` is what to go on at.
+        """
+        level = self.levels[-1]
+        registers = self.engine.registers.read(xmm=self._wide)
+        export = self.code.export_at(level.trap)
+        assert export is not None
+        registers.ip = self._memory.ptr(level.trap_sp)
+        popped = 0 if self._wide else export.stack_bytes()
+        registers.general[SP] = level.trap_sp + self._memory.pointer_size + popped
+        chain = 0 if self._wide else _CHAIN.unpack_from(self._arena, self._chain_at)[0]
+        return Suspension(level, registers, irql, chain)
+
+    def resume(self, suspension: Suspension, result: int) -> int:
+        """Go on with a call put aside, as if its export had just returned `result`; returns as `run` does."""
+        outer = self.engine.registers.read(xmm=self._wide) if self.levels else None
+        if outer is None:
+            self._machine.watch()
+        level, registers = suspension.level, suspension.registers
+        registers.general[AX] = result & self._result_mask
+        level.trap = 0
+        if not self._wide:
+            level.chain = _CHAIN.unpack_from(self._arena, self._chain_at)[0]
+            _CHAIN.pack_into(self._arena, self._chain_at, suspension.chain)
+        self.engine.registers.write(registers)
+        try:
+            return self._emulate(level, registers.ip)
+        finally:
+            if outer is not None:
+                self.engine.registers.write(outer)
 
     def _enter(self, function: int, below: int) -> Level:
         levels = self.levels
@@ -320,10 +367,11 @@ class Cpu:
             self._machine.double_fault(base)
         return Level(function, frame, base, stack, self._arena[self._irql_at])
 
-    def _loop(self, level: Level) -> int:
+    def _loop(self, level: Level, ip: int) -> int:
         start, stop, done_at = self.engine.start, self.code.stop, self._box + mb.DONE
-        ip = self.code.thunk
         while True:
+            if ip != self.code.thunk and self._arena[self._box + mb.INVALID_COUNT]:
+                self.flush()  # only the thunk drops translations on its own
             status = start(ip, stop)
             done, frame, result, _high = _DONE.unpack_from(self._arena, done_at)
             if done and self._raised is None:

@@ -29,7 +29,9 @@ def trapped_registers(machine: Machine, level: Level) -> Registers:
 
 def is_protected(machine: Machine, registers: Registers) -> int | None:
     """End of the __try block around `registers` (0: not known), None when there is none."""
-    return (x64 if machine.arch is Arch.X64 else x86).is_protected(machine, registers)
+    if machine.arch is Arch.X64:
+        return x64.is_protected(machine, registers)
+    return x86.is_protected(machine, registers)
 
 
 def settle(machine: Machine, why: Interruption, level: Level) -> int:
@@ -78,7 +80,10 @@ def deliver(
     if level.trap and not record.address:
         record = replace(record, address=machine.memory.ptr(level.trap_sp))
     try:
-        found = (x64 if machine.arch is Arch.X64 else x86).dispatch(machine, registers, record)
+        if machine.arch is Arch.X64:
+            found = x64.dispatch(machine, registers, record)
+        else:
+            found = x86.dispatch(machine, registers, record)
     except GuestException as error:
         if not error.stack:
             error.stack = tuple(machine.stacks.addresses(registers))

@@ -84,6 +84,7 @@ class Loader:
             image=bytes(data),
             path=path,
             slide=base - image.base,
+            table=base + image.function_table if image.function_table else 0,
         )
         machine.modules.add(driver)
         machine.cpu.flush_code()

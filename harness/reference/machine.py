@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from harness.errors import GuestCrashed, GuestHung
 from harness.guest import Arch
-from harness.guest.bugcheck import Bugcheck
+from harness.guest.bugcheck import Bugcheck, Frame
 from harness.reference import dispatch, segments
 from harness.reference import mailbox as mb
+from harness.reference.clock import Clock
 from harness.reference.cpu import DISPATCH_LEVEL, Cpu, Interruption, Level, Stack
 from harness.reference.crash import Fault, FaultPolicy
 from harness.reference.exports import ExportTable
@@ -34,19 +35,23 @@ from harness.reference.memory import READ, WRITE, Memory
 from harness.reference.modules import Driver, Modules
 from harness.reference.pool import Pool
 from harness.reference.registers import Registers
-from harness.reference.shared_data import SharedData, system_time
+from harness.reference.shared_data import SharedData
 from harness.reference.stackwalk import StackWalker
 from harness.reference.symbols import Symboliser
 from harness.reference.threads import KERNEL_MODE, Process, Thread
 from harness.reference.watchdog import Watchdog
 from harness.registry.version import WindowsVersion
 
+if TYPE_CHECKING:
+    from harness.reference.kernel.objects import ObjectManager
+    from harness.reference.kernel.system import Kernel
+
 __all__ = ["Machine"]
 
 SYSTEM_PID: Final = 4
-_FIRST_TID: Final = 8
+_SYSTEM_TID: Final = 8
 #: The performance counter ticks every 100 ns, as on Windows 10 and later.
-_TICK: Final = 100
+_FREQUENCY: Final = 10_000_000
 #: How old the times in KUSER_SHARED_DATA may get, in seconds.
 _STALE: Final = 0.001
 
@@ -64,6 +69,10 @@ class Machine:
     hung. `memory_size` bounds the guest's memory in bytes.
     """
 
+    #: The object manager and the rest of the kernel's state, put here when the kernel is started.
+    objects: ObjectManager
+    kernel: Kernel
+
     def __init__(
         self,
         version: WindowsVersion,
@@ -77,16 +86,16 @@ class Machine:
         #: The bugcheck the machine died of; set once, and every later call into the guest raises it again.
         self.crash: Bugcheck | None = None
         self.memory = Memory(arch, size=memory_size)
-        self.shared_data = SharedData(self.memory, version)
+        self.clock = Clock()
+        self.shared_data = SharedData(self.memory, version, self.clock)
         self.modules = Modules(self.memory)
         mailbox = self.memory.alloc_static(PAGE)  # the first allocation of the region starts a page
         self._cells = self.memory.physical(mailbox)
         irql_cell = segments.map_kpcr(self.memory, mailbox)
         self._next_stack = self.memory.map.stacks.start
         self._free_stacks: list[Stack] = []
-        self._next_tid = _FIRST_TID
         #: The thread that runs when nobody says otherwise: a worker thread of the system process.
-        self.system_thread = self.new_thread(Process(SYSTEM_PID, "System", system=True))
+        self.system_thread = self.new_thread(Process(SYSTEM_PID, "System", system=True), _SYSTEM_TID)
         self.current = self.system_thread
         self.cpu = Cpu(self, self.memory, mailbox, irql_cell)
         segments.load(self.cpu.engine, self.memory)
@@ -99,8 +108,7 @@ class Machine:
         self._watchdog = Watchdog(self.cpu, deadline)
         self._imports: dict[int, str | None] = {}
         self._updated = 0.0
-        self._started = time.perf_counter_ns()
-        self._switch(self.system_thread)
+        self.switch(self.system_thread)
         self.memory.guard = self.touch_user
 
     # --- calls into the guest --------------------------------------------------------------------
@@ -181,10 +189,8 @@ class Machine:
 
     # --- threads ---------------------------------------------------------------------------------
 
-    def new_thread(self, process: Process, *, previous_mode: int = KERNEL_MODE) -> Thread:
-        """A thread with a kernel stack of its own between two unmapped pages."""
-        tid = self._next_tid
-        self._next_tid += 4
+    def new_thread(self, process: Process, tid: int, *, previous_mode: int = KERNEL_MODE) -> Thread:
+        """A thread with a kernel stack of its own between unmapped pages."""
         return Thread(process, tid, self._new_stack(), previous_mode)
 
     def _new_stack(self) -> Stack:
@@ -196,7 +202,7 @@ class Machine:
         self.memory.map_pages(low, size // PAGE, READ | WRITE, contiguous=True)
         return Stack(low, low + size, self.memory.physical(low) - low)
 
-    def end_thread(self, thread: Thread) -> None:
+    def free_thread(self, thread: Thread) -> None:
         """Give the stack of a thread back; it must not run any more."""
         self._free_stacks.append(thread.stack)
 
@@ -204,13 +210,14 @@ class Machine:
     def running_as(self, thread: Thread) -> Iterator[Thread]:
         """Run guest code as `thread` inside the block."""
         before = self.current
-        self._switch(thread)
+        self.switch(thread)
         try:
             yield thread
         finally:
-            self._switch(before)
+            self.switch(before)
 
-    def _switch(self, thread: Thread) -> None:
+    def switch(self, thread: Thread) -> None:
+        """Make `thread` the running one; also tells the processor about changes to it (mode, process)."""
         self.current = thread
         values = (
             thread.process.address,
@@ -225,10 +232,6 @@ class Machine:
             start = self._cells + cell
             self.memory.arena[start : start + 8] = value.to_bytes(8, "little")
         self.memory.put_ptr(segments.current_thread_cell(self.memory), thread.address)
-
-    def refresh_current(self) -> None:
-        """Tell the processor about changes to `current` (its mode or addresses)."""
-        self._switch(self.current)
 
     # --- user memory -----------------------------------------------------------------------------
 
@@ -251,18 +254,26 @@ class Machine:
         """The performance counter, in 100 ns; every read is greater than the one before, in the guest too."""
         start = self._cells + mb.COUNTER
         last = int.from_bytes(self.memory.arena[start : start + 8], "little")
-        now = max((time.perf_counter_ns() - self._started) // _TICK, last + 1)
+        now = max(self.clock.interrupt_time(), last + 1)
         self.memory.arena[start : start + 8] = now.to_bytes(8, "little")
         return now
 
     @property
     def performance_frequency(self) -> int:
         """Ticks of `performance_counter` in a second."""
-        return 1_000_000_000 // _TICK
+        return _FREQUENCY
 
     def system_time(self) -> int:
-        """Now, in 100 ns since 1601 (UTC)."""
-        return system_time()
+        """Now, in 100 ns since 1601 (UTC), with the time that was skipped."""
+        return self.clock.system_time()
+
+    def interrupt_time(self) -> int:
+        """100 ns since the machine started, with the time that was skipped."""
+        return self.clock.interrupt_time()
+
+    def advance_time(self, ticks: int) -> None:
+        """Skip `ticks` of 100 ns: what a delay does when nothing else has to run."""
+        self.clock.advance(ticks)
 
     def watch(self) -> None:
         """An outermost call begins: start its deadline, bring the shared times up to date."""
@@ -312,8 +323,15 @@ class Machine:
         if self.cpu.irql >= DISPATCH_LEVEL:
             ticks = round(self._watchdog.deadline * 64)
             self.bugcheck(DPC_WATCHDOG_VIOLATION, 1, ticks, reason=f"{reason} at IRQL {self.cpu.irql}")
-        found = self._describe(MANUALLY_INITIATED_CRASH, (0, 0, 0, 0), reason, None, None, None)
-        raise GuestHung(found)
+        raise GuestHung(self.describe_hang(reason))
+
+    def describe_hang(self, reason: str) -> Bugcheck:
+        """What to put into a `GuestHung`: the reason and the stack of the code that goes on no more."""
+        return self._describe(MANUALLY_INITIATED_CRASH, (0, 0, 0, 0), reason, None, None, None)
+
+    def stack(self) -> tuple[Frame, ...]:
+        """The symbolised stack of the code that runs or trapped, innermost frame first."""
+        return self.stacks.frames()
 
     def bugcheck(
         self,

@@ -50,6 +50,8 @@ class Driver:
     path: Path | None = None
     #: Distance from where the linker put the image: address in memory minus address in symbols.
     slide: int = 0
+    #: Address of the table of RUNTIME_FUNCTION entries (x64).
+    table: int = 0
     #: Whatever the IO manager keeps for it (DRIVER_OBJECT, service ...).
     body: Any = None
     _starts: tuple[int, ...] = field(default=(), repr=False)
@@ -105,6 +107,12 @@ class Modules:
             if driver.base <= address < driver.end:
                 return driver
         return None
+
+    def entry_address(self, driver: Driver | None, function: Function | None) -> int:
+        """Address of the RUNTIME_FUNCTION of `function` in its image, 0 when there is none."""
+        if driver is None or function is None:
+            return 0
+        return driver.table + 12 * driver.functions.index(function)
 
     def unloaded_at(self, address: int) -> str | None:
         """The name of the unloaded image that was at `address`, unless another one is there now."""

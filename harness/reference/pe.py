@@ -81,6 +81,7 @@ class PeImage:
     relocations: tuple[int, ...]  # addresses of pointers to adjust
     relocatable: bool
     functions: tuple[tuple[int, int, int], ...]  # x64: begin, end, unwind data
+    function_table: int  # where they are
     cookie: int  # where the security cookie is, 0 for none
     laid_out: bytes  # the image as it lies in memory at its preferred base
 
@@ -157,6 +158,7 @@ class _Parser:
             relocations=relocations,
             relocatable=not flags & _RELOCS_STRIPPED or bool(self._directory(_RELOC)[1]),
             functions=self._functions() if self._wide else (),
+            function_table=self._directory(_EXCEPTION)[0],
             cookie=self._cookie(base),
             laid_out=self._memory,
         )

@@ -51,6 +51,8 @@ class RegisterFile:
         self._general = len(names) - 2
         self._count = len(names)
         self._ids = (ctypes.c_int * self._count)(*[getattr(x86, f"UC_X86_REG_{n}") for n in names])
+        written = [i for i, n in zip(self._ids, names, strict=True) if not n.endswith("IP")]
+        self._write_ids = (ctypes.c_int * len(written))(*written)
         self._values = (ctypes.c_uint64 * self._count)()
         self._pointers = _pointers(self._values, 8, self._count)
         self._wide = arch is Arch.X64
@@ -84,10 +86,14 @@ class RegisterFile:
         self._lib.uc_reg_write_batch(self._handle, ids, self._pointers, 1)
 
     def write(self, registers: Registers) -> None:
-        """Load `registers`; vector registers it does not mention keep their value."""
-        for i, value in enumerate((*registers.general, registers.ip, registers.flags)):
+        """Load `registers`; vector registers it does not mention keep their value.
+
+        Not the instruction pointer: code goes on where `Engine.start` says, and writing it inside a hook
+        would run the hooked instruction again.
+        """
+        for i, value in enumerate((*registers.general, registers.flags)):
             self._values[i] = value
-        self._lib.uc_reg_write_batch(self._handle, self._ids, self._pointers, self._count)
+        self._lib.uc_reg_write_batch(self._handle, self._write_ids, self._pointers, self._count - 1)
         for number, value in registers.xmm.items():
             self._xmm_values[0] = value & 0xFFFF_FFFF_FFFF_FFFF
             self._xmm_values[1] = value >> 64

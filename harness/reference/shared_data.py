@@ -5,14 +5,14 @@ Offsets are those of the page "KUSER_SHARED_DATA structure (ntddk.h)" and have b
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
+from harness.reference.clock import Clock
 from harness.reference.layout import PAGE
 from harness.reference.memory import READ, Memory
 from harness.registry.version import WindowsVersion
 
-__all__ = ["SharedData", "system_time"]
+__all__ = ["SharedData"]
 
 _TICK_COUNT_LOW: Final = 0x00
 _TICK_MULTIPLIER: Final = 0x04
@@ -29,21 +29,15 @@ _PROCESSORS: Final = 0x3C0
 #: 15.625 ms per tick as a fraction of 2**24 ms.
 _MULTIPLIER: Final = 0x0FA0_0000
 _TICK: Final = 156_250
-_EPOCH: Final = 116_444_736_000_000_000
-
-
-def system_time() -> int:
-    """Now, in 100 ns since 1601 (UTC)."""
-    return time.time_ns() // 100 + _EPOCH
 
 
 class SharedData:
     """The page in kernel space and its read-only twin in user space."""
 
-    def __init__(self, memory: Memory, version: WindowsVersion) -> None:
+    def __init__(self, memory: Memory, version: WindowsVersion, clock: Clock) -> None:
         self._memory = memory
         self._address = memory.map.shared_data
-        self._started = time.monotonic_ns()
+        self._clock = clock
         memory.map_pages(self._address, 1, READ)
         memory.map_alias(memory.map.user_shared_data, self._address, READ)
         page = bytearray(PAGE)
@@ -66,8 +60,8 @@ class SharedData:
 
     def update(self) -> None:
         """Bring the times up to date."""
-        passed = (time.monotonic_ns() - self._started) // 100
-        self._time(_SYSTEM_TIME, system_time())
+        passed = self._clock.interrupt_time()
+        self._time(_SYSTEM_TIME, self._clock.system_time())
         self._time(_INTERRUPT_TIME, passed)
         ticks = passed // _TICK
         self._time(_TICK_COUNT, ticks)
