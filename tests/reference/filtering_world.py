@@ -127,7 +127,7 @@ class _Processes:
 
     def create_thread(self, process: _Process) -> _Thread:
         self._next += 4
-        return _Thread(process, self._next)
+        return _Thread(process, self._next, previous_mode=1)
 
     def thread_ended(self, thread: _Thread, status: int) -> None:
         pass
@@ -175,6 +175,15 @@ class World:
             yield
         finally:
             self.current = before
+
+    @contextmanager
+    def previous_mode(self, mode: int) -> Iterator[None]:
+        thread = self.current
+        before, thread.previous_mode = thread.previous_mode, mode
+        try:
+            yield
+        finally:
+            thread.previous_mode = before
 
     def bugcheck(
         self, code: int, p1: int = 0, p2: int = 0, p3: int = 0, p4: int = 0, *, reason: str = ""

@@ -40,21 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["FilterEngine", "engine_of"]
 
 _CLEANUP: Final = int(NotifyClass.CALLBACK_OBJECT_CONTEXT_CLEANUP)
-_ALIGN: Final = 15
 
 #: REGISTRY_FILTER_DRIVER_EXCEPTION: code, context record, callback, reserved (debugger/bug-check-0x135).
 _REGISTRY_FILTER_DRIVER_EXCEPTION: Final = 0x135
-#: Before Vista nothing stands between a callback and the trap handler: KMODE_EXCEPTION_NOT_HANDLED on x64,
-#: KERNEL_MODE_EXCEPTION_NOT_HANDLED on x86.
-_UNHANDLED: Final = {8: 0x1E, 4: 0x8E}
-#: IRQL_GT_ZERO_AT_SYSTEM_SERVICE: address, IRQL.
-_IRQL_AT_SYSTEM_SERVICE: Final = 0x4A
-#: UNEXPECTED_KERNEL_MODE_TRAP with a double fault: the kernel stack is used up.
-_KERNEL_TRAP: Final = 0x7F
-_DOUBLE_FAULT: Final = 8
-
-#: Callbacks within callbacks that a kernel stack holds. Only before Vista can a callback recurse into itself.
-_MAX_DEPTH: Final = 48
 
 
 class FilterEngine:
@@ -71,7 +59,6 @@ class FilterEngine:
         self.templates = templates(machine.version, machine.memory.pointer_size)
         #: What Object holds where it is undefined (B-OBJ-02): a kernel address that is never mapped.
         self.undefined_object = 0xFFFF_DEAD_BEEF_0010 if machine.memory.pointer_size == 8 else 0xDEAD_0010
-        self._depth = 0
         self.keys = KeyObjects(self)
         self.transactions = Transactions(self)
         #: The processes that execute workload programs.
@@ -148,33 +135,17 @@ class FilterEngine:
     # -- calls into drivers ------------------------------------------------------------------------------
 
     def invoke(self, registration: Registration, notify_class: int, information: int) -> int:
-        """Call one callback. Raises `CallbackRaisedError`; bugchecks when it returns at another IRQL."""
-        cpu = self.machine.cpu
-        irql = cpu.irql
-        if self._depth >= _MAX_DEPTH:
-            self.machine.bugcheck(
-                _KERNEL_TRAP,
-                _DOUBLE_FAULT,
-                reason="registry callbacks recursed until the kernel stack was used up",
-            )
-        self._depth += 1
+        """Call one callback. Raises `CallbackRaisedError`; the machine bugchecks when it returns at another
+        IRQL than it was called at."""
+        machine = self.machine
+        irql = machine.cpu.irql
         try:
-            status = self.machine.call_guarded(
+            status = machine.call_guarded(
                 registration.routine, registration.context, notify_class, information
             )
         except GuestException as error:
-            if cpu.irql != irql:
-                cpu.irql = irql
+            machine.cpu.irql = irql
             raise CallbackRaisedError(error.code, error.context, registration.routine) from error
-        finally:
-            self._depth -= 1
-        if cpu.irql != irql:
-            self.machine.bugcheck(
-                _IRQL_AT_SYSTEM_SERVICE,
-                registration.routine,
-                cpu.irql,
-                reason=f"a registry callback was called at IRQL {irql} and returned at IRQL {cpu.irql}",
-            )
         return status & 0xFFFF_FFFF
 
     # -- StackHooks --------------------------------------------------------------------------------------
@@ -189,17 +160,18 @@ class FilterEngine:
     def unhandled_exception(self, registration: Registration, error: CallbackRaisedError) -> NoReturn:
         """Bugcheck 0x135 from callback version 1.1 on, an unhandled exception before Vista (B-NOT-39)."""
         cause = error.__cause__
-        where = cause.address if isinstance(cause, GuestException) else 0
-        reason = f"exception {error.code:#010x} in the registry callback at {error.callback:#x}"
-        if self.version.has_layering:
-            self.machine.bugcheck(
-                _REGISTRY_FILTER_DRIVER_EXCEPTION,
-                error.code,
-                error.context_record,
-                error.callback,
-                reason=reason,
-            )
-        self.machine.bugcheck(_UNHANDLED[self.memory.pointer_size], error.code, where, reason=reason)
+        assert isinstance(cause, GuestException)
+        if not self.version.has_layering:
+            self.machine.unhandled(cause)
+        self.machine.bugcheck(
+            _REGISTRY_FILTER_DRIVER_EXCEPTION,
+            error.code,
+            error.context_record,
+            error.callback,
+            reason=f"in a registry callback: {cause.describe()}",
+            driver=self.machine.driver_at(error.callback),
+            stack=cause.stack,
+        )
 
     def wait_until_idle(self, registration: Registration) -> None:
         """CmUnRegisterCallback waits for the callback it is called from: for ever (B-REG-22)."""

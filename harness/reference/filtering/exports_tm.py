@@ -130,12 +130,8 @@ def _nothing(engine: FilterEngine, handle: int) -> int:
 
 def _zw(m: Machine, name: str, routine: Callable[..., int], *values: int) -> int:
     need_zw(m, name)
-    thread = m.current
-    previous, thread.previous_mode = thread.previous_mode, KERNEL_MODE
-    try:
+    with m.previous_mode(KERNEL_MODE):
         return routine(engine_of(m), *values)
-    finally:
-        thread.previous_mode = previous
 
 
 @export(

@@ -42,12 +42,8 @@ def _declare(
 
     def call(m: Machine, *values: int) -> int:
         need_zw(m, f"Zw{name}")
-        thread = m.current
-        previous, thread.previous_mode = thread.previous_mode, KERNEL_MODE
-        try:
+        with m.previous_mode(KERNEL_MODE):
             return routine(engine_of(m), *values[:takes])
-        finally:
-            thread.previous_mode = previous
 
     export(f"Zw{name}", args=args, since=since)(call)
 

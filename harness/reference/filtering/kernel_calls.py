@@ -5,8 +5,7 @@ They are ordinary system services from kernel mode, with all their notifications
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -51,19 +50,12 @@ class KernelCalls:
         self._engine = engine
         self._memory = engine.memory
 
-    @contextmanager
-    def kernel_mode(self) -> Iterator[None]:
-        """Previous mode KernelMode for the block."""
-        thread = self._engine.machine.current
-        previous, thread.previous_mode = thread.previous_mode, KERNEL_MODE
-        try:
-            yield
-        finally:
-            thread.previous_mode = previous
+    def _kernel_mode(self) -> AbstractContextManager[None]:
+        return self._engine.machine.previous_mode(KERNEL_MODE)
 
     def open(self, name: str, *, root: int = 0, access: int = KEY_READ) -> tuple[int, int]:
         """(status, handle) of ZwOpenKey."""
-        with self.kernel_mode(), self._memory.scratch() as scratch:
+        with self._kernel_mode(), self._memory.scratch() as scratch:
             attributes = self._attributes(scratch, name, root)
             handle_at = scratch.pointer()
             status = open_key(self._engine, handle_at, access, attributes)
@@ -71,7 +63,7 @@ class KernelCalls:
 
     def create(self, name: str, *, root: int = 0, access: int = KEY_ALL_ACCESS) -> tuple[int, int]:
         """(status, handle) of ZwCreateKey."""
-        with self.kernel_mode(), self._memory.scratch() as scratch:
+        with self._kernel_mode(), self._memory.scratch() as scratch:
             attributes = self._attributes(scratch, name, root)
             handle_at = scratch.pointer()
             status = create_key(self._engine, handle_at, access, attributes, 0, 0, 0, 0)
@@ -91,12 +83,12 @@ class KernelCalls:
 
     def close(self, handle: int) -> None:
         """ZwClose."""
-        with self.kernel_mode():
+        with self._kernel_mode():
             self._engine.objects.close(handle, KERNEL_MODE)
 
     def query(self, handle: int, name: str) -> ValueData:
         """ZwQueryValueKey with KeyValueFullInformation, again with a larger buffer where needed."""
-        with self.kernel_mode(), self._memory.scratch() as scratch:
+        with self._kernel_mode(), self._memory.scratch() as scratch:
             name_at = scratch.unicode(name)
             size = _FIRST_BUFFER
             while True:
@@ -110,7 +102,7 @@ class KernelCalls:
 
     def enumerate(self, handle: int, index: int) -> ValueData:
         """ZwEnumerateValueKey with KeyValueFullInformation."""
-        with self.kernel_mode(), self._memory.scratch() as scratch:
+        with self._kernel_mode(), self._memory.scratch() as scratch:
             size = _FIRST_BUFFER
             while True:
                 buffer, length_at = scratch.alloc(size), scratch.pointer()
@@ -130,11 +122,11 @@ class KernelCalls:
 
     def set(self, handle: int, name: str, type_: int, data: bytes) -> int:
         """ZwSetValueKey."""
-        with self.kernel_mode(), self._memory.scratch() as scratch:
+        with self._kernel_mode(), self._memory.scratch() as scratch:
             data_at = scratch.bytes(data) if data else 0
             return set_value_key(self._engine, handle, scratch.unicode(name), 0, type_, data_at, len(data))
 
     def delete(self, handle: int, name: str) -> int:
         """ZwDeleteValueKey."""
-        with self.kernel_mode(), self._memory.scratch() as scratch:
+        with self._kernel_mode(), self._memory.scratch() as scratch:
             return delete_value_key(self._engine, handle, scratch.unicode(name))

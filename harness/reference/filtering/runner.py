@@ -58,7 +58,6 @@ def _execute(run: Run, machine: Machine, operation: Operation) -> OperationResul
         run.roles.append(role)
     thread = run.runners.thread(role, operation.thread)
     with machine.running_as(thread):
-        thread.previous_mode = USER_MODE
         prepared = CALLS[operation.opcode](run, operation)
         counter = machine.performance_counter
         begin = counter()
