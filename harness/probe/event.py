@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from codecs import utf_16_le_decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
 from harness.errors import UsageError
+from harness.probe.decode import SPANS
 from harness.probe.enums import Action, EventFlag, EventKind
 from harness.registry.notify import NotifyClass
 from harness.registry.paths import join
@@ -61,7 +63,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """The spans of an event: `event.spans.data.address`."""
+    """The spans of an event, from `Event.spans`."""
 
     structure: Span
     pre_structure: Span
@@ -137,8 +139,14 @@ class Event:
     class_name: str
     #: Data, or the output buffer in a post: the first bytes.
     data: bytes
-    spans: Spans
+    #: The REGPROBE_SPANs as recorded, in the order of `Spans`; `spans` gives them names.
+    raw_spans: tuple[tuple[int, ...], ...] = field(repr=False)
     system: System = field(repr=False, compare=False)
+
+    @property
+    def spans(self) -> Spans:
+        """Lengths and addresses of the members: `event.spans.data.address`."""
+        return Spans(*(Span(*values[1:]) for values in self.raw_spans))
 
     @property
     def is_pre(self) -> bool:
@@ -236,13 +244,10 @@ def make_event(record: Any, payload: bytes, system: System) -> Event:
 
     def raw(name: str) -> bytes:
         offset, length = values[name][:2]
-        return payload[start + offset : start + offset + length]
+        return payload[start + offset : start + offset + length] if length else b""
 
     def text(name: str) -> str:
-        return raw(name).decode("utf-16-le", "surrogatepass")
-
-    def span(name: str) -> Span:
-        return Span(*values[name][1:])
+        return utf_16_le_decode(raw(name), "surrogatepass")[0]
 
     is_action = values["kind"] == EventKind.ACTION
     return Event(
@@ -283,6 +288,6 @@ def make_event(record: Any, payload: bytes, system: System) -> Event:
         second_name=text("second_name"),
         class_name=text("class_name"),
         data=raw("data"),
-        spans=Spans(*(span(name) for name in Spans.__slots__)),
+        raw_spans=tuple(values[name] for name in SPANS),
         system=system,
     )

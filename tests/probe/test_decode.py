@@ -13,6 +13,7 @@ from harness.errors import InfrastructureError
 from harness.probe import Probe, abi
 from harness.probe.decode import SPANS, decode_drain, join_batches
 from harness.probe.enums import EventKind
+from harness.probe.event import Spans
 from harness.registry.notify import NotifyClass
 from tests.probe.fake_device import FakeDevice, drain_bytes, event_bytes
 
@@ -160,5 +161,5 @@ def _everything(drain: bytes) -> None:
 def test_every_span_is_checked() -> None:
     kinds = abi.dtype("REGPROBE_EVENT")
     spans = [n for n in kinds.names or () if kinds[n] == abi.dtype("REGPROBE_SPAN")]
-    assert tuple(spans) == SPANS
+    assert tuple(spans) == SPANS == Spans.__slots__
     assert np.dtype(kinds).itemsize == abi.record("REGPROBE_EVENT").size
