@@ -1,6 +1,8 @@
 """Access rights of registry keys, object attribute flags and the generic mapping of the key type.
 
-Sources: SysInfo/registry-key-security-and-access-rights, winnt.h, ntdef.h.
+Sources: SysInfo/registry-key-security-and-access-rights, winnt.h, ntdef.h. Masks are plain integers, and so
+are combinations of the named bits: an IntFlag's ~ forgets the bits without a name, which is how unknown
+flags slip through checks.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ KEY_EXECUTE: Final = KEY_READ
 KEY_ALL_ACCESS: Final = STANDARD_RIGHTS_REQUIRED | 0x3F  # 0xF003F
 
 
-class ObjectAttributes(enum.IntFlag):
+class ObjectAttributes(enum.IntEnum):
     """OBJ_* flags of OBJECT_ATTRIBUTES.Attributes (ntdef OBJECT_ATTRIBUTES)."""
 
     INHERIT = 0x0002
@@ -87,7 +89,7 @@ class ObjectAttributes(enum.IntFlag):
     VALID_ATTRIBUTES = 0x1FF2
 
 
-class SecurityInformation(enum.IntFlag):
+class SecurityInformation(enum.IntEnum):
     """SECURITY_INFORMATION: which parts of a descriptor a query or change is about."""
 
     OWNER = 0x00000001

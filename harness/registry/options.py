@@ -25,7 +25,7 @@ REG_OPENED_EXISTING_KEY: Final = 2
 REG_FORCE_UNLOAD: Final = 1
 
 
-class KeyOptions(enum.IntFlag):
+class KeyOptions(enum.IntEnum):
     """REG_OPTION_*: create and open options. REG_OPTION_NON_VOLATILE is 0."""
 
     NON_VOLATILE = 0x0000
@@ -36,7 +36,7 @@ class KeyOptions(enum.IntFlag):
     DONT_VIRTUALIZE = 0x0010
 
 
-class LoadFlags(enum.IntFlag):
+class LoadFlags(enum.IntEnum):
     """Flags of NtLoadKeyEx and of NtRestoreKey (the first four)."""
 
     WHOLE_HIVE_VOLATILE = 0x0001

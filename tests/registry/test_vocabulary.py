@@ -16,6 +16,7 @@ from harness.registry.access import (
     map_generic,
 )
 from harness.registry.altitude import Altitude, is_altitude
+from harness.registry.options import KeyOptions, LoadFlags
 from harness.registry.paths import (
     MACHINE,
     RegistryPath,
@@ -127,3 +128,8 @@ def test_altitude_order_is_exact(a: str, b: str, c: str, d: str) -> None:
     numbers = [int(w) * scale + int(f.ljust(60, "0")) for w, f in ((a, b), (c, d))]
     assert (Altitude(one) < Altitude(other)) == (numbers[0] < numbers[1])
     assert (Altitude(one) == Altitude(other)) == (numbers[0] == numbers[1])
+
+
+def test_masks_complement_to_every_bit() -> None:
+    assert 0x8000_0001 & ~LoadFlags.WHOLE_HIVE_VOLATILE == 0x8000_0000
+    assert 0xFFFF_FFFF & ~(KeyOptions.VOLATILE | KeyOptions.OPEN_LINK) == 0xFFFF_FFF6

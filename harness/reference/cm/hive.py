@@ -37,7 +37,7 @@ class Hive:
     def __init__(self, *, file: str | None = None, flags: int = 0, minor_version: int = 5) -> None:
         self.root: Key | None = None
         self.file = file
-        self.flags = LoadFlags(flags)
+        self.flags = flags
         self.minor_version = minor_version
         self.loaded = True
         self.dirty = False

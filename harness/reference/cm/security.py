@@ -40,7 +40,7 @@ class SecurityError(ValueError):
     """Bytes or text that is no valid security descriptor; says what and where."""
 
 
-class Control(enum.IntFlag):
+class Control(enum.IntEnum):
     """SECURITY_DESCRIPTOR_CONTROL."""
 
     OWNER_DEFAULTED = 0x0001
@@ -67,7 +67,7 @@ class AceType(enum.IntEnum):
     MANDATORY_LABEL = 17
 
 
-class AceFlags(enum.IntFlag):
+class AceFlags(enum.IntEnum):
     """Inheritance and audit flags of an entry."""
 
     OBJECT_INHERIT = 0x01
