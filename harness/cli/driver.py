@@ -160,3 +160,36 @@ def verify(
         print_table(("image", "check", "state", "found"), rows, styles={"ok": "green", "wrong": "bold red"})
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
+
+
+@app.command("try")
+def try_driver(
+    file: Annotated[Path, typer.Argument(help="A WDM registry filter, signed or not.")],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", "-t", help="reference:VERSION; default: the newest of the driver's architecture."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a first look at any driver, without Windows: load it, use the registry, unload it.
+
+    Shows DriverEntry's status, devices, filters with altitudes, what the driver changed, blocked or did
+    itself in a short registry workload, its debug output, and how it unloads. Imports that are not
+    modelled are listed all at once. Exit code 1 when it was refused or crashed the guest.
+
+    Example: harness driver try my.sys --target reference:6.1
+    """
+    from harness.cli.firstlook import print_look
+    from harness.firstlook import default_target, first_look
+    from harness.targets import parse_target
+
+    chosen = default_target(file) if target is None else parse_target(target)
+    look = first_look(file, chosen)
+    if as_json:
+        print_json({**asdict(look), "ok": look.ok})
+    else:
+        print_look(look)
+    if not look.ok:
+        raise typer.Exit(1)

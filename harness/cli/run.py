@@ -59,6 +59,10 @@ def run(
         command += ["--isolation", isolation]
     if jobs > 1:
         command += ["-n", str(jobs), "--dist", "worksteal"]
-    command += [*context.args, *(paths or ["suites"])]
+    # What this command doesn't know arrives among the paths, options of pytest and their values included.
+    given = [*context.args, *(paths or [])]
+    if not any(Path(argument.split("::")[0]).exists() for argument in given):
+        command.append("suites")
+    command += given
     sys.stdout.flush()
     os.execv(command[0], command)
