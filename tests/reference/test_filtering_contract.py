@@ -43,11 +43,11 @@ class Key:
         self.contexts: dict[Registration, int] | None = None
 
 
-class Deadlock(Exception):
+class DeadlockError(Exception):
     pass
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -70,10 +70,10 @@ class System:
         self.call(registration, Call("", "cleanup", "cleanup", object_context=object_context))
 
     def unhandled_exception(self, registration: Registration, error: CallbackRaisedError) -> NoReturn:
-        raise Stopped from error
+        raise StoppedError from error
 
     def wait_until_idle(self, registration: Registration) -> None:
-        raise Deadlock
+        raise DeadlockError
 
     # tests
     def add(self, name: str, altitude: str | None, callback: Callback | None = None) -> Registration:
@@ -432,7 +432,7 @@ def test_unregistering_from_inside_the_callback_never_ends() -> None:
         return SUCCESS
 
     only = system.add("only", "1", suicide)
-    with pytest.raises(Deadlock):
+    with pytest.raises(DeadlockError):
         system.run()  # B-REG-22
 
 
@@ -483,7 +483,7 @@ def test_vista_swallows_an_exception_and_goes_on(version: WindowsVersion) -> Non
 def test_elsewhere_an_exception_stops_the_machine(version: WindowsVersion) -> None:
     system = System(version)
     system.add("only", "1" if version.has_layering else None, raising)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         system.run()  # B-NOT-39
 
 

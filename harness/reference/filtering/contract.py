@@ -118,7 +118,7 @@ class RegistrationResult:
 
 
 class Notice(Protocol):
-    """One operation, ready to be shown to callbacks. One instance serves its pre and its post notifications."""
+    """One operation, ready to be shown to callbacks; one instance serves its pre and post notifications."""
 
     #: Whose contexts the pre notification shows: the operation's key object, or the root object of a path.
     holder: ContextHolder | None

@@ -52,7 +52,7 @@ class FilterEngine:
         self.machine = machine
         self.memory = machine.memory
         self.objects = machine.objects
-        self.namespace = machine.namespace
+        self.namespace = machine.kernel.namespace
         self.cm = cm
         self.version = machine.version
         self.stack = FilterStack(machine.version, self)
@@ -80,10 +80,7 @@ class FilterEngine:
     def caller(self, *, checked: bool, user: bool) -> Caller:
         """The current thread as the configuration manager sees it."""
         process = self.machine.current.process
-        body = process.body
-        return Caller(
-            token=body.token, checked=checked, user_mode=user, process=process.pid, wow64=body.wow64
-        )
+        return Caller(process.body.token, checked=checked, user_mode=user, process=process.pid)
 
     def watch_unload(self, hive: Hive, event: KernelObject) -> None:
         """Signal an event when the hive is unloaded (ns-wdm-_reg_load_key_information: UserEvent)."""

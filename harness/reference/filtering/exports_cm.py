@@ -105,7 +105,7 @@ def cm_set_callback_object_context(
 def cm_callback_get_key_object_id(
     m: Machine, cookie_at: int, object_at: int, id_at: int, name_at: int
 ) -> int:
-    """ObjectName points at a string the system owns and may show a name from before a rename (B-INF-09, B-INF-10)."""
+    """ObjectName points at the system's string, which may be from before a rename (B-INF-09, B-INF-10)."""
     need_irql(m, APC_LEVEL, "CmCallbackGetKeyObjectID", "nf-wdm-cmcallbackgetkeyobjectid")
     registration, key = _by_cookie(m, cookie_at), _key_at(m, object_at)
     if registration is None or key is None:

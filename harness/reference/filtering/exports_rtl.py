@@ -299,7 +299,7 @@ class _Query:
 def rtl_query_registry_values(
     m: Machine, relative_to: int, path_at: int, table: int, context: int, environment: int
 ) -> int:
-    """`environment` (for REG_EXPAND_SZ) is not used: strings are given unexpanded, as with RTL_QUERY_REGISTRY_NOEXPAND."""
+    """Strings are given unexpanded, as with RTL_QUERY_REGISTRY_NOEXPAND: `environment` is not used."""
     need_zw(m, "RtlQueryRegistryValues")
     status, handle, own = _open(m, relative_to, path_at)
     if status & _FAILURE_BIT:

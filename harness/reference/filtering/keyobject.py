@@ -69,7 +69,7 @@ class KeyObjects:
         mapping = GenericMapping(KEY_READ, KEY_WRITE, KEY_EXECUTE, KEY_ALL_ACCESS)
         self.type = self._objects.define_type("Key", mapping, _BODY_SIZE)
         self.type.delete = self._delete
-        #: Key id -> (open objects, name buffer of CmCallbackGetKeyObjectID or 0). The name is of the key, shared
+        #: Key id -> [open objects, name of CmCallbackGetKeyObjectID or 0]. The name is of the key, shared
         #: by its objects, and goes with the last of them (B-INF-09, B-INF-10).
         self._names: dict[int, list[int]] = {}
         self.root = self.create(engine.cm.root, 4)

@@ -88,7 +88,7 @@ class Requester:
         self.captures = self.user and engine.version.captures_input
 
     def caller(self, attributes: int = 0) -> Caller:
-        """Whose rights count. `attributes` are OBJ_xxx: a kernel request may ask for the check of a user's."""
+        """Whose rights count. `attributes` are OBJ_xxx: a kernel request may ask for the check too."""
         checked = self.user or bool(attributes & _OBJ_FORCE_ACCESS_CHECK)
         return self.engine.caller(checked=checked, user=self.user)
 

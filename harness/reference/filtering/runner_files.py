@@ -1,4 +1,4 @@
-"""Operations of a program that need a file handle for the call: save, merged save, restore; and deleting files."""
+"""Operations of a program that need a file handle: save, merged save, restore; and deleting files."""
 
 from __future__ import annotations
 

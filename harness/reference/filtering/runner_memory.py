@@ -73,7 +73,7 @@ class UserMemory:
         return address
 
     def output(self, address: int, size: int) -> bytes:
-        """What an output buffer holds, without trailing bytes that still are FILL_BYTE; empty when it is gone."""
+        """An output buffer without the trailing bytes that still are FILL_BYTE; empty when it is gone."""
         if not address or not size:
             return b""
         try:

@@ -1,4 +1,4 @@
-"""Operations of a program on handles of any kind: close, duplicate, names, security, events, devices, processes."""
+"""Operations of a program on any handle: close, duplicate, names, security; events, devices, processes."""
 
 from __future__ import annotations
 

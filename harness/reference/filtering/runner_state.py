@@ -1,4 +1,4 @@
-"""What a running workload program knows: its processes and threads, its handle slots, the call being prepared."""
+"""What a running workload program knows: processes and threads, handle slots, the call being prepared."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def query_security(
 
 @service
 def set_security(engine: FilterEngine, obj: KernelObject, information: int, descriptor_at: int) -> int:
-    """The change part of NtSetSecurityObject. A user-mode requester's descriptor is captured on every version."""
+    """The change part of NtSetSecurityObject; a user-mode descriptor is captured on every version."""
     who = Requester(engine)
     key: KeyObject = obj.body
     descriptor = read_descriptor(who, descriptor_at)
@@ -85,7 +85,7 @@ def set_security(engine: FilterEngine, obj: KernelObject, information: int, desc
 def query_name_string(
     engine: FilterEngine, obj: KernelObject, buffer: int, length: int, needed_at: int
 ) -> int:
-    """ObQueryNameString and NtQueryObject(ObjectNameInformation) on a key; notified from Windows 10 on (B-HIV-18).
+    """ObQueryNameString, NtQueryObject(ObjectNameInformation) on a key; notified from Windows 10 (B-HIV-18).
 
     A short buffer gets STATUS_INFO_LENGTH_MISMATCH, from build 17133 on STATUS_SUCCESS with a return length
     beyond the buffer (B-HIV-20).

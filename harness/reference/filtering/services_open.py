@@ -1,9 +1,9 @@
 """Creating and opening keys, by handle or inside the system, through symbolic links and past filters.
 
 Every round of the parse has its own pre and post notification; a symbolic link ends a round with
-STATUS_REPARSE and the next one starts at \\REGISTRY with the target's path (B-CRE-20). What the requester gets
-in the end is the object in *ResultObject with GrantedAccess, whether the parse or a callback put them there
-(B-NOT-13..16, B-NOT-26).
+STATUS_REPARSE and the next one starts at \\REGISTRY with the target's path (B-CRE-20). What the requester
+gets in the end is the object in *ResultObject with GrantedAccess, whether the parse or a callback put them
+there (B-NOT-13..16, B-NOT-26).
 
 Sources: nf-wdm-zwcreatekey, nf-wdm-zwopenkey(ex), nf-wdm-zwcreatekeytransacted,
 ns-wdm-_reg_create_key_information(_v1), kernel/invalid-key-object-pointers-in-registry-notifications.
@@ -79,7 +79,7 @@ def create_key(
     disposition_at: int,
     transaction_handle: int | None = None,
 ) -> int:
-    """NtCreateKey, and NtCreateKeyTransacted with a transaction handle. `title_index` is ignored, as documented."""
+    """NtCreateKey, and NtCreateKeyTransacted with a transaction handle. `title_index` means nothing."""
     who = Requester(engine)
     who.probe_write(handle_at, engine.memory.pointer_size, engine.memory.pointer_size)
     if disposition_at:
