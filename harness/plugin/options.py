@@ -37,7 +37,7 @@ SETTINGS = pytest.StashKey[Settings]()
 
 _MARKERS = (
     'behaviour(id, ...): the statements of the catalogue that the test proves, e.g. behaviour("B-LAY-03")',
-    'requires(capability, ...): skip on guests without these capabilities, e.g. requires("two-processes")',
+    'requires(capability, ...): skip on guests without these capabilities, e.g. requires("app-hives")',
     'versions(since=..., until=...): only on these Windows versions, both included: versions(since="6.0")',
     'arch(name, ...): only on these architectures, e.g. arch("x64")',
 )

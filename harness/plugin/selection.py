@@ -9,7 +9,7 @@ import pytest
 
 from harness.catalogue import Catalogue
 from harness.errors import HarnessError
-from harness.guest.base import Arch, GuestInfo
+from harness.guest.base import Arch, Capability, GuestInfo
 from harness.plugin.options import SETTINGS, Isolation
 from harness.registry.version import WindowsVersion
 from harness.targets import Target
@@ -24,12 +24,15 @@ def parametrise_targets(metafunc: pytest.Metafunc) -> None:
     """One instance of the test for every target its markers allow.
 
     Targets that a marker excludes are left out; when it excludes all of them the test is skipped with the
-    reason. Unknown behaviour ids and malformed markers raise `CollectError`.
+    reason. Unknown behaviour ids, unknown capabilities and malformed markers raise `CollectError`.
     """
     definition = metafunc.definition
     try:
         for behaviour in behaviours_of(definition):
             Catalogue.load().get(behaviour)
+        for marker in definition.iter_markers("requires"):
+            for name in marker.args:
+                Capability(name)
         if TARGET_FIXTURE not in metafunc.fixturenames:
             return
         settings = metafunc.config.stash[SETTINGS]

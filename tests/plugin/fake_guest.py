@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from harness.errors import GuestCrashed, GuestHung, InfrastructureError
-from harness.guest.base import ExecResult, Guest, GuestInfo
+from harness.guest.base import Capability, ExecResult, Guest, GuestInfo
 from harness.guest.bugcheck import Bugcheck, Frame
 from harness.targets import Target
 
@@ -27,7 +27,11 @@ class FakeGuest(Guest):
         self._dead: GuestCrashed | None = None
         self._files: dict[str, bytes] = {}
         self._info = GuestInfo(
-            target.name, target.kind, target.version, target.arch, capabilities=frozenset({"files"})
+            target.name,
+            target.kind,
+            target.version,
+            target.arch,
+            capabilities=frozenset({Capability.APP_HIVES}),
         )
 
     @property

@@ -105,9 +105,9 @@ def test_a_missing_capability_skips_with_its_name(suite: pytest.Pytester, run: R
     suite.makepyfile(
         """
         import pytest
-        @pytest.mark.requires("files")
+        @pytest.mark.requires("app-hives")
         def test_has(guest): pass
-        @pytest.mark.requires("files", "two-processes")
+        @pytest.mark.requires("app-hives", "two-processes")
         def test_lacks(guest): pass
         """
     )
@@ -122,6 +122,7 @@ def test_a_missing_capability_skips_with_its_name(suite: pytest.Pytester, run: R
         ("behaviour()", "takes ids of the catalogue"),
         ('versions(form="6.0")', "unexpected keyword argument 'form'"),
         ('arch("arm64")', "'arm64' is not a valid Arch"),
+        ('requires("luck")', "'luck' is not a valid Capability"),
     ],
 )
 def test_a_wrong_marker_ends_collection(suite: pytest.Pytester, run: Run, marker: str, says: str) -> None:
