@@ -15,6 +15,7 @@ __all__ = [
     "LOW",
     "MIDDLE",
     "ODD_STATUS",
+    "READ_AND_DELETE",
     "THREE",
     "behaviour",
     "callers",
@@ -32,6 +33,9 @@ requires = pytest.mark.requires
 
 
 THREE: Final = (HIGH, MIDDLE, LOW)
+
+#: A descriptor that lets everybody read and delete and nobody write: clean-up still can.
+READ_AND_DELETE: Final = "D:P(A;;0x30019;;;WD)"
 
 #: An error status that no registry routine returns, so it can't come from elsewhere.
 ODD_STATUS: Final = 0xC0DE0001

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.plugin.fixtures import Recorder
-from harness.probe import Probe
+from harness.probe import Base, InnerCall, Probe, Subject
 from harness.registry.access import (
     GENERIC_READ,
     KEY_ALL_ACCESS,
@@ -17,9 +17,9 @@ from harness.registry.access import (
 )
 from harness.registry.notify import Pre
 from harness.registry.options import KeyOptions
-from harness.registry.status import nt_success
+from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry
-from suites.support import MIDDLE, behaviour, shown, versions
+from suites.support import MIDDLE, READ_AND_DELETE, behaviour, shown, versions
 
 pytestmark = versions(since="6.0")
 
@@ -174,10 +174,41 @@ def test_a_denied_open_is_reported_with_its_status(probe: Probe, registry: Regis
     probe.add(MIDDLE)
 
     with registry.program() as p:
-        p.create_key(p.test_root / "locked", sddl="D:P(A;;KR;;;WD)")
+        p.create_key(p.test_root / "locked", sddl=READ_AND_DELETE)
         step = p.open_key(p.test_root / "locked", access=KEY_ALL_ACCESS)
 
     pre, post = probe.trace.of(step)
     assert not nt_success(step.status)
     assert post.status == step.status
     assert pre["DesiredAccess"] == KEY_ALL_ACCESS
+
+
+@behaviour("B-CRE-06")
+@versions(since="6.1")
+def test_replaying_an_open_relative_to_its_root(probe: Probe, registry: Registry) -> None:
+    """RootObject as the root directory and RemainingName as the name lead to the same key."""
+    with registry.program() as p:
+        p.set_value(p.create_key(p.create_key(p.test_root / "app") / "child"), "v", "x")
+    rule = probe.add(MIDDLE).on(Pre.OpenKeyEx, key=registry.test_root / "app" / "child")
+    rule.call(InnerCall.QUERY_VALUE, "child", base=Base.SUBJECT, subject=Subject.ROOT_OBJECT, value="v")
+
+    with registry.program() as p:
+        step = p.open_key(p.open_key(p.test_root / "app") / "child")
+
+    (pre,) = probe.trace.of(step).pre
+    (action,) = probe.trace.of(step).actions
+    assert pre.second_name == "child"
+    assert action.status == NTSTATUS.SUCCESS
+
+
+@behaviour("B-CRE-06")
+@pytest.mark.parametrize("forced", [False, True], ids=["trusted", "forced check"])
+def test_a_forced_access_check_decides_a_drivers_open(probe: Probe, registry: Registry, forced: bool) -> None:
+    """Why a replay has to keep the flag: without it a driver may do what its requester may not."""
+    with registry.program() as p:
+        p.create_key(p.test_root / "locked", sddl=READ_AND_DELETE)
+    probe.add(MIDDLE)
+
+    call = probe.kernel_call.open_key(registry.test_root / "locked", force_access_check=forced)
+
+    assert call.open_status == (NTSTATUS.ACCESS_DENIED if forced else NTSTATUS.SUCCESS)

@@ -168,3 +168,19 @@ def test_a_change_notification_has_no_class(probe: Probe, registry: Registry) ->
     assert nt_success(step.status)
     assert probe.trace.of(step) == []
     assert probe.trace.of(change) == [Pre.SetValueKey, Post.SetValueKey]
+
+
+@behaviour("B-HIV-19")
+@versions(since="10.0.10240")
+def test_completing_a_name_query(probe: Probe, registry: Registry, record: Recorder) -> None:
+    """The forged OBJECT_NAME_INFORMATION has an empty name, so that no pointer is needed in it."""
+    filter_ = probe.add(MIDDLE)
+    filter_.on(Pre.QueryKeyName, under=registry.test_root).bypass_output(bytes(16))
+
+    with registry.program() as p:
+        step = p.query_object_name(p.create_key(p.test_root / "app"))
+
+    record("B-HIV-19 status and returned length", (step.status_name, step.result_length))
+    assert probe.trace.of(step).seen_by(filter_) == [Pre.QueryKeyName]
+    if step.succeeded:
+        assert step.name == ""

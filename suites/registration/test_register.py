@@ -258,3 +258,18 @@ def test_requests_of_user_and_kernel_are_reported(probe: Probe, registry: Regist
     assert len(probe.trace.of(write).seen_by(filter_).by(Pre.SetValueKey)) == 1
     assert len(probe.trace.of(call).seen_by(filter_).by(Pre.SetValueKey)) == 1
     assert call.process_id != write.process_id
+
+
+@behaviour("B-REG-34")
+@versions(since="6.0")
+def test_altitudes_of_the_harness_are_fractions_in_a_range_for_tests(probe: Probe) -> None:
+    """Integers are assigned; the activity monitor group ends below 390000."""
+    probe.stack(*THREE)
+    probe.stack(8)
+    probe.add_monitor()
+
+    for each in probe.filters:
+        assert each.altitude is not None
+        whole, _, fraction = each.altitude.partition(".")
+        assert 360000 <= int(whole) < 390000
+        assert int(fraction) > 0
