@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import InfrastructureError
@@ -19,7 +20,6 @@ from harness.reference import mailbox as mb
 from harness.reference.engine import ERR_EXCEPTION, ERR_INVALID_INSTRUCTION, Engine
 from harness.reference.exports import Convention, Export, VarArgs
 from harness.reference.faults import Access, ExceptionRecord, GuestException, GuestFault, RaiseInGuest
-from harness.reference.layout import PAGE
 from harness.reference.memory import PAGEABLE, Memory
 from harness.reference.registers import AX, BP, BX, DI, SI, SP, Registers
 from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
@@ -35,6 +35,9 @@ DISPATCH_LEVEL: Final = 2
 _DEEPEST: Final = 60
 #: Stack taken for the kernel's own frames between an export and the guest code it calls.
 _KERNEL_FRAMES: Final = 0x100
+#: Stack that has to be left for a call.
+_RESERVE: Final = 0x200
+_ZEROES: Final = (0, 0, 0, 0)
 _RIGHT: Final = {Access.READ: 1, Access.WRITE: 2, Access.EXECUTE: 4}
 
 _CELL: Final = struct.Struct("<Q")
@@ -57,14 +60,13 @@ class Stack:
 class Level:
     """One call into the guest that has not returned."""
 
-    __slots__ = ("base", "chain", "frame", "function", "irql", "stack", "trap", "trap_sp")
+    __slots__ = ("base", "chain", "frame", "function", "stack", "trap", "trap_sp")
 
-    def __init__(self, function: int, frame: int, base: int, stack: Stack, irql: int) -> None:
+    def __init__(self, function: int, frame: int, base: int, stack: Stack) -> None:
         self.function = function
         self.frame = frame  # save area; identifies the level
         self.base = base  # stack pointer at the call instruction
         self.stack = stack
-        self.irql = irql
         self.trap = 0  # hook instruction of the export being served, 0 when guest code runs
         self.trap_sp = 0
         self.chain = 0  # x86: the caller's exception registration
@@ -128,6 +130,8 @@ class Cpu:
         self.levels: list[Level] = []
         #: When the outermost call began (time.monotonic), 0.0 while no guest code runs; for the watch-dog.
         self.busy_since = 0.0
+        #: When the machine wants to hear of an outermost call again (time.monotonic).
+        self.attention_at = 0.0
         #: Set by the watch-dog before it stops the engine.
         self.expired = False
         self.closed = False
@@ -255,7 +259,7 @@ class Cpu:
         handler takes ends in `Machine.unhandled`, a bugcheck; `Machine.call_guarded` catches it instead.
         """
         try:
-            return self._machine.call_guarded(function, *args)
+            return self.run(function, args)
         except GuestException as error:
             self._machine.unhandled(error)
 
@@ -268,36 +272,75 @@ class Cpu:
         fast: tuple[int, int] = (0, 0),
         keep_chain: bool = False,
     ) -> int:
-        """As `call`, without judging: raises `GuestException`, lets the function change the IRQL.
+        """As `call`, but raises `GuestException` for an exception that no handler takes.
 
-        `below` is the stack address to stay under (the interrupted code's stack pointer); not given, the
-        export being served or the thread's idle stack decides. On x86, `fast` are ecx and edx, and
-        ``keep_chain=True`` leaves the exception registrations of the caller in force.
+        `below` is the stack address to stay under when the code belongs to interrupted code (a filter, a
+        handler); it may change the IRQL then. Not given, the export being served or the thread's idle stack
+        decides. On x86, `fast` are ecx and edx, and ``keep_chain=True`` leaves the exception registrations of
+        the caller in force.
         """
-        level = self._enter(function, below)
-        frame = level.frame
+        levels, arena = self.levels, self._arena
+        stack = self._machine.current.stack
+        place = below or self._idle_sp(stack)
+        if not levels:
+            self._begin()
+        frame = (place - _KERNEL_FRAMES - SAVE_AREA) & ~15
+        base = frame - ARGS_AREA
+        if base < stack.low + _RESERVE or len(levels) >= _DEEPEST:
+            self._machine.double_fault(base)
+        irql = arena[self._irql_at]
+        level = Level(function, frame, base, stack)
         if self._wide:
             if len(args) > 4:
-                self._memory.write(frame - ARGS_AREA + 0x20, struct.pack(f"<{len(args) - 4}Q", *args[4:]))
-            first = (*args[:4], 0, 0, 0, 0)[:4]
+                self._memory.write(base + 0x20, struct.pack(f"<{len(args) - 4}Q", *args[4:]))
+                args = args[:4]
+            cells = (*args, *_ZEROES[len(args) :])
         else:
             if args:
-                self._memory.write(frame - ARGS_AREA, struct.pack(f"<{len(args)}I", *args))
-            first = (*fast, 0, 0)
+                self._memory.write(base, struct.pack(f"<{len(args)}I", *args))
+            cells = (*fast, 0, 0)
+            if not keep_chain:
+                level.chain = _CHAIN.unpack_from(arena, self._chain_at)[0]
+                _CHAIN.pack_into(arena, self._chain_at, CHAIN_END)
         if self._granted:
             self.revoke_user()
-        _CALL.pack_into(self._arena, self._box + mb.CALL_SP, frame - ARGS_AREA, frame, function, *first, 0)
-        if not self._wide and not keep_chain:
-            level.chain = _CHAIN.unpack_from(self._arena, self._chain_at)[0]
-            _CHAIN.pack_into(self._arena, self._chain_at, CHAIN_END)
-        return self._emulate(level, self.code.thunk)
+        _CALL.pack_into(arena, self._box + mb.CALL_SP, base, frame, function, *cells, 0)
+        result = self._emulate(level, self.code.thunk)
+        if arena[self._irql_at] != irql and not below:
+            self._machine.irql_changed(function, irql)
+        return result
+
+    def _idle_sp(self, stack: Stack) -> int:
+        """Where `stack` is free: below the export that its thread is in, or all of it."""
+        for level in reversed(self.levels):
+            if level.stack is stack:
+                return level.trap_sp or level.base
+        return stack.high
+
+    def _begin(self) -> None:
+        """An outermost call: its deadline starts."""
+        now = monotonic()
+        self.busy_since = now
+        if now > self.attention_at:
+            self._machine.watch(now)
 
     def _emulate(self, level: Level, ip: int) -> int:
         """Run `level` from `ip` to its end and take it off the list of calls."""
-        levels = self.levels
+        levels, arena = self.levels, self._arena
         levels.append(level)
+        start, stop, done_at = self.engine.start, self.code.stop, self._box + mb.DONE
         try:
-            return self._loop(level, ip)
+            if ip != self.code.thunk:
+                self._catch_up()
+            while True:
+                status = start(ip, stop, 0, 0)
+                done, frame, result, _high = _DONE.unpack_from(arena, done_at)
+                if done and self._raised is None:
+                    if frame != level.frame:
+                        raise _LevelReturned(frame, result & self._result_mask)
+                    return int(result & self._result_mask)
+                ip = self._interrupted(status, level)
+                self._catch_up()
         except _LevelReturned as outer:
             if outer.frame != level.frame:
                 raise
@@ -307,11 +350,16 @@ class Cpu:
             raise
         finally:
             levels.pop()
-            self._put(mb.DONE, 0)
+            _CELL.pack_into(arena, done_at, 0)
             if level.chain:
-                _CHAIN.pack_into(self._arena, self._chain_at, level.chain)
+                _CHAIN.pack_into(arena, self._chain_at, level.chain)
             if not levels:
                 self.busy_since = 0.0
+
+    def _catch_up(self) -> None:
+        """Drop stale translations where code goes on without passing the thunk or an epilogue, which do it."""
+        if self._arena[self._box + mb.INVALID_COUNT]:
+            self.flush()
 
     def run_with_frame(self, function: int, frame_pointer: int, *, below: int) -> int:
         """x86: run a filter or a __finally block, which find their variables through ebp."""
@@ -336,7 +384,7 @@ class Cpu:
         """Go on with a call put aside, as if its export had just returned `result`; returns as `run` does."""
         outer = self.engine.registers.read(xmm=self._wide) if self.levels else None
         if outer is None:
-            self._machine.watch()
+            self._begin()
         level, registers = suspension.level, suspension.registers
         registers.general[AX] = result & self._result_mask
         level.trap = 0
@@ -349,36 +397,6 @@ class Cpu:
         finally:
             if outer is not None:
                 self.engine.registers.write(outer)
-
-    def _enter(self, function: int, below: int) -> Level:
-        levels = self.levels
-        stack = self._machine.current.stack
-        if not below:
-            below = stack.high
-            for level in reversed(levels):
-                if level.stack is stack:
-                    below = level.trap_sp or level.base
-                    break
-        if not levels:
-            self._machine.watch()
-        frame = (below - _KERNEL_FRAMES - SAVE_AREA) & ~15
-        base = frame - ARGS_AREA
-        if base - PAGE // 8 < stack.low or len(levels) >= _DEEPEST:
-            self._machine.double_fault(base)
-        return Level(function, frame, base, stack, self._arena[self._irql_at])
-
-    def _loop(self, level: Level, ip: int) -> int:
-        start, stop, done_at = self.engine.start, self.code.stop, self._box + mb.DONE
-        while True:
-            if ip != self.code.thunk and self._arena[self._box + mb.INVALID_COUNT]:
-                self.flush()  # only the thunk drops translations on its own
-            status = start(ip, stop)
-            done, frame, result, _high = _DONE.unpack_from(self._arena, done_at)
-            if done and self._raised is None:
-                if frame == level.frame:
-                    return int(result) & self._result_mask
-                raise _LevelReturned(frame, result & self._result_mask)
-            ip = self._interrupted(status, level)
 
     def _restore(self, level: Level) -> None:
         """Put the interrupted code's registers back after a call that did not return."""

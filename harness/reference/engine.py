@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import unicorn
@@ -74,7 +75,9 @@ class Engine:
         self._uc.mem_map_ptr(0, memory.size, uc.UC_PROT_ALL, ctypes.addressof(self._pin))
         self._hooks: list[Any] = []
         self.registers = RegisterFile(_lib, self._handle, arch)
-        self._start = _lib.uc_emu_start
+        #: ``start(ip, stop, 0, 0)`` runs from `ip` until `stop` is reached and returns unicorn's error number; it
+        #: nests up to 64 deep.
+        self.start: Callable[[int, int, int, int], int] = partial(_lib.uc_emu_start, self._handle)
         self._flush_tlb = ctypes.c_int(_FLUSH_TLB)
         self._flush_code = ctypes.c_int(_FLUSH_CODE)
         self._install_fill(translate)
@@ -129,11 +132,6 @@ class Engine:
     def on_invalid(self) -> None:
         """Have undefined instructions end `start` with `ERR_INVALID_INSTRUCTION`."""
         self._add(uc.UC_HOOK_INSN_INVALID, _INVALID(lambda _uc, _data: False))
-
-    def start(self, ip: int, stop: int) -> int:
-        """Run from `ip` until `stop` is reached; returns unicorn's error number. Nests up to 64 deep."""
-        status: int = self._start(self._handle, ip, stop, 0, 0)
-        return status
 
     def stop(self) -> None:
         """End the innermost `start`; callable from hooks and from other threads."""

@@ -6,7 +6,6 @@ it knows nothing of them beyond the exports they declare.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -107,7 +106,6 @@ class Machine:
         self.faults = FaultPolicy(self)
         self._watchdog = Watchdog(self.cpu, deadline)
         self._imports: dict[int, str | None] = {}
-        self._updated = 0.0
         self.switch(self.system_thread)
         self.memory.guard = self.touch_user
 
@@ -119,11 +117,7 @@ class Machine:
         Raises `GuestException` for an exception that the guest does not handle itself; the interrupted
         code can go on afterwards. Bugchecks for what can't be handled (page "Bug Check 0x50" and others).
         """
-        before = self.cpu.irql
-        result = self.cpu.run(function, args)
-        if self.cpu.irql != before:
-            self.irql_changed(function, before)
-        return result
+        return self.cpu.run(function, args)
 
     def irql_changed(self, function: int, before: int) -> NoReturn:
         """Bugcheck of a routine that returned at another IRQL than it was called at.
@@ -275,17 +269,14 @@ class Machine:
         """Skip `ticks` of 100 ns: what a delay does when nothing else has to run."""
         self.clock.advance(ticks)
 
-    def watch(self) -> None:
-        """An outermost call begins: start its deadline, bring the shared times up to date."""
+    def watch(self, now: float) -> None:
+        """An outermost call begins at `now` (time.monotonic): bring the shared times up to date."""
         if self.crash is not None:
             raise GuestCrashed(self.crash)
-        now = time.monotonic()
-        self.cpu.busy_since = now
         self._watchdog.start()
-        if now - self._updated > _STALE:
-            self._updated = now
-            self.shared_data.update()
-            self.performance_counter()
+        self.cpu.attention_at = now + _STALE
+        self.shared_data.update()
+        self.performance_counter()
 
     # --- faults ----------------------------------------------------------------------------------
 
@@ -376,6 +367,7 @@ class Machine:
             stack=self.stacks.symbolise(addresses),
         )
         self.crash = self.crash or found
+        self.cpu.attention_at = 0.0
         return found
 
     # --- lifetime --------------------------------------------------------------------------------

@@ -125,8 +125,11 @@ class KernelCode:
         code.op("488b6810")  # mov rbp,[rax+0x10]
         code.op("488b20")  # mov rsp,[rax]
         code.mem("c705", box + mb.DONE, "01000000")  # mov dword [done],1
-        self.stop = code.here
-        code.op("f4")  # hlt: where emulation ends
+        code.short("eb", "stop")
+        code.align(16)
+        # A block of its own: unicorn translates the block at the stopping place anew for every run.
+        self.stop = code.label("stop")
+        code.op("f4")  # hlt
         self._invalidate(code)
         return code.finish()
 
@@ -154,7 +157,9 @@ class KernelCode:
         code.op("8b6908")  # mov ebp,[ecx+8]
         code.op("8b21")  # mov esp,[ecx]
         code.mem("c705", box + mb.DONE, "01000000")
-        self.stop = code.here
+        code.short("eb", "stop")
+        code.align(16)
+        self.stop = code.label("stop")
         code.op("f4")
         self._invalidate(code)
         return code.finish()
