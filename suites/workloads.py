@@ -302,11 +302,15 @@ WORKLOADS: Final = (
 
 def named(name: str) -> Workload:
     """The workload of that name."""
-    return next(w for w in WORKLOADS if w.name == name)
+    return workloads(name)[0]
 
 
 def workloads(*names: str, blockable: bool = False, bypassable: bool = False) -> tuple[Workload, ...]:
     """Workloads by name, or all; those whose operation can be blocked, or may be bypassed in a test."""
+    known = {w.name for w in WORKLOADS}
+    for name in names:
+        if name not in known:
+            raise LookupError(f"no workload {name!r}; there are {', '.join(sorted(known))}")
     return tuple(
         w
         for w in WORKLOADS
