@@ -7,7 +7,7 @@ no knowledge of what it is for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,10 +17,10 @@ from harness.errors import DriverRefusedError, UsageError
 from harness.registry.status import nt_success, status_name
 
 if TYPE_CHECKING:
-    from harness.guest.base import Guest
+    from harness.guest.base import DriverParameters, Guest
     from harness.probe import Event, Filter, Pair, Probe, Trace
 
-__all__ = ["ABOVE", "BELOW", "Between", "Change", "ChangeKind", "changes"]
+__all__ = ["ABOVE", "BELOW", "Between", "Change", "ChangeKind", "changes", "parse_parameters"]
 
 #: Far outside the range of assigned altitudes, so that the driver is between them whatever its own is
 #: (ifs/load-order-groups-and-altitudes). Before Vista the order of registration decides, which is the same.
@@ -65,7 +65,15 @@ class Between:
     below: Filter
 
     @classmethod
-    def load(cls, guest: Guest, probe: Probe, path: Path, *, service: str = "") -> Self:
+    def load(
+        cls,
+        guest: Guest,
+        probe: Probe,
+        path: Path,
+        *,
+        service: str = "",
+        parameters: DriverParameters | None = None,
+    ) -> Self:
         """Load the driver in `path` as the kernel service `service` (default: the file's stem).
 
         Raises `UsageError` for a file that can't be read and what `Guest.start_driver` raises; a DriverEntry
@@ -77,7 +85,7 @@ class Between:
             raise UsageError(f"{path}: {error.strerror or error}") from error
         service = service or path.stem
         above = probe.add(ABOVE)
-        guest.install_driver(service, image)
+        guest.install_driver(service, image, parameters=parameters)
         try:
             status = guest.start_driver(service)
             if not nt_success(status):
@@ -98,6 +106,27 @@ class Between:
         status = self.guest.stop_driver(self.service)
         self.guest.remove_driver(self.service)
         return status
+
+
+def parse_parameters(texts: Iterable[str]) -> dict[str, int | str | bytes]:
+    """``NAME=VALUE`` to values of a service's Parameters key: numbers (also 0x...) to REG_DWORD, text to REG_SZ.
+
+    Raises `UsageError` for a text without a name or a number beyond 32 bits.
+    """
+    found: dict[str, int | str | bytes] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise UsageError(f"{text!r} is not of the form NAME=VALUE")
+        try:
+            number = int(value, 0)
+        except ValueError:
+            found[name] = value
+            continue
+        if not 0 <= number <= 0xFFFF_FFFF:
+            raise UsageError(f"{value} doesn't fit a REG_DWORD")
+        found[name] = number
+    return found
 
 
 def changes(trace: Trace, above: Filter, below: Filter) -> list[Change]:

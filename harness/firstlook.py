@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.between import ABOVE, BELOW, Change, changes
 from harness.errors import DriverRefusedError, GuestCrashed, InfrastructureError, UsageError
-from harness.guest.base import Arch, Guest
+from harness.guest.base import Arch, DriverParameters, Guest
 from harness.registry.status import nt_success, status_name
 from harness.targets import Target, boot, known_targets
 
@@ -111,8 +111,10 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"{path}: {error.strerror or error}") from error
 
 
-def first_look(path: Path, target: Target) -> FirstLook:
+def first_look(path: Path, target: Target, *, parameters: DriverParameters | None = None) -> FirstLook:
     """Load the driver in `path` on `target`, run the workload, unload it.
+
+    `parameters` become values of its service's Parameters key.
 
     Whatever the driver does ends up in the result. Raises `UsageError` for a file that can't be read or is
     no driver of the target's architecture, `InfrastructureError` for failures of the harness.
@@ -130,7 +132,7 @@ def first_look(path: Path, target: Target) -> FirstLook:
     loaded = image
     if not report.ok:
         loaded = sign_image(image, signing_certificate(build_directory() / "keys"))
-    look = _Look(path, image, loaded, target, _describe(report))
+    look = _Look(path, image, loaded, target, _describe(report), parameters)
     try:
         with boot(target) as guest:
             look.run(guest)
@@ -153,8 +155,17 @@ def _describe(report: SignatureReport) -> str:
 class _Look:
     """The steps of one look; `found` collects the fields of the result as far as it gets."""
 
-    def __init__(self, path: Path, image: bytes, loaded: bytes, target: Target, signature: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        image: bytes,
+        loaded: bytes,
+        target: Target,
+        signature: str,
+        parameters: DriverParameters | None,
+    ) -> None:
         self._loaded = loaded
+        self._parameters = parameters
         self._service = path.stem or "driver"
         self.found = FirstLook(
             file=str(path),
@@ -193,7 +204,7 @@ class _Look:
             self._note(debug=tuple(guest.debug_output()[:_MAX_DEBUG]))
 
     def _load(self, guest: Guest) -> bool:
-        guest.install_driver(self._service, self._loaded)
+        guest.install_driver(self._service, self._loaded, parameters=self._parameters)
         try:
             status = guest.start_driver(self._service)
         except DriverRefusedError as error:

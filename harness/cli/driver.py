@@ -171,6 +171,10 @@ def try_driver(
             "--target", "-t", help="reference:VERSION; default: the newest of the driver's architecture."
         ),
     ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE below the service's Parameters key; repeatable.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take a first look at any driver, without Windows: load it, use the registry, unload it.
@@ -181,12 +185,13 @@ def try_driver(
 
     Example: harness driver try my.sys --target reference:6.1
     """
+    from harness.between import parse_parameters
     from harness.cli.firstlook import print_look
     from harness.firstlook import default_target, first_look
     from harness.targets import parse_target
 
     chosen = default_target(file) if target is None else parse_target(target)
-    look = first_look(file, chosen)
+    look = first_look(file, chosen, parameters=parse_parameters(parameter or ()))
     if as_json:
         print_json({**asdict(look), "ok": look.ok})
     else:

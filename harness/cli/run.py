@@ -35,6 +35,10 @@ def run(
     driver: Annotated[
         Path | None, typer.Option(help="Your own driver, for the own-driver suite.", show_default=False)
     ] = None,
+    driver_parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of its Parameters key; repeatable.", show_default=False),
+    ] = None,
     isolation: Annotated[
         str | None, typer.Option(help="session, module or test.", show_default=False)
     ] = None,
@@ -55,6 +59,8 @@ def run(
         command += ["--target", name]
     if driver is not None:
         command += ["--driver", str(driver)]
+    for text in driver_parameter or ():
+        command += ["--driver-parameter", text]
     if isolation is not None:
         command += ["--isolation", isolation]
     if jobs > 1:

@@ -86,10 +86,11 @@ def app_hive(registry: Registry) -> str:
 @pytest.fixture
 def own_driver(_station: Station, probe: Probe, request: pytest.FixtureRequest) -> Iterator[Between]:
     """The driver given with ``--driver``, loaded between two probe filters; skips without one."""
-    path = request.config.stash[SETTINGS].driver
+    settings = request.config.stash[SETTINGS]
+    path = settings.driver
     if path is None:
         pytest.skip("needs a driver of your own: --driver FILE.sys")
-    loaded = Between.load(_station.guest, probe, path)
+    loaded = Between.load(_station.guest, probe, path, parameters=settings.driver_parameters)
     _station.note_driver(loaded.service, path.read_bytes())
     yield loaded
     if not _station.spoiled:

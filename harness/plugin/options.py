@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.between import parse_parameters
 from harness.errors import UsageError
+from harness.guest.base import DriverParameters
 from harness.targets import DEFAULT_TARGET, Target, resolve_targets
 
 __all__ = ["SETTINGS", "Isolation", "Settings", "add_options", "settings_of"]
@@ -28,6 +30,8 @@ class Settings:
     isolation: Isolation
     #: The user's own driver, read once; None without ``--driver``.
     driver: Path | None
+    #: Values below the Parameters key of its service.
+    driver_parameters: DriverParameters
     #: Where the run's rows and evidence go; shared with the workers of pytest-xdist.
     run_folder: Path
     arguments: tuple[str, ...] = field(default=())
@@ -56,6 +60,13 @@ def add_options(parser: pytest.Parser) -> None:
         "--driver",
         metavar="FILE.sys",
         help="your own driver, for tests with the own_driver fixture: loaded between two probe filters",
+    )
+    group.addoption(
+        "--driver-parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a value of your driver's Parameters key, REG_DWORD when it is a number; repeatable",
     )
     group.addoption(
         "--isolation",
@@ -88,10 +99,15 @@ def settings_of(config: pytest.Config, run_folder: Path) -> Settings:
     path = None if driver is None else Path(driver)
     if path is not None and not path.is_file():
         raise pytest.UsageError(f"--driver: there is no file {path}")
+    try:
+        parameters = parse_parameters(config.getoption("--driver-parameter"))
+    except UsageError as error:
+        raise pytest.UsageError(f"--driver-parameter: {error}") from None
     return Settings(
         targets=targets,
         isolation=Isolation(config.getoption("--isolation")),
         driver=path,
+        driver_parameters=parameters,
         run_folder=run_folder,
         arguments=tuple(map(str, config.invocation_params.args)),
     )
