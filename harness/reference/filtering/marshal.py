@@ -143,6 +143,7 @@ class GuestNotice:
     """
 
     __slots__ = (
+        "_fresh",
         "engine",
         "head",
         "holder",
@@ -176,6 +177,8 @@ class GuestNotice:
         self.post_object = post_object
         self.pre_address = 0
         self.post_address = 0
+        #: The structure's contexts are still NULL: the first callback without contexts needs no write.
+        self._fresh = True
 
     def open_pre(self) -> None:
         template = self.template
@@ -187,8 +190,9 @@ class GuestNotice:
 
     def deliver_pre(self, registration: Registration, object_context: int) -> int:
         template, address = self.template, self.pre_address
-        if template.has_context:
+        if object_context or not self._fresh:
             self.engine.memory.write(address + template.contexts_at, template.contexts(0, object_context))
+        self._fresh = not template.has_context
         return self.engine.invoke(registration, template.pre, address)
 
     def call_context(self) -> int:
@@ -210,16 +214,18 @@ class GuestNotice:
         else:
             return
         self.post_address = self.scratch.bytes(raw)
+        self._fresh = True
 
     def deliver_post(self, registration: Registration, call_context: int, object_context: int) -> int:
         template, address = self.template, self.post_address
         if not template.post:
             return 0
         engine = self.engine
-        if template.has_context:
+        if template.has_context and (call_context or object_context or not self._fresh):
             status = engine.memory.u32(address + template.status_at)
             raw = template.post_contexts(status, call_context, object_context)
             engine.memory.write(address + template.post_contexts_at, raw)
+        self._fresh = not template.has_context
         return engine.invoke(registration, template.post, address)
 
     def return_status(self) -> int:

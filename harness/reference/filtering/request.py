@@ -157,13 +157,16 @@ class Requester:
         if not self.user:
             return string.address
         memory = self.memory
+        size = memory.unicode_string_size
+        raw = b""
         buffer = string.buffer
-        if (captured or self.captures) and string.length:
-            buffer = scratch.bytes(string.text.encode("utf-16-le", "surrogatepass"))
-        elif captured or self.captures:
+        if captured or self.captures:
+            raw = string.text.encode("utf-16-le", "surrogatepass")
             buffer = 0
-        address = scratch.alloc(memory.unicode_string_size)
-        memory.put_unicode_string(address, string.length, string.maximum, buffer)
+        address = scratch.bytes(bytes(size) + raw)
+        memory.put_unicode_string(
+            address, string.length, string.maximum, address + size if raw else buffer
+        )
         return address
 
     def show_data(self, scratch: Scratch, address: int, data: bytes | None) -> int:

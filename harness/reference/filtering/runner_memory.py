@@ -55,8 +55,9 @@ class UserMemory:
     def string(self, text: str | None, maximum: int | None = None) -> tuple[int, int]:
         """Addresses of a UNICODE_STRING and of its characters; a NULL buffer for None."""
         raw = b"" if text is None else text.encode("utf-16-le", "surrogatepass")
-        buffer = 0 if text is None else self.store(raw)
-        address = self._memory.alloc_user(self._memory.unicode_string_size)
+        size = self._memory.unicode_string_size
+        address = self.store(bytes(size) + raw + b"\0\0")
+        buffer = 0 if text is None else address + size
         limit = len(raw) if maximum is None else maximum
         self._memory.put_unicode_string(address, len(raw), limit, buffer)
         return address, buffer
