@@ -1,0 +1,1 @@
+"""The vocabulary of registry filtering: versions, notify classes, structures, statuses, rights, paths."""

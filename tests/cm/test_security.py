@@ -14,7 +14,6 @@ from harness.reference.cm.security import (
     SecurityDescriptor,
     SecurityError,
     Sid,
-    security_access,
 )
 from harness.reference.cm.tokens import (
     ADMINISTRATOR,
@@ -243,11 +242,3 @@ def test_a_broken_descriptor_changes_nothing(machine: Any, admin: Caller) -> Non
     status = machine.cm.set_security(machine.test, EVERYTHING, b"\1" * 40, caller=admin)
     assert status == NTSTATUS.INVALID_SECURITY_DESCR
     assert machine.test.state().security == before
-
-
-def test_rights_a_handle_needs() -> None:
-    assert security_access(EVERYTHING, setting=False) == READ_CONTROL
-    assert security_access(SecurityInformation.SACL, setting=False) == ACCESS_SYSTEM_SECURITY
-    assert security_access(SecurityInformation.DACL, setting=True) == WRITE_DAC
-    assert security_access(SecurityInformation.OWNER, setting=True) == WRITE_OWNER
-    assert security_access(SecurityInformation.SACL, setting=True) == ACCESS_SYSTEM_SECURITY

@@ -241,8 +241,3 @@ class HiveOperations(Store):
             return error.status
         hive.dirty = False
         return NTSTATUS.SUCCESS
-
-    def flush_all(self) -> None:
-        """Write every changed hive, as the lazy writer does in the end (B-HIV-04)."""
-        for hive in self.hives:
-            self.write_back(hive)

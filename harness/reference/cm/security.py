@@ -12,10 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.registry.access import (
-    ACCESS_SYSTEM_SECURITY,
-    READ_CONTROL,
-    WRITE_DAC,
-    WRITE_OWNER,
     SecurityInformation,
 )
 
@@ -27,7 +23,6 @@ __all__ = [
     "SecurityDescriptor",
     "SecurityError",
     "Sid",
-    "security_access",
 ]
 
 _MAX_SUBAUTHORITIES: Final = 15
@@ -278,18 +273,3 @@ _SACL_BITS: Final = (
     | Control.SACL_AUTO_INHERITED
     | Control.SACL_PROTECTED
 )
-
-
-def security_access(information: int, *, setting: bool) -> int:
-    """The rights a handle needs to query or set these parts (nf-ntifs-zwquerysecurityobject)."""
-    access = 0
-    if information & SecurityInformation.SACL:
-        access |= ACCESS_SYSTEM_SECURITY
-    owners = SecurityInformation.OWNER | SecurityInformation.GROUP | SecurityInformation.LABEL
-    if not setting:
-        return access | (READ_CONTROL if information & (owners | SecurityInformation.DACL) else 0)
-    if information & owners:
-        access |= WRITE_OWNER
-    if information & SecurityInformation.DACL:
-        access |= WRITE_DAC
-    return access
