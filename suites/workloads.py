@@ -91,25 +91,10 @@ class Workload:
         """Neither block nor bypass applies (B-NOT-36)."""
         return self.operation is Operation.KEY_HANDLE_CLOSE
 
-    @property
-    def modification_discouraged(self) -> bool:
-        """handling-notifications advises against bypassing or redirecting it (B-NOT-37)."""
-        return self.operation in _DISCOURAGED
-
 
 _BEFORE_EX: Final = {
     Operation.CREATE_KEY_EX: Operation.CREATE_KEY,
     Operation.OPEN_KEY_EX: Operation.OPEN_KEY,
-}
-_DISCOURAGED: Final = {
-    Operation.RESTORE_KEY,
-    Operation.SAVE_KEY,
-    Operation.SAVE_MERGED_KEY,
-    Operation.LOAD_KEY,
-    Operation.UNLOAD_KEY,
-    Operation.REPLACE_KEY,
-    Operation.RENAME_KEY,
-    Operation.SET_INFORMATION_KEY,
 }
 
 
@@ -305,16 +290,12 @@ def named(name: str) -> Workload:
     return workloads(name)[0]
 
 
-def workloads(*names: str, blockable: bool = False, bypassable: bool = False) -> tuple[Workload, ...]:
-    """Workloads by name, or all; those whose operation can be blocked, or may be bypassed in a test."""
+def workloads(*names: str, blockable: bool = False) -> tuple[Workload, ...]:
+    """Workloads by name, or all; `blockable` leaves out what can only be observed (B-NOT-36)."""
     known = {w.name for w in WORKLOADS}
     for name in names:
         if name not in known:
             raise LookupError(f"no workload {name!r}; there are {', '.join(sorted(known))}")
     return tuple(
-        w
-        for w in WORKLOADS
-        if (not names or w.name in names)
-        and not (blockable and w.observe_only)
-        and not (bypassable and (w.observe_only or w.modification_discouraged))
+        w for w in WORKLOADS if (not names or w.name in names) and not (blockable and w.observe_only)
     )
