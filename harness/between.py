@@ -109,7 +109,7 @@ class Between:
 
 
 def parse_parameters(texts: Iterable[str]) -> dict[str, int | str | bytes]:
-    """``NAME=VALUE`` to values of a service's Parameters key: numbers (also 0x...) to REG_DWORD, text to REG_SZ.
+    """``NAME=VALUE`` to values of a Parameters key: numbers (also 0x...) to REG_DWORD, text to REG_SZ.
 
     Raises `UsageError` for a text without a name or a number beyond 32 bits.
     """
