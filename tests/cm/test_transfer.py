@@ -155,3 +155,15 @@ def test_a_merge_prefers_the_high_tree(machine: Any, admin: Caller) -> None:
     assert image.subkeys[0].values[0].data == b"h"
     cm = machine.cm
     assert cm.save_merged_keys(high, cm.machine, caller=admin).status == NTSTATUS.ACCESS_DENIED
+
+
+def test_deep_trees_save_merge_and_restore(machine: Any, admin: Caller) -> None:
+    top = machine.create("top", start=machine.test)
+    key = top
+    for _ in range(509):
+        key = machine.create("d", start=key)
+    machine.cm.set_value(key, "bottom", 1, b"")
+    saved = machine.cm.save_merged_keys(top, top, caller=admin).data
+    other = machine.create("other", start=machine.test)
+    assert machine.cm.restore_key(other, saved, 0, caller=admin) == NTSTATUS.SUCCESS
+    assert machine.data(machine.parse("\\".join("d" * 509), start=other).key, "bottom") == b""

@@ -72,18 +72,23 @@ def snapshot(key: Key) -> KeyImage:
 
 def merge_images(high: KeyImage, low: KeyImage) -> KeyImage:
     """Both trees in one; where both have a value, class or descriptor, `high` prevails."""
+    first = _merge_key(high, low)
+    todo = [(first, high, low)]
+    while todo:  # trees may be deeper than the interpreter's stack
+        merged, upper, lower = todo.pop()
+        lows = {upcase(key.name): key for key in lower.subkeys}
+        for key in upper.subkeys:
+            other = lows.pop(upcase(key.name), None)
+            if other is None:
+                merged.subkeys.append(key)
+            else:
+                merged.subkeys.append(_merge_key(key, other))
+                todo.append((merged.subkeys[-1], key, other))
+        merged.subkeys += lows.values()
+    return first
+
+
+def _merge_key(high: KeyImage, low: KeyImage) -> KeyImage:
     values = {upcase(value.name): value for value in (*low.values, *high.values)}
-    merged = KeyImage(
-        high.name,
-        high.security,
-        high.last_write,
-        high.class_name or low.class_name,
-        high.flags,
-        list(values.values()),
-    )
-    lows = {upcase(key.name): key for key in low.subkeys}
-    for key in high.subkeys:
-        other = lows.pop(upcase(key.name), None)
-        merged.subkeys.append(merge_images(key, other) if other is not None else key)
-    merged.subkeys += lows.values()
-    return merged
+    class_name = high.class_name or low.class_name
+    return KeyImage(high.name, high.security, high.last_write, class_name, high.flags, list(values.values()))
