@@ -23,6 +23,7 @@ from harness.reference.faults import Access, ExceptionRecord, GuestException, Gu
 from harness.reference.memory import PAGEABLE, Memory
 from harness.reference.registers import AX, BP, BX, DI, SI, SP, Registers
 from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
+from harness.reference.stubs import StubPlace, build_stub
 from harness.reference.traps import ARGS_AREA, SAVE_AREA, KernelCode
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ class Cpu:
         self._machine = machine
         self._memory = memory
         self._arena = memory.arena
+        self._mailbox = mailbox
         self._box = memory.physical(mailbox)
+        self._irql_cell = irql_cell
         self._irql_at = memory.physical(irql_cell)
         self._arch = machine.arch
         self._wide = machine.arch is Arch.X64
@@ -154,6 +157,15 @@ class Cpu:
         if value >= DISPATCH_LEVEL and self._paged:
             self._forget_paged()
         self._arena[self._irql_at] = value
+
+    @property
+    def dpc_pending(self) -> bool:
+        """Whether lowering the IRQL has work to do; the scheduler sets it while DPCs are queued or run."""
+        return bool(self._arena[self._box + mb.DPC_PENDING])
+
+    @dpc_pending.setter
+    def dpc_pending(self, value: bool) -> None:
+        self._put(mb.DPC_PENDING, int(value))
 
     def _forget_paged(self) -> None:
         for page in list(self._paged):
@@ -455,9 +467,11 @@ class Cpu:
         if export.data:
             address: int = export.function(self._machine)
             return address
-        address = self.code.slot(export)
+        slot = self.code.slot(export)
         self._invokers.append(self._invoker(export))
-        return address
+        place = StubPlace(self.code.next_stub, slot, self._mailbox, self._irql_cell, self._wide)
+        stub = build_stub(export.name, self._arch, place)
+        return slot if stub is None else self.code.add_stub(export.name, *stub)
 
     def _invoker(self, export: Export) -> Callable[[int, Level], int | None]:
         """A function of (stack pointer, level) that reads the arguments and calls the export."""

@@ -95,7 +95,7 @@ class Machine:
         self._free_stacks: list[Stack] = []
         #: The thread that runs when nobody says otherwise: a worker thread of the system process.
         self.system_thread = self.new_thread(Process(SYSTEM_PID, "System", system=True), _SYSTEM_TID)
-        self.current = self.system_thread
+        self._current = self.system_thread
         self.cpu = Cpu(self, self.memory, mailbox, irql_cell)
         segments.load(self.cpu.engine, self.memory)
         self.pool = Pool(self)
@@ -210,9 +210,18 @@ class Machine:
         finally:
             self.switch(before)
 
+    @property
+    def current(self) -> Thread:
+        """The running thread; assigning is the same as `switch`."""
+        return self._current
+
+    @current.setter
+    def current(self, thread: Thread) -> None:
+        self.switch(thread)
+
     def switch(self, thread: Thread) -> None:
         """Make `thread` the running one; also tells the processor about changes to it (mode, process)."""
-        self.current = thread
+        self._current = thread
         values = (
             thread.process.address,
             thread.address,

@@ -18,6 +18,7 @@ __all__ = [
     "DONE_FRAME",
     "DONE_HIGH",
     "DONE_RESULT",
+    "DPC_PENDING",
     "INVALID_COUNT",
     "INVALID_LIST",
     "INVALID_MAX",
@@ -58,5 +59,6 @@ PROCESS_ID: Final = 0xB0
 THREAD_ID: Final = 0xB8
 PREVIOUS_MODE: Final = 0xC0
 COUNTER: Final = 0xC8  # the last value of the performance counter
+DPC_PENDING: Final = 0xD0  # lowering the IRQL has to go through Python, which then runs DPCs
 INVALID_LIST: Final = 0x100  # addresses whose translations the next code to run has to drop
 INVALID_MAX: Final = 64
