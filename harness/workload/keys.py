@@ -23,7 +23,7 @@ class Enumeration(tuple[Step, ...]):
     @property
     def names(self) -> list[str]:
         """Names of the entries that were there, in order."""
-        return [step.name for step in self if step.succeeded]
+        return [step.name for step in self if step.output]
 
 
 class OperationsOnKeys(OperationsOnHives):
