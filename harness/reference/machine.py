@@ -42,6 +42,7 @@ from harness.reference.watchdog import Watchdog
 from harness.registry.version import WindowsVersion
 
 if TYPE_CHECKING:
+    from harness.reference.filtering.engine import FilterEngine
     from harness.reference.kernel.objects import ObjectManager
     from harness.reference.kernel.system import Kernel
 
@@ -71,6 +72,8 @@ class Machine:
     #: The object manager and the rest of the kernel's state, put here when the kernel is started.
     objects: ObjectManager
     kernel: Kernel
+    #: Registry filtering, put here when the registry is started.
+    registry: FilterEngine
 
     def __init__(
         self,
@@ -235,6 +238,23 @@ class Machine:
             start = self._cells + cell
             self.memory.arena[start : start + 8] = value.to_bytes(8, "little")
         self.memory.put_ptr(segments.current_thread_cell(self.memory), thread.address)
+
+    @contextmanager
+    def previous_mode(self, mode: int) -> Iterator[None]:
+        """The current thread asks as KERNEL_MODE or USER_MODE inside the block, as a Zw routine sets it."""
+        thread = self._current
+        before = thread.previous_mode
+        if before == mode:
+            yield
+            return
+        cell = self._cells + mb.PREVIOUS_MODE
+        thread.previous_mode = mode
+        self.memory.arena[cell] = mode
+        try:
+            yield
+        finally:
+            thread.previous_mode = before
+            self.memory.arena[cell] = before
 
     # --- user memory -----------------------------------------------------------------------------
 

@@ -182,5 +182,4 @@ class FilterEngine:
 
 def engine_of(machine: Machine) -> FilterEngine:
     """The filter engine of a machine that was booted with one."""
-    engine: FilterEngine = machine.registry
-    return engine
+    return machine.registry
