@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
-from asn1crypto import algos, cms, core
+from asn1crypto import cms
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -23,14 +23,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from harness.driver.authenticode import DIGESTS, image_digest, page_hash_table
 from harness.driver.image import PeHeaders, read_headers
+from harness.driver.spc import (
+    PAGE_HASH_CLASS_ID,
+    PAGE_HASHES,
+    SPC_INDIRECT_DATA,
+    WIN_CERT_REVISION_2,
+    WIN_CERT_TYPE_PKCS_SIGNED_DATA,
+    OctetStrings,
+    SpcAttributes,
+    SpcIndirectData,
+    SpcPeImageData,
+)
 
-__all__ = ["PAGE_HASH_CLASS_ID", "SignatureReport", "check_signature"]
+__all__ = ["SignatureReport", "check_signature"]
 
-_WIN_CERT_REVISION_2: Final = 0x0200
-_WIN_CERT_TYPE_PKCS_SIGNED_DATA: Final = 0x0002
-_SPC_INDIRECT_DATA: Final = "1.3.6.1.4.1.311.2.1.4"
-_PAGE_HASHES: Final = {"1.3.6.1.4.1.311.2.3.1": "sha1", "1.3.6.1.4.1.311.2.3.2": "sha256"}
-PAGE_HASH_CLASS_ID: Final = bytes.fromhex("a6b586d5b4a12466ae05a217da8e60d6")
 _MAX_TABLE: Final = 1 << 22
 
 _HASHES: Final[dict[str, type[hashes.HashAlgorithm]]] = {
@@ -66,44 +72,6 @@ class SignatureReport:
         return self.signed and self.digest_ok and self.page_hashes_ok is not False and self.signature_valid
 
 
-class _SpcLink(core.Choice):  # type: ignore[misc]  # asn1crypto is untyped
-    pass
-
-
-class _SpcSerializedObject(core.Sequence):  # type: ignore[misc]
-    _fields = [("class_id", core.OctetString), ("serialized_data", core.OctetString)]  # noqa: RUF012
-
-
-_SpcLink._alternatives = [
-    ("url", core.IA5String, {"implicit": 0}),
-    ("moniker", _SpcSerializedObject, {"implicit": 1}),
-    ("file", core.Any, {"explicit": 2}),
-]
-
-
-class _SpcPeImageData(core.Sequence):  # type: ignore[misc]
-    _fields = [  # noqa: RUF012
-        ("flags", core.BitString, {"optional": True}),
-        ("file", _SpcLink, {"explicit": 0, "optional": True}),
-    ]
-
-
-class _SpcAttribute(core.Sequence):  # type: ignore[misc]
-    _fields = [("type", core.ObjectIdentifier), ("value", core.Any, {"optional": True})]  # noqa: RUF012
-
-
-class _SpcAttributes(core.SetOf):  # type: ignore[misc]
-    _child_spec = _SpcAttribute
-
-
-class _OctetStrings(core.SetOf):  # type: ignore[misc]
-    _child_spec = core.OctetString
-
-
-class _SpcIndirectData(core.Sequence):  # type: ignore[misc]
-    _fields = [("data", _SpcAttribute), ("message_digest", algos.DigestInfo)]  # noqa: RUF012
-
-
 class _MalformedError(ValueError):
     """The signature can't be understood."""
 
@@ -128,10 +96,10 @@ def check_signature(image: bytes) -> SignatureReport:
 def _check(image: bytes, headers: PeHeaders) -> SignatureReport:
     signed_data = _signed_data(image, headers)
     content = signed_data["encap_content_info"]
-    if content["content_type"].dotted != _SPC_INDIRECT_DATA:
+    if content["content_type"].dotted != SPC_INDIRECT_DATA:
         raise _MalformedError(f"signed content is {content['content_type'].dotted}, not an image digest")
     # Version 1 of SignedData holds the content as ANY; the octet string of later ones is not Authenticode.
-    indirect = content["content"].parse(_SpcIndirectData)
+    indirect = content["content"].parse(SpcIndirectData)
     content_bytes = indirect.contents
     algorithm = indirect["message_digest"]["digest_algorithm"]["algorithm"].native
     if algorithm not in DIGESTS:
@@ -168,7 +136,7 @@ def _signed_data(image: bytes, headers: PeHeaders) -> Any:
     length, revision, kind = struct.unpack_from("<IHH", image, start)
     if not 8 < length <= size:
         raise _MalformedError("the certificate table has a wrong length")
-    if revision != _WIN_CERT_REVISION_2 or kind != _WIN_CERT_TYPE_PKCS_SIGNED_DATA:
+    if revision != WIN_CERT_REVISION_2 or kind != WIN_CERT_TYPE_PKCS_SIGNED_DATA:
         raise _MalformedError(f"certificate of revision {revision:#x} and type {kind:#x}")
     if length > _MAX_TABLE:
         raise _MalformedError("the certificate table is too large")
@@ -180,17 +148,17 @@ def _signed_data(image: bytes, headers: PeHeaders) -> Any:
 
 def _check_page_hashes(attribute: Any, image: bytes, headers: PeHeaders) -> bool | None:
     """None: there are none. An object of another kind in their place is no page hash."""
-    data = _SpcPeImageData.load(attribute["value"].dump())
+    data = SpcPeImageData.load(attribute["value"].dump())
     link = data["file"]
     if link.native is None or link.name != "moniker":
         return None
     if link.chosen["class_id"].native != PAGE_HASH_CLASS_ID:
         return None
-    for entry in _SpcAttributes.load(link.chosen["serialized_data"].native):
-        algorithm = _PAGE_HASHES.get(entry["type"].dotted)
+    for entry in SpcAttributes.load(link.chosen["serialized_data"].native):
+        algorithm = PAGE_HASHES.get(entry["type"].dotted)
         if algorithm is None:
             continue
-        for table in _OctetStrings.load(entry["value"].dump()):
+        for table in OctetStrings.load(entry["value"].dump()):
             try:
                 expected = page_hash_table(image, algorithm, headers=headers)
             except ValueError:

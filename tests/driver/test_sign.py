@@ -12,7 +12,14 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from harness.driver import BuildResult, SignResult, check_signature, sign_image, signing_certificate
+from harness.driver import (
+    BuildResult,
+    SignResult,
+    check_signature,
+    sign_image,
+    signing_certificate,
+    verify_bytes,
+)
 from harness.driver.authenticode import image_digest, page_hash_table
 from harness.driver.image import read_headers
 from harness.errors import InfrastructureError, UsageError
@@ -85,6 +92,29 @@ def test_signing_again_replaces_the_signature(signed_tiny: SignResult, tmp_path:
     again = sign_image(signed_tiny.read(), other)
     assert check_signature(again).ok
     assert check_signature(again).thumbprint != check_signature(signed_tiny.read()).thumbprint
+
+
+def test_without_osslsigncode_the_signature_is_as_good(
+    unsigned_tiny: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, certificate = unsigned_tiny.unsigned.read_bytes(), signing_certificate(tmp_path / "keys")
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.driver.sign.shutil.which", lambda name: None)
+        ours = sign_image(image, certificate)
+        assert sign_image(ours, certificate) == ours  # an old signature is replaced
+    report = verify_bytes(ours)
+    assert report.ok, report.failed
+    assert report.signature.page_hashes_ok
+    path = tmp_path / "ours.sys"
+    path.write_bytes(ours)
+    done = subprocess.run(
+        ["osslsigncode", "verify", "-CAfile", str(certificate.certificate), "-in", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert image_digest(ours).hex().upper() in done.stdout
+    assert "Calculated page hash" in done.stdout
 
 
 def test_what_is_no_image_is_not_signed(tmp_path: Path) -> None:
