@@ -9,10 +9,10 @@ TARGETS ?= reference:*
 demo: bootstrap
 	@$(PYTHON_ENV) -m harness demo --jobs $(JOBS)
 
-test: lint driver
+test: lint
 	@$(PYTHON_ENV) -m pytest tests suites --target '$(TARGETS)' -n $(JOBS) --dist worksteal -q
 
-bench: driver
+bench: bootstrap
 	@$(PYTHON_ENV) benchmarks/run.py
 
 lint: bootstrap
@@ -21,7 +21,6 @@ lint: bootstrap
 	@$(PYTHON_ENV) -m mypy
 
 driver: bootstrap
-	@$(PYTHON_ENV) -m harness driver build
 	@$(PYTHON_ENV) -m harness driver sign
 
 bootstrap:

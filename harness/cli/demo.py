@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.output import short_path
+
 __all__ = ["demo"]
 
 
@@ -42,7 +44,7 @@ def demo(
         products = [build_signed(probe, arch) for arch in ARCHITECTURES]
     for product in products:
         state = "built and signed" if product.rebuilt or product.resigned else "up to date"
-        console.print(f"{product.image.relative_to(root)}: {state}", highlight=False)
+        console.print(f"{short_path(product.image)}: {state}", highlight=False)
 
     folder = new_run_folder(root / "results")
     command = [
@@ -68,12 +70,5 @@ def demo(
     print_matrix(matrix, console)
     page = folder / "report.html"
     page.write_text(render_html(matrix, reader.info), encoding="utf-8")
-    console.print(f"report: {_shortest(page)}", soft_wrap=True)
+    console.print(f"report: {short_path(page)}", soft_wrap=True)
     raise typer.Exit(code)
-
-
-def _shortest(path: Path) -> Path:
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from harness.cli.output import AsJson, print_json, print_table
+from harness.cli.output import AsJson, print_json, print_table, short_path
 
 __all__ = ["Finding", "State", "doctor", "examine"]
 
@@ -153,7 +153,7 @@ def _probe_driver(arch: str) -> Finding:
     report = verify_image(image)
     if not report.ok:
         return Finding(what, State.UNUSABLE, "; ".join(f"{c.name}: {c.why}" for c in report.failed), mend)
-    return Finding(what, State.OK, f"built and signed, {image}")
+    return Finding(what, State.OK, f"built and signed, {short_path(image)}")
 
 
 def _reference_guest() -> Finding:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.output import AsJson, print_json, print_table
+from harness.cli.output import AsJson, print_json, print_table, short_path
 
 if TYPE_CHECKING:
     from harness.driver import DriverSpec
@@ -60,7 +60,7 @@ def build(sources: Sources = None, arch: Archs = None, as_json: AsJson = False) 
                 {
                     "driver": built.name,
                     "arch": built.arch,
-                    "image": str(built.image),
+                    "image": short_path(built.image),
                     "state": "built" if built.rebuilt else "up to date",
                     "compiler": built.toolchain,
                 }
@@ -89,7 +89,9 @@ def sign(
     if as_json:
         print_json(rows)
     else:
-        print_table(("image", "state", "certificate"), rows)
+        print_table(("image", "state"), rows)
+        for certificate in dict.fromkeys(row["certificate"] for row in rows):
+            typer.echo(f"test certificate (SHA-256): {certificate}")
 
 
 def _sign_products() -> list[dict[str, str]]:
@@ -104,7 +106,7 @@ def _sign_products() -> list[dict[str, str]]:
             signed = build_signed(spec, architecture)
             rows.append(
                 {
-                    "image": str(signed.image),
+                    "image": short_path(signed.image),
                     "state": "signed" if signed.resigned else "was signed",
                     "certificate": signed.certificate.fingerprint,
                 }
@@ -147,17 +149,15 @@ def verify(
     if as_json:
         print_json([{**asdict(report), "ok": report.ok} for report in reports])
     else:
-        rows = [
-            {
-                "image": report.path,
-                "check": check.name,
-                "state": "ok" if check.ok else "wrong",
-                "found": check.why,
-            }
-            for report in reports
-            for check in report.checks
-        ]
-        print_table(("image", "check", "state", "found"), rows, styles={"ok": "green", "wrong": "bold red"})
+        for report in reports:
+            typer.echo(
+                f"{short_path(Path(report.path))}: {'as it should be' if report.ok else 'NOT as it should be'}"
+            )
+            rows = [
+                {"check": f"  {check.name}", "state": "ok" if check.ok else "wrong", "found": check.why}
+                for check in report.checks
+            ]
+            print_table(("check", "state", "found"), rows, styles={"ok": "green", "wrong": "bold red"})
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
