@@ -51,7 +51,7 @@ class Bump:
         return address
 
     def reset(self) -> None:
-        """Forget all allocations. The pages of `alloc` stay mapped and are zeroed, those of `alloc_pages` go."""
+        """Forget all allocations. Pages of `alloc` stay mapped and are zeroed, those of `alloc_pages` go."""
         used = self._next - self._range.start
         if used:
             self._memory.fill(self._range.start, used)

@@ -23,6 +23,7 @@ from harness.reference.faults import Access, ExceptionRecord, GuestException, Gu
 from harness.reference.memory import PAGEABLE, Memory
 from harness.reference.registers import AX, BP, BX, DI, SI, SP, Registers
 from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
+from harness.reference.seh.control import UnwindTo
 from harness.reference.stubs import StubPlace, build_stub
 from harness.reference.traps import ARGS_AREA, SAVE_AREA, KernelCode
 
@@ -78,12 +79,13 @@ class Interruption:
     """Why guest code stopped before its return.
 
     Exactly one of these is set: `fault` (page address and kind of access), `vector` (interrupt number),
-    `record` (raised by an export), `invalid` (undefined instruction).
+    `record` (raised by an export), `target` (an export unwinds), `invalid` (undefined instruction).
     """
 
     fault: tuple[int, Access] | None = None
     vector: int | None = None
     record: ExceptionRecord | None = None
+    target: UnwindTo | None = None
     invalid: bool = False
 
 
@@ -98,7 +100,7 @@ class Suspension:
 
 
 class _LevelReturned(BaseException):
-    """An outer call returned while an inner one was being emulated (its code jumped into the outer frames)."""
+    """An outer call returned while an inner one was emulated: its code had jumped into the outer frames."""
 
     def __init__(self, frame: int, result: int) -> None:
         super().__init__()
@@ -369,7 +371,7 @@ class Cpu:
                 self.busy_since = 0.0
 
     def _catch_up(self) -> None:
-        """Drop stale translations where code goes on without passing the thunk or an epilogue, which do it."""
+        """Drop stale translations where code goes on without the thunk or an epilogue, which do it."""
         if self._arena[self._box + mb.INVALID_COUNT]:
             self.flush()
 
@@ -440,6 +442,8 @@ class Cpu:
                 record = self._machine.fault_record(raised)
             elif isinstance(raised, RaiseInGuest):
                 record = raised.record
+            elif isinstance(raised, UnwindTo) and level.trap_sp <= raised.establisher < level.base:
+                return self._resumed(Interruption(target=raised), level)
             else:
                 raise raised
             why = Interruption(record=record)
@@ -451,9 +455,12 @@ class Cpu:
             why = Interruption(invalid=True)
         else:
             raise InfrastructureError(f"unicorn stopped with error {status} at {self.current_pc():#x}")
-        resumed = self._machine.interrupted(why, level)
+        return self._resumed(why, level)
+
+    def _resumed(self, why: Interruption, level: Level) -> int:
+        ip = self._machine.interrupted(why, level)
         level.trap = 0
-        return resumed
+        return ip
 
     def _on_interrupt(self, vector: int) -> None:
         if self._vector is None:

@@ -244,8 +244,8 @@ class FaultPolicy:
     def unhandled(self, error: GuestException) -> NoReturn:
         """The bugcheck of an exception that nothing handled, by what the thread was doing.
 
-        Pages "Bug Check 0x1E" (code, address, first two parameters), "0x7E" (code, address, records: system
-        threads), "0x3B" (code, address, context: x64 system services), "0x8E" (code, address, trap frame: x86).
+        Pages "Bug Check 0x1E" (code, address, first two parameters), "0x7E" (system threads: code, address,
+        records), "0x3B" (x64 system services: code, address, context), "0x8E" (x86: code, address, frame).
         """
         machine = self._machine
         record = error.record

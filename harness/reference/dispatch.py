@@ -46,6 +46,10 @@ def settle(machine: Machine, why: Interruption, level: Level) -> int:
         record = machine.faults.trap(why.vector, registers)
     elif why.record is not None:
         record = why.record
+    elif why.target is not None:
+        found = x64.unwind_to(machine, registers, why.target)
+        machine.cpu.engine.registers.write(found)
+        return found.ip
     else:
         record = machine.faults.undefined(registers)
     return deliver(machine, registers, record, level)

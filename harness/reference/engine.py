@@ -75,8 +75,8 @@ class Engine:
         self._uc.mem_map_ptr(0, memory.size, uc.UC_PROT_ALL, ctypes.addressof(self._pin))
         self._hooks: list[Any] = []
         self.registers = RegisterFile(_lib, self._handle, arch)
-        #: ``start(ip, stop, 0, 0)`` runs from `ip` until `stop` is reached and returns unicorn's error number; it
-        #: nests up to 64 deep.
+        #: ``start(ip, stop, 0, 0)`` runs from `ip` until `stop` is reached and returns unicorn's error
+        #: number; it nests up to 64 deep.
         self.start: Callable[[int, int, int, int], int] = partial(_lib.uc_emu_start, self._handle)
         self._flush_tlb = ctypes.c_int(_FLUSH_TLB)
         self._flush_code = ctypes.c_int(_FLUSH_CODE)

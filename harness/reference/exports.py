@@ -37,8 +37,7 @@ Bound = tuple[int, ...]
 
 #: The kernel under its other file names (uniprocessor, multiprocessor, PAE).
 _KERNEL_NAMES: Final = frozenset({"ntoskrnl.exe", "ntkrnlpa.exe", "ntkrnlmp.exe", "ntkrpamp.exe"})
-_PACKAGES: Final = ("harness.reference.kernel", "harness.reference.filtering")
-#: Slots of the trap table (see traps.py); more exports than this can't be resolved.
+_PACKAGES: Final = ("harness.reference.seh", "harness.reference.kernel", "harness.reference.filtering")
 _DIRECTORY: Final[dict[str, list[Export]]] = {}
 
 

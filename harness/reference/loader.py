@@ -51,9 +51,9 @@ class Loader:
     def load(self, data: bytes, name: str, *, path: Path | None = None) -> Driver:
         """Map the image file `data` as `name` and bind its imports; does not call its entry point.
 
-        `path` is where the file came from, for its symbols. Raises `DriverRefusedError` with the NTSTATUS that
-        loading would give: STATUS_INVALID_IMAGE_FORMAT, STATUS_CONFLICTING_ADDRESSES (no relocations, and its
-        place is taken), STATUS_DRIVER_ENTRYPOINT_NOT_FOUND with every import that is not modelled.
+        `path` is where the file came from, for its symbols. Raises `DriverRefusedError` with the NTSTATUS
+        that loading would give: STATUS_INVALID_IMAGE_FORMAT, STATUS_CONFLICTING_ADDRESSES (it can't be moved
+        and its place is taken), STATUS_DRIVER_ENTRYPOINT_NOT_FOUND with every import that is not modelled.
         """
         machine = self._machine
         image = parse(bytes(data))
@@ -123,7 +123,7 @@ class Loader:
         if missing:
             listed = ", ".join(missing)
             raise DriverRefusedError(
-                f"{name} imports what this Windows ({self._machine.version}, {self._machine.arch}) does not export "
+                f"{name} imports what Windows {self._machine.version} ({self._machine.arch}) does not export "
                 f"or the reference guest does not model: {listed}",
                 status=DRIVER_ENTRYPOINT_NOT_FOUND,
                 unmodelled=missing,

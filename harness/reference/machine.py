@@ -139,7 +139,7 @@ class Machine:
         )
 
     def raise_status(self, status: int, *parameters: int, flags: int = 0) -> NoReturn:
-        """Raise an exception in the code that called the export being served (ExRaiseStatus, ProbeForRead)."""
+        """Raise an exception in the caller of the export being served (ExRaiseStatus, ProbeForRead)."""
         raise RaiseInGuest(ExceptionRecord(status & 0xFFFF_FFFF, flags, 0, parameters))
 
     def caller(self) -> int:
@@ -334,7 +334,7 @@ class Machine:
         )
 
     def hung(self) -> NoReturn:
-        """The deadline passed. Page "Bug Check 0x133" at DISPATCH_LEVEL or above: 1, watch-dog period in ticks.
+        """The deadline passed. Page "Bug Check 0x133" at DISPATCH_LEVEL or above: 1, period in ticks.
 
         Below it Windows has no watch-dog, the machine just stops answering: reported as `GuestHung` with the
         code of a crash that a person asks for to see where it hangs (page "Bug Check 0xE2").

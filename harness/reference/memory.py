@@ -49,13 +49,13 @@ class Memory:
         self.size = size
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
         self.arena = mmap.mmap(-1, size, flags=flags)
-        #: Page table: virtual page number to physical address of the frame | READ | WRITE | EXECUTE | PAGEABLE.
+        #: Page table: virtual page number to address of the frame | READ | WRITE | EXECUTE | PAGEABLE.
         self.pages: dict[int, int] = {}
         self._free: list[int] = []
         self._next_frame = PAGE  # frame 0 stays unused, so that a frame address is never false
         #: Told about every page that went or lost a right; set by the processor.
         self.forget: Callable[[int], None] = _nobody
-        #: Asked before an export touches user memory for a driver (`user_read`, `user_write`); set by the machine.
+        #: Asked before an export touches user memory for a driver (`user_read`); set by the machine.
         self.guard: Callable[[int, Access], None] = _anybody
         self._ptr = _U64 if self.pointer_size == 8 else _U32
         self._unicode_string = _UNICODE_STRING[self.pointer_size]
@@ -312,10 +312,8 @@ class Memory:
         out = bytearray()
         while len(out) < limit * width:
             size = PAGE - (address & PAGE_MASK)
-            if size < width:  # a character across two pages
-                chunk = self.read(address, width)
-            else:
-                chunk = self.read(address, size - size % width)
+            # A character across two pages is read alone.
+            chunk = self.read(address, max(width, size - size % width))
             at = _find_zero(chunk, width)
             if at >= 0:
                 out += chunk[:at]

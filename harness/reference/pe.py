@@ -1,8 +1,8 @@
 """Reads driver images, which are hostile input.
 
 The rules are those of the Windows loader rather than of a forensic parser: whatever is out of bounds,
-overlapping or absurd is refused with STATUS_INVALID_IMAGE_FORMAT and a sentence that says what is wrong. Every
-loop is bounded by the file. Format: page "PE Format".
+overlapping or absurd is refused with STATUS_INVALID_IMAGE_FORMAT and a sentence that says what is wrong.
+Every loop is bounded by the file. Format: page "PE Format".
 """
 
 from __future__ import annotations

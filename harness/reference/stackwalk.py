@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StackWalker"]
 
-_DEEPEST: Final = 64
+_DEEPEST: Final = 32
 _SCANNED: Final = 512  # bytes of stack searched for a return address where the frame chain breaks
 
 
@@ -98,7 +98,7 @@ class StackWalker:
         return found
 
     def _walk32(self, registers: Registers, level: Level) -> list[int]:
-        """Along the chain of frame pointers; where a function keeps none, the next plausible return address."""
+        """Along the chain of frame pointers; where there is none, the next plausible return address."""
         machine = self._machine
         memory = machine.memory
         found = [registers.ip]
@@ -109,6 +109,11 @@ class StackWalker:
             except GuestFault:
                 return found
             sp += 4
+        elif self._frameless(registers.ip):
+            place = self._scan(sp, level)
+            if place is not None and place < frame:
+                found.append(memory.u32(place))
+                sp = place + 4
         while len(found) < _DEEPEST and found[-1] != machine.cpu.code.call_return:
             if sp <= frame < level.frame and frame & 3 == 0:
                 try:
@@ -127,6 +132,14 @@ class StackWalker:
         if found[-1] == machine.cpu.code.call_return:
             found.pop()
         return found
+
+    def _frameless(self, address: int) -> bool:
+        """Whether the function at `address` is known not to set up a frame pointer."""
+        start = self._machine.symbols.function_start(address)
+        if start is None:
+            return False
+        code = self._machine.memory.read(start, 6)
+        return b"\x55\x89\xe5" not in code and b"\x55\x8b\xec" not in code
 
     def _scan(self, sp: int, level: Level) -> int | None:
         memory = self._machine.memory

@@ -28,7 +28,9 @@ __all__ = ["SymbolTable", "Symboliser", "read_symbols"]
 _COMPANION: Final = ".debug"
 _MAX_SYMBOLS: Final = 1 << 18
 _FUNCTION_TYPE: Final = 0x20
-_CLASSES: Final = (2, 3)  # IMAGE_SYM_CLASS_EXTERNAL, IMAGE_SYM_CLASS_STATIC
+_EXTERNAL: Final = 2  # IMAGE_SYM_CLASS_EXTERNAL
+_CLASSES: Final = (_EXTERNAL, 3)  # and IMAGE_SYM_CLASS_STATIC
+_CODE: Final = (".text", "PAGE", "INIT")
 _DWARF: Final = (
     "info",
     "abbrev",
@@ -52,7 +54,7 @@ class SymbolTable:
 
     def function(self, rva: int) -> tuple[str, int]:
         """The function at `rva` and the distance from its start; ("", 0) when there is none."""
-        index = bisect_right(self.functions, (rva, "\U0010ffff")) - 1
+        index = bisect_right(self.functions, rva, key=_address) - 1
         if index < 0:
             return "", 0
         start, name = self.functions[index]
@@ -60,8 +62,12 @@ class SymbolTable:
 
     def line(self, rva: int) -> str:
         """ "file:line" of the instruction at `rva`, "" when not known."""
-        index = bisect_right(self.lines, (rva, "\U0010ffff")) - 1
+        index = bisect_right(self.lines, rva, key=_address) - 1
         return self.lines[index][1] if index >= 0 else ""
+
+
+def _address(row: tuple[int, str]) -> int:
+    return row[0]
 
 
 class Symboliser:
@@ -71,7 +77,7 @@ class Symboliser:
         self._machine = machine
 
     def frame(self, address: int, *, exact: bool) -> Frame:
-        """The frame of an instruction (``exact``) or of a return address, which is looked up one byte earlier."""
+        """The frame of an instruction (``exact``) or of a return address (looked up one byte earlier)."""
         machine = self._machine
         place = address if exact else address - 1
         export = machine.cpu.code.export_at(place)
@@ -96,6 +102,14 @@ class Symboliser:
             displacement=displacement + (address - place) if name else 0,
             source=symbols.line(rva),
         )
+
+    def function_start(self, address: int) -> int | None:
+        """Where the function that contains `address` begins, None when that is not known."""
+        driver = self._machine.modules.at(address)
+        if driver is None:
+            return None
+        name, displacement = symbols_of(driver).function(address - driver.base)
+        return address - displacement if name else None
 
 
 def symbols_of(driver: Driver) -> SymbolTable:
@@ -162,11 +176,10 @@ def _coff(data: bytes, sections: list[_Section], names: bytes) -> tuple[tuple[in
     while table and index < min(symbols, _MAX_SYMBOLS):
         raw, value, section, kind, storage, extra = struct.unpack_from("<8sIhHBB", data, table + 18 * index)
         index += 1 + extra
-        if section < 1 or storage not in _CLASSES or kind != _FUNCTION_TYPE:
-            if not (
-                storage == 2 and section >= 1 and sections[section - 1].name in (".text", "PAGE", "INIT")
-            ):
-                continue
+        # Assembly labels have no type; global ones in code count as functions.
+        labelled = storage == _EXTERNAL and section > 0 and sections[section - 1].name in _CODE
+        if not labelled and (section < 1 or storage not in _CLASSES or kind != _FUNCTION_TYPE):
+            continue
         if raw[:4] == b"\0\0\0\0":
             (offset,) = struct.unpack_from("<I", raw, 4)
             name = names[offset : names.index(b"\0", offset)]
@@ -208,7 +221,6 @@ def _dwarf(data: bytes, sections: list[_Section]) -> tuple[tuple[int, str], ...]
         debug_loclists_sec=None,
         debug_sup_sec=None,
         gnu_debugaltlink_sec=None,
-        gnu_debuglink_sec=None,
         debug_types_sec=None,
         **arguments,
     )
@@ -227,4 +239,5 @@ def _dwarf(data: bytes, sections: list[_Section]) -> tuple[tuple[int, str], ...]
             name = files[number].name.decode("utf-8", "replace") if 0 <= number < len(files) else "?"
             text = "" if state.end_sequence else f"{Path(name).name}:{state.line}"
             rows.append((state.address - base, text))
-    return tuple(sorted(rows))
+    rows.sort(key=_address)  # rows of one address stay in the program's order: the last one counts
+    return tuple(rows)

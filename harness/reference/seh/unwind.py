@@ -207,7 +207,7 @@ def _undo(memory: Memory, registers: Registers, info: UnwindInfo, offset: int, e
 def _finish_epilog(
     memory: Memory, registers: Registers, driver: Driver, function: Function, info: UnwindInfo
 ) -> bool:
-    """If execution is inside an epilog, carry it out; an epilog is `add/lea rsp`, pops, and `ret` or a tail jump."""
+    """If execution is inside an epilog (`add/lea rsp`, pops, `ret` or a tail jump), carry it out."""
     try:
         code = memory.read(registers.ip, min(64, driver.base + function.end - registers.ip))
     except GuestFault:

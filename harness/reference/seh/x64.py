@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.reference.machine import Machine
     from harness.reference.memory import Memory
 
-__all__ = ["c_specific_handler", "dispatch", "is_protected", "unwind_frame"]
+__all__ = ["c_specific_handler", "dispatch", "is_protected", "unwind_frame", "unwind_to"]
 
 _UNWINDING: Final = 0x2
 _TARGET_UNWIND: Final = 0x20
@@ -80,6 +80,16 @@ def dispatch(machine: Machine, registers: Registers, record: ExceptionRecord) ->
         )
         raise GuestException(refused, pc=origin, context=frame.context, record_address=frame.record)
     return found
+
+
+def unwind_to(machine: Machine, registers: Registers, target: UnwindTo) -> Registers:
+    """Unwind without an exception (RtlUnwindEx called by the guest); returns the registers to go on with."""
+    record = ExceptionRecord(StatusCode.UNWIND, 0, registers.ip)
+    try:
+        frame = write_frame(machine.memory, registers, record)
+    except GuestFault:
+        machine.double_fault(registers.sp)
+    return _unwind(machine, registers, record, target, frame)
 
 
 def _search(
