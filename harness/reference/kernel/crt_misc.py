@@ -1,0 +1,325 @@
+"""The rest of the C runtime: character classes, sorting, random numbers, and the x86 compiler's helpers.
+
+Sources: C runtime reference of each routine; the x86 helpers are what 32-bit compilers call for 64-bit
+arithmetic and large stack frames.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from harness.reference.exports import export
+from harness.reference.kernel.text import downcase, upcase_unit
+
+if TYPE_CHECKING:
+    from harness.reference.machine import Machine
+
+__all__: list[str] = []
+
+_X86: Final = ("x86",)
+_M64: Final = (1 << 64) - 1
+
+
+@export("tolower", args="ulong", cc="cdecl")
+def crt_tolower(m: Machine, char: int) -> int:
+    return char + 32 if 0x41 <= char <= 0x5A else char
+
+
+@export("toupper", args="ulong", cc="cdecl")
+def crt_toupper(m: Machine, char: int) -> int:
+    return char - 32 if 0x61 <= char <= 0x7A else char
+
+
+@export("towlower", args="ushort", cc="cdecl")
+def crt_towlower(m: Machine, unit: int) -> int:
+    return unit if 0xD800 <= unit <= 0xDFFF else ord(downcase(chr(unit)))
+
+
+@export("towupper", args="ushort", cc="cdecl")
+def crt_towupper(m: Machine, unit: int) -> int:
+    return upcase_unit(unit)
+
+
+def _class(char: int, test: str) -> int:
+    return int(char < 0x80 and bool(getattr(chr(char), test)()))
+
+
+@export("isdigit", args="ulong", cc="cdecl")
+@export("iswdigit", args="ushort", cc="cdecl")
+def crt_isdigit(m: Machine, char: int) -> int:
+    return _class(char, "isdigit")
+
+
+@export("isalpha", args="ulong", cc="cdecl")
+@export("iswalpha", args="ushort", cc="cdecl")
+def crt_isalpha(m: Machine, char: int) -> int:
+    return _class(char, "isalpha")
+
+
+@export("isalnum", args="ulong", cc="cdecl")
+@export("iswalnum", args="ushort", cc="cdecl")
+def crt_isalnum(m: Machine, char: int) -> int:
+    return _class(char, "isalnum")
+
+
+@export("isspace", args="ulong", cc="cdecl")
+@export("iswspace", args="ushort", cc="cdecl")
+def crt_isspace(m: Machine, char: int) -> int:
+    return int(char == 32 or 9 <= char <= 13)
+
+
+@export("isupper", args="ulong", cc="cdecl")
+def crt_isupper(m: Machine, char: int) -> int:
+    return int(0x41 <= char <= 0x5A)
+
+
+@export("islower", args="ulong", cc="cdecl")
+def crt_islower(m: Machine, char: int) -> int:
+    return int(0x61 <= char <= 0x7A)
+
+
+@export("isprint", args="ulong", cc="cdecl")
+def crt_isprint(m: Machine, char: int) -> int:
+    return int(0x20 <= char < 0x7F)
+
+
+@export("isxdigit", args="ulong", cc="cdecl")
+@export("iswxdigit", args="ushort", cc="cdecl")
+def crt_isxdigit(m: Machine, char: int) -> int:
+    return int(char < 0x80 and chr(char) in "0123456789abcdefABCDEF")
+
+
+@export("rand", args="", cc="cdecl")
+def crt_rand(m: Machine) -> int:
+    """The generator of the Microsoft runtime, seeded with 1."""
+    m.kernel.random_state = (m.kernel.random_state * 214013 + 2531011) & 0xFFFFFFFF
+    return m.kernel.random_state >> 16 & 0x7FFF
+
+
+@export("srand", args="ulong", cc="cdecl")
+def crt_srand(m: Machine, seed: int) -> None:
+    m.kernel.random_state = seed
+
+
+@export("abs", args="long", cc="cdecl")
+def crt_abs(m: Machine, value: int) -> int:
+    return abs(value)
+
+
+@export("qsort", args="ptr, size, size, ptr", cc="cdecl")
+def crt_qsort(m: Machine, base: int, count: int, size: int, compare: int) -> None:
+    """The driver's compare routine sees copies in kernel memory, as it may see them anywhere in the array."""
+    if count < 2 or not size:
+        return
+    items = [m.memory.read(base + i * size, size) for i in range(count)]
+    with m.memory.scratch() as scratch:
+        left, right = scratch.alloc(size), scratch.alloc(size)
+
+        def less(a: bytes, b: bytes) -> bool:
+            m.memory.write(left, a)
+            m.memory.write(right, b)
+            return bool(m.cpu.call(compare, left, right) & 0x80000000)
+
+        for index in range(1, count):
+            item = items[index]
+            low, high = 0, index
+            while low < high:
+                middle = (low + high) // 2
+                if less(item, items[middle]):
+                    high = middle
+                else:
+                    low = middle + 1
+            items.insert(low, items.pop(index))
+    m.memory.write(base, b"".join(items))
+
+
+@export("bsearch", args="ptr, ptr, size, size, ptr", cc="cdecl")
+def crt_bsearch(m: Machine, key: int, base: int, count: int, size: int, compare: int) -> int:
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        at = base + middle * size
+        result = m.cpu.call(compare, key, at) & 0xFFFFFFFF
+        if result == 0:
+            return at
+        if result & 0x80000000:
+            high = middle
+        else:
+            low = middle + 1
+    return 0
+
+
+# -- x86 64-bit arithmetic (both operands on the stack, result in edx:eax) ----------------------------------
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _divide(m: Machine, a: int, b: int) -> tuple[int, int]:
+    """Quotient towards zero and remainder; a zero divisor is the processor's exception."""
+    if b == 0:
+        m.raise_status(0xC0000094)
+    quotient = abs(a) // abs(b)
+    if (a < 0) != (b < 0):
+        quotient = -quotient
+    return quotient, a - quotient * b
+
+
+@export("_allmul", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
+def x86_allmul(m: Machine, a: int, b: int) -> int:
+    return a * b & _M64
+
+
+@export("_alldiv", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
+def x86_alldiv(m: Machine, a: int, b: int) -> int:
+    return _divide(m, _signed(a), _signed(b))[0] & _M64
+
+
+@export("_allrem", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
+def x86_allrem(m: Machine, a: int, b: int) -> int:
+    return _divide(m, _signed(a), _signed(b))[1] & _M64
+
+
+@export("_aulldiv", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
+def x86_aulldiv(m: Machine, a: int, b: int) -> int:
+    return _divide(m, a, b)[0] & _M64
+
+
+@export("_aullrem", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
+def x86_aullrem(m: Machine, a: int, b: int) -> int:
+    return _divide(m, a, b)[1] & _M64
+
+
+@export("RtlLargeIntegerDivide", args="ulonglong, ulonglong, ptr", returns="ulonglong", arches=_X86)
+def rtl_large_integer_divide(m: Machine, a: int, b: int, remainder: int) -> int:
+    quotient, rest = _divide(m, a, b)
+    if remainder:
+        m.memory.put_u64(remainder, rest & _M64)
+    return quotient & _M64
+
+
+@export("RtlExtendedLargeIntegerDivide", args="ulonglong, ulong, ptr", returns="ulonglong", arches=_X86)
+def rtl_extended_large_integer_divide(m: Machine, a: int, b: int, remainder: int) -> int:
+    quotient, rest = _divide(m, a, b)
+    if remainder:
+        m.memory.put_u32(remainder, rest)
+    return quotient & _M64
+
+
+@export("RtlExtendedIntegerMultiply", args="ulonglong, long", returns="ulonglong", arches=_X86)
+def rtl_extended_integer_multiply(m: Machine, a: int, b: int) -> int:
+    return _signed(a) * b & _M64
+
+
+@export("RtlEnlargedUnsignedMultiply", args="ulong, ulong", returns="ulonglong", arches=_X86)
+def rtl_enlarged_unsigned_multiply(m: Machine, a: int, b: int) -> int:
+    return a * b & _M64
+
+
+@export("RtlUlonglongByteSwap", args="ulonglong", returns="ulonglong", cc="fastcall", arches=_X86)
+def rtl_ulonglong_byte_swap(m: Machine, value: int) -> int:
+    return int.from_bytes(value.to_bytes(8, "little"), "big")
+
+
+# -- bit maps: RTL_BITMAP { SizeOfBitMap, Buffer } -----------------------------------------------------------
+
+
+def _bits(m: Machine, bitmap: int) -> tuple[int, int, bytearray]:
+    size = m.memory.u32(bitmap)
+    buffer = m.memory.ptr(bitmap + m.memory.pointer_size)
+    return size, buffer, bytearray(m.memory.read(buffer, -(-size // 32) * 4))
+
+
+@export("RtlInitializeBitMap", args="ptr, ptr, ulong")
+def rtl_initialize_bit_map(m: Machine, bitmap: int, buffer: int, size: int) -> None:
+    m.memory.put_u32(bitmap, size)
+    m.memory.put_ptr(bitmap + m.memory.pointer_size, buffer)
+
+
+def _fill(m: Machine, bitmap: int, start: int, count: int, value: bool) -> None:
+    _size, buffer, raw = _bits(m, bitmap)
+    for bit in range(start, start + count):
+        if value:
+            raw[bit >> 3] |= 1 << (bit & 7)
+        else:
+            raw[bit >> 3] &= ~(1 << (bit & 7)) & 0xFF
+    m.memory.write(buffer, bytes(raw))
+
+
+@export("RtlSetAllBits", args="ptr")
+def rtl_set_all_bits(m: Machine, bitmap: int) -> None:
+    size, buffer, raw = _bits(m, bitmap)
+    m.memory.write(buffer, b"\xff" * len(raw))
+
+
+@export("RtlClearAllBits", args="ptr")
+def rtl_clear_all_bits(m: Machine, bitmap: int) -> None:
+    size, buffer, raw = _bits(m, bitmap)
+    m.memory.write(buffer, bytes(len(raw)))
+
+
+@export("RtlSetBits", args="ptr, ulong, ulong")
+def rtl_set_bits(m: Machine, bitmap: int, start: int, count: int) -> None:
+    _fill(m, bitmap, start, count, True)
+
+
+@export("RtlClearBits", args="ptr, ulong, ulong")
+def rtl_clear_bits(m: Machine, bitmap: int, start: int, count: int) -> None:
+    _fill(m, bitmap, start, count, False)
+
+
+@export("RtlSetBit", args="ptr, ulong")
+def rtl_set_bit(m: Machine, bitmap: int, bit: int) -> None:
+    _fill(m, bitmap, bit, 1, True)
+
+
+@export("RtlClearBit", args="ptr, ulong")
+def rtl_clear_bit(m: Machine, bitmap: int, bit: int) -> None:
+    _fill(m, bitmap, bit, 1, False)
+
+
+@export("RtlTestBit", args="ptr, ulong")
+def rtl_test_bit(m: Machine, bitmap: int, bit: int) -> int:
+    _size, _buffer, raw = _bits(m, bitmap)
+    return raw[bit >> 3] >> (bit & 7) & 1
+
+
+@export("RtlNumberOfSetBits", args="ptr")
+def rtl_number_of_set_bits(m: Machine, bitmap: int) -> int:
+    size, _buffer, raw = _bits(m, bitmap)
+    return sum(raw[bit >> 3] >> (bit & 7) & 1 for bit in range(size))
+
+
+@export("RtlNumberOfClearBits", args="ptr")
+def rtl_number_of_clear_bits(m: Machine, bitmap: int) -> int:
+    return m.memory.u32(bitmap) - rtl_number_of_set_bits(m, bitmap)
+
+
+def _find(m: Machine, bitmap: int, count: int, hint: int, wanted: int) -> int:
+    size, _buffer, raw = _bits(m, bitmap)
+    for start in (hint if hint < size else 0, 0):
+        run = 0
+        for bit in range(start, size):
+            run = run + 1 if raw[bit >> 3] >> (bit & 7) & 1 == wanted else 0
+            if run == count:
+                return bit - count + 1
+    return 0xFFFFFFFF
+
+
+@export("RtlFindClearBits", args="ptr, ulong, ulong")
+def rtl_find_clear_bits(m: Machine, bitmap: int, count: int, hint: int) -> int:
+    return _find(m, bitmap, count, hint, 0)
+
+
+@export("RtlFindSetBits", args="ptr, ulong, ulong")
+def rtl_find_set_bits(m: Machine, bitmap: int, count: int, hint: int) -> int:
+    return _find(m, bitmap, count, hint, 1)
+
+
+@export("RtlFindClearBitsAndSet", args="ptr, ulong, ulong")
+def rtl_find_clear_bits_and_set(m: Machine, bitmap: int, count: int, hint: int) -> int:
+    at = _find(m, bitmap, count, hint, 0)
+    if at != 0xFFFFFFFF:
+        _fill(m, bitmap, at, count, True)
+    return at
