@@ -99,7 +99,7 @@ elif [ -n "$missing" ]; then
         say "going on with the compiler of the ziglang wheel"
         extras=$extras,toolchain
     fi
-    have osslsigncode || say "drivers can be built, but not signed, until osslsigncode is installed"
+    have osslsigncode || say "without osslsigncode, drivers are signed by the harness itself"
 fi
 
 # -- Python environment ---------------------------------------------------------------------------------------------

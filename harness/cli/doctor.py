@@ -134,9 +134,7 @@ def _signing() -> Finding:
     from harness.driver import signing_certificate
     from harness.driver.build import build_directory
 
-    tool = which("osslsigncode")
-    if tool is None:
-        return Finding("signing", State.MISSING, "osslsigncode", "apt-get install osslsigncode")
+    tool = which("osslsigncode") or "the harness itself (no osslsigncode)"
     certificate = signing_certificate(build_directory() / "keys")
     return Finding("signing", State.OK, f"{tool}, test certificate {certificate.fingerprint[:16]}")
 

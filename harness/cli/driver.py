@@ -150,9 +150,8 @@ def verify(
         print_json([{**asdict(report), "ok": report.ok} for report in reports])
     else:
         for report in reports:
-            typer.echo(
-                f"{short_path(Path(report.path))}: {'as it should be' if report.ok else 'NOT as it should be'}"
-            )
+            verdict = "as it should be" if report.ok else "NOT as it should be"
+            typer.echo(f"{short_path(Path(report.path))}: {verdict}")
             rows = [
                 {"check": f"  {check.name}", "state": "ok" if check.ok else "wrong", "found": check.why}
                 for check in report.checks

@@ -194,8 +194,9 @@ def test_doctor_names_the_command_that_mends() -> None:
     done = subprocess.run(command, env={"PATH": "/nowhere"}, cwd=Path.cwd(), capture_output=True, check=False)
     findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
     assert done.returncode == 1
-    assert findings["signing"]["state"] == "missing"
-    assert findings["signing"]["mend"] == "apt-get install osslsigncode"
+    assert findings["compiler, x64"]["state"] == "missing"
+    assert findings["compiler, x64"]["mend"] == "apt-get install gcc-mingw-w64-x86-64-win32"
+    assert findings["signing"]["state"] == "ok"
     assert findings["Python"]["state"] == "ok"
 
 
