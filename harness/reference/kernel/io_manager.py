@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.reference.cm.security import SecurityDescriptor
+from harness.reference.cm.security import SecurityDescriptor, SecurityError
 from harness.reference.kernel.heap import SYSTEM_OWNED
 from harness.reference.kernel.irps import IrpEngine
 from harness.reference.kernel.layouts import layout
 from harness.reference.kernel.objects import GenericMapping, KernelObject
-from harness.reference.kernel.security import FILE_MAPPING, access_check, parse_sddl, token_of
+from harness.reference.kernel.security import FILE_MAPPING, access_check, capture_descriptor, parse_sddl, token_of
 from harness.reference.kernel.text import wide_encode
 from harness.registry.status import NTSTATUS
 
@@ -94,6 +94,8 @@ class IoManager:
         self.driver_type.query_name = machine.kernel.namespace.full_name
         self.device_type.query_name = machine.kernel.namespace.full_name
         self.device_type.delete = self._free_device
+        self.device_type.query_security = self._query_security
+        self.device_type.set_security = self._set_security
         self.file_type.close = self._handle_closed
         self.file_type.delete = self._delete_file
         self.file_type.query_name = self._file_name
@@ -207,6 +209,26 @@ class IoManager:
         m.kernel.namespace.remove(obj)
         obj.permanent = False
         m.kernel.objects.dereference(obj)
+
+    def _query_security(self, obj: KernelObject, information: int, buffer: int, length: int, needed: int) -> int:
+        """ZwQuerySecurityObject on a device."""
+        memory = self.m.memory
+        raw = obj.body.security.select(information).encode()
+        if needed:
+            memory.put_u32(needed, len(raw))
+        if length < len(raw):
+            return NTSTATUS.BUFFER_TOO_SMALL
+        memory.write(buffer, raw)
+        return NTSTATUS.SUCCESS
+
+    def _set_security(self, obj: KernelObject, information: int, descriptor: int) -> int:
+        """ZwSetSecurityObject on a device: what opens of it are checked against from now on."""
+        try:
+            given = SecurityDescriptor.decode(capture_descriptor(self.m, descriptor))
+        except SecurityError:
+            return NTSTATUS.INVALID_SECURITY_DESCR
+        obj.body.security = obj.body.security.merge(given, information)
+        return NTSTATUS.SUCCESS
 
     def _free_device(self, obj: KernelObject) -> None:
         self.m.kernel.objects.forget(obj)
