@@ -168,13 +168,8 @@ class World:
         self._counter += 1
         return self._counter
 
-    @contextmanager
-    def running_as(self, thread: Any) -> Iterator[None]:
-        before, self.current = self.current, thread
-        try:
-            yield
-        finally:
-            self.current = before
+    def switch(self, thread: Any) -> None:
+        self.current = thread
 
     @contextmanager
     def previous_mode(self, mode: int) -> Iterator[None]:

@@ -93,7 +93,7 @@ def cm_set_callback_object_context(
     """Failure statuses are not documented (B-CTX-17): STATUS_INVALID_PARAMETER for either argument."""
     need_irql(m, APC_LEVEL, "CmSetCallbackObjectContext", "nf-wdm-cmsetcallbackobjectcontext")
     registration, key = _by_cookie(m, cookie_at), _key_at(m, object_at)
-    if registration is None or key is None or not registration.live:
+    if registration is None or key is None or not registration.live or key.cleaned:
         return NTSTATUS.INVALID_PARAMETER
     old = engine_of(m).stack.bind(registration, key, new_context)
     if old_context_at:

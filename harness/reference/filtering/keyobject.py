@@ -34,6 +34,7 @@ class KeyObject:
 
     __slots__ = (
         "address",
+        "cleaned",
         "closing",
         "contexts",
         "in_post_open",
@@ -56,6 +57,8 @@ class KeyObject:
         self.address = 0
         #: The last reference is gone: only Cm routines may be given the object (B-OBJ-04, 05).
         self.closing = False
+        #: Its context cleanups were delivered: nothing can be bound to it any more (B-CTX-06).
+        self.cleaned = False
         #: The post notification of the create or open that made it is being delivered (B-OBJ-11).
         self.in_post_open = False
 
@@ -142,6 +145,7 @@ class KeyObjects:
         template = engine.template(Operation.KEY_HANDLE_CLOSE)
         thread = engine.machine.current.tid
         if template is None:
+            key.cleaned = True
             engine.stack.release(thread, key)
         else:
             with engine.memory.scratch() as scratch:
@@ -150,6 +154,7 @@ class KeyObjects:
                 )
                 notice.observe_only = True
                 passage = engine.stack.begin(thread, notice)
+                key.cleaned = True
                 engine.stack.release(thread, key)
                 engine.stack.finish(passage, 0)
         if key.transaction_object is not None:

@@ -164,9 +164,7 @@ class Requester:
             raw = string.text.encode("utf-16-le", "surrogatepass")
             buffer = 0
         address = scratch.bytes(bytes(size) + raw)
-        memory.put_unicode_string(
-            address, string.length, string.maximum, address + size if raw else buffer
-        )
+        memory.put_unicode_string(address, string.length, string.maximum, address + size if raw else buffer)
         return address
 
     def show_data(self, scratch: Scratch, address: int, data: bytes | None) -> int:

@@ -35,38 +35,40 @@ def run_program(machine: Machine, program: Program) -> ProgramResult:
     run = Run(engine, runners, memory, [0] * program.handle_count)
     main = runners.thread(0, 0)
     results: list[OperationResult] = []
+    before = machine.current
     try:
         for operation in program.operations:
             results.append(_execute(run, machine, operation))
+            if run.ending:
+                machine.switch(before)
+                while run.ending:
+                    runners.ended(run.ending.pop())
         _close_leftovers(run, machine)
     finally:
+        machine.switch(before)
         machine.memory.reset_user()
-    known = [runners.process(role).pid for role in range(max(run.roles, default=0) + 1)]
     return ProgramResult(
         operations=tuple(results),
         process_id=main.process.pid,
         thread_id=main.tid,
         pointer_size=machine.memory.pointer_size,
         frequency=_FREQUENCY,
-        process_ids=tuple(known),
+        process_ids=tuple(run.pids.get(role, 0) for role in range(max(run.pids, default=0) + 1)),
     )
 
 
 def _execute(run: Run, machine: Machine, operation: Operation) -> OperationResult:
-    role = operation.process
-    if role not in run.roles:
-        run.roles.append(role)
-    thread = run.runners.thread(role, operation.thread)
-    with machine.running_as(thread):
-        prepared = CALLS[operation.opcode](run, operation)
-        counter = machine.performance_counter
-        begin = counter()
-        status = prepared.status if prepared.call is None else prepared.call()
-        end = counter()
-        if prepared.after is not None:
-            prepared.after()
-    while run.ending:
-        run.runners.ended(run.ending.pop())
+    thread = run.runners.thread(operation.process, operation.thread)
+    if machine.current is not thread:  # stays until an operation of another thread comes
+        machine.switch(thread)
+        run.pids[operation.process] = thread.process.pid
+    prepared = CALLS[operation.opcode](run, operation)
+    counter = machine.performance_counter
+    begin = counter()
+    status = prepared.status if prepared.call is None else prepared.call()
+    end = counter()
+    if prepared.after is not None:
+        prepared.after()
     return _result(run, operation, prepared, status & 0xFFFF_FFFF, begin, end, thread)
 
 
@@ -106,6 +108,6 @@ def _close_leftovers(run: Run, machine: Machine) -> None:
     """Handles still open are closed in slot order (rule of `harness.workload.opcodes`)."""
     for slot in sorted(run.open):
         role = run.open[slot]
-        with machine.running_as(run.runners.thread(role, 0)):
-            run.engine.objects.close(run.slots[slot], USER_MODE)
+        machine.switch(run.runners.thread(role, 0))
+        run.engine.objects.close(run.slots[slot], USER_MODE)
     run.open.clear()

@@ -96,7 +96,8 @@ class Run:
     slots: list[int]
     #: Slot -> process role whose table holds its handle, for the handles still open.
     open: dict[int, int] = field(default_factory=dict)
-    roles: list[int] = field(default_factory=list)
+    #: Process id of each role the program used; of the last process where one ended.
+    pids: dict[int, int] = field(default_factory=dict)
     #: Processes that ended during the operation under way.
     ending: list[int] = field(default_factory=list)
 
