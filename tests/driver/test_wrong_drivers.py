@@ -1,0 +1,183 @@
+"""Every deliberately wrong driver is caught, each in its way; none goes unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from harness import reference
+from harness.driver import ARCHITECTURES, check_signature, project_drivers
+from harness.errors import DriverRefusedError, GuestCrashed, GuestHung
+from harness.guest import Guest
+from harness.registry.status import NTSTATUS
+from harness.registry.version import VISTA, WIN7, WIN10_22H2
+
+from tests.driver import wrong_workload as workload
+
+
+def trigger(guest: Guest) -> None:
+    workload.set_values(guest, "trigger")
+
+
+def request(guest: Guest) -> None:
+    guest.ioctl(workload.DEVICE, workload.IOCTL)
+
+
+def unload(guest: Guest) -> None:
+    workload.set_values(guest, "trigger", "trigger", "trigger")
+    guest.stop_driver(workload.SERVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What brings a driver to do wrong, and the bugchecks that are right for it."""
+
+    act: Callable[[Guest], None]
+    codes: frozenset[int]
+    function: str = "Callback"  # must be on the stack
+
+
+def wrong(act: Callable[[Guest], None], *codes: int, function: str = "Callback") -> Wrong:
+    return Wrong(act, frozenset(codes), function)
+
+
+CRASHES = {
+    "leak_at_unload": wrong(unload, 0xC4, function=""),
+    "leak_per_callback": wrong(unload, 0xC4, function=""),
+    "unregister_forgotten": wrong(unload, 0xC4, 0xCE, function=""),
+    "double_free": wrong(trigger, 0xC2),
+    "use_after_free": wrong(trigger, 0xCC),
+    "pool_overrun": wrong(trigger, 0xD6, 0xC1, 0x19),
+    "wild_write": wrong(trigger, 0x50),
+    "null_write": wrong(trigger, 0x135),
+    "user_pointer": wrong(workload.query_value, 0x135),
+    "raised_irql": wrong(trigger, 0xC4, 0xA, 0x4A, 0xC8, 0xD1, function=""),
+    "writes_read_only": wrong(trigger, 0xBE),
+    "executes_data": wrong(trigger, 0xFC, function=""),
+    "stack_overflow": wrong(trigger, 0x7F, function="Deeper"),
+    "exception_in_irp": wrong(request, 0x1E, 0x3B, 0x7E, 0x8E, function="Control"),
+    "irp_completed_twice": wrong(request, 0x44, function="Control"),
+}
+
+HANGS = {
+    "infinite_loop": trigger,
+    "irp_never_completed": request,
+}
+
+OTHERS = {"blocks_silently", "unmodelled_import", "entry_fails"}
+
+
+def test_every_wrong_driver_is_judged_here() -> None:
+    written = {
+        name
+        for name, spec in project_drivers().items()
+        if any(s.parent.name == "wrong" for s in spec.sources)
+    }
+    assert written == set(CRASHES) | set(HANGS) | OTHERS
+
+
+@pytest.mark.parametrize("name", sorted(CRASHES))
+def test_a_crash_is_named(name: str, arch: str) -> None:
+    expected = CRASHES[name]
+    with workload.started(name, arch, WIN10_22H2) as guest, pytest.raises(GuestCrashed) as caught:
+        expected.act(guest)
+    bugcheck = caught.value.bugcheck
+    assert bugcheck.code in expected.codes, str(bugcheck)
+    assert name in bugcheck.driver or any(name in frame.module for frame in bugcheck.stack), str(bugcheck)
+    if expected.function:
+        assert any(frame.function == expected.function for frame in bugcheck.stack), str(bugcheck)
+
+
+@pytest.mark.parametrize("name", sorted(CRASHES))
+def test_it_behaves_until_then(name: str, arch: str) -> None:
+    with workload.started(name, arch, WIN10_22H2) as guest:
+        assert workload.set_values(guest, "harmless", "") == [0, 0]
+
+
+@pytest.mark.parametrize("name", sorted(HANGS))
+def test_a_hang_is_named(name: str, arch: str) -> None:
+    with workload.started(name, arch, WIN10_22H2) as guest, pytest.raises(GuestCrashed) as caught:
+        HANGS[name](guest)
+    bugcheck = caught.value.bugcheck
+    assert isinstance(caught.value, GuestHung) or bugcheck.code == 0xC9, str(bugcheck)
+    assert name in str(bugcheck)
+
+
+def test_how_much_leaked_is_told(arch: str) -> None:
+    with (
+        workload.started("leak_per_callback", arch, WIN10_22H2) as guest,
+        pytest.raises(GuestCrashed) as caught,
+    ):
+        unload(guest)
+    bugcheck = caught.value.bugcheck
+    assert bugcheck.parameters[0] == 0x62, str(bugcheck)
+    assert 3 in bugcheck.parameters or "3" in bugcheck.reason, str(bugcheck)
+
+
+def test_a_silent_block_reaches_the_caller(arch: str) -> None:
+    with workload.started("blocks_silently", arch, WIN10_22H2) as guest:
+        assert workload.delete_value(guest) == NTSTATUS.ACCESS_DENIED
+
+
+def test_vista_swallows_what_windows_7_does_not(arch: str) -> None:
+    """B-NOT-39, B-NOT-40."""
+    with workload.started("null_write", arch, VISTA) as guest:
+        assert workload.set_values(guest, "trigger") == [0]
+    with workload.started("null_write", arch, WIN7) as guest, pytest.raises(GuestCrashed) as caught:
+        workload.set_values(guest, "trigger")
+    assert caught.value.bugcheck.code == 0x135
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_unmodelled_imports_are_named_all_at_once(arch: str) -> None:
+    with reference.boot(WIN10_22H2, arch=arch) as guest:
+        guest.install_driver(workload.SERVICE, workload.driver_image("wrong/unmodelled_import.c", arch))
+        with pytest.raises(DriverRefusedError) as caught:
+            guest.start_driver(workload.SERVICE)
+    named = " ".join(caught.value.unmodelled)
+    assert "IoRaiseInformationalHardError" in named
+    assert "FsRtlNotifyUninitializeSync" in named
+
+
+def test_a_failing_entry_gives_its_status(arch: str) -> None:
+    with reference.boot(WIN10_22H2, arch=arch) as guest:
+        guest.install_driver(workload.SERVICE, workload.driver_image("wrong/entry_fails.c", arch))
+        try:
+            status = guest.start_driver(workload.SERVICE)
+        except DriverRefusedError as error:
+            status = error.status
+        assert status == NTSTATUS.INSUFFICIENT_RESOURCES
+
+
+def unsigned(image: bytes) -> bytes:
+    from harness.driver.pysign import remove_signature
+
+    return remove_signature(image)
+
+
+def tampered(image: bytes) -> bytes:
+    changed = bytearray(image)
+    changed[0x410] ^= 1
+    assert not check_signature(bytes(changed)).ok
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("spoil", [unsigned, tampered])
+def test_a_bad_signature_is_refused_on_x64(spoil: Callable[[bytes], bytes]) -> None:
+    image = spoil(workload.driver_image("samples/traits_legacy.c", "x64"))
+    with reference.boot(WIN10_22H2, arch="x64") as guest:
+        guest.install_driver("bad", image)
+        with pytest.raises(DriverRefusedError) as caught:
+            guest.start_driver("bad")
+        assert caught.value.status == NTSTATUS.INVALID_IMAGE_HASH
+
+
+@pytest.mark.parametrize("spoil", [unsigned, tampered])
+def test_signatures_are_not_enforced_on_x86(spoil: Callable[[bytes], bytes]) -> None:
+    """XP and every x86 Windows load what is not signed, or not signed well."""
+    image = spoil(workload.driver_image("samples/traits_legacy.c", "x86"))
+    with reference.boot(WIN10_22H2, arch="x86") as guest:
+        guest.install_driver("bad", image)
+        assert guest.start_driver("bad") == 0
