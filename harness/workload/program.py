@@ -27,6 +27,8 @@ __all__ = ["Operation", "Program", "utf16_length"]
 
 def utf16_length(text: str) -> int:
     """UTF-16 code units of `text`; unpaired surrogates count one."""
+    if text.isascii():
+        return len(text)
     return len(text) + sum(1 for character in text if ord(character) > 0xFFFF)
 
 

@@ -223,7 +223,8 @@ def ob_query_name_string(m: Machine, address: int, buffer: int, length: int, nee
     obj = _object(m, address, "ObQueryNameString")
     _dying(m, obj, "ObQueryNameString")
     if obj.type.query_name_string is not None:
-        return obj.type.query_name_string(obj, buffer, length, needed_out)
+        with m.previous_mode(KERNEL_MODE):  # the buffer is the driver's, whoever's thread it runs in
+            return obj.type.query_name_string(obj, buffer, length, needed_out)
     name = obj.type.query_name(obj) if obj.type.query_name is not None else None
     head = m.memory.unicode_string_size
     raw = b"" if name is None else name.encode("utf-16-le", "surrogatepass") + b"\0\0"
