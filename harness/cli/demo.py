@@ -49,8 +49,6 @@ def demo(
     command = [
         *pytest_command(),
         "-p",
-        "no:terminal",
-        "-p",
         "harness.plugin.progress",
         "--run-folder",
         str(folder),

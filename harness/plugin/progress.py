@@ -1,6 +1,6 @@
 """A progress bar (rich) instead of pytest's terminal report: `harness demo` shows a matrix afterwards.
 
-Loaded with ``-p no:terminal -p harness.plugin.progress``.
+Loaded with ``-p harness.plugin.progress``.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class ProgressBar:
         self._progress.stop()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
+        config.pluginmanager.unregister(name="terminalreporter")
         config.pluginmanager.register(ProgressBar(), "harness-progress")
