@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.filtering.marshal import GuestNotice
+from harness.reference.kernel.heap import SYSTEM_OWNED
 from harness.reference.kernel.objects import GenericMapping, KernelObject
 from harness.registry.access import KEY_ALL_ACCESS, KEY_EXECUTE, KEY_READ, KEY_WRITE
 from harness.registry.notify import Operation
@@ -130,7 +131,7 @@ class KeyObjects:
             raw = self.path(key).encode("utf-16-le", "surrogatepass")
             size = memory.unicode_string_size
             address = self._engine.machine.pool.alloc(
-                size + len(raw) + 2, _NAME_TAG, paged=True, zero=True, owner=None
+                size + len(raw) + 2, _NAME_TAG, paged=True, zero=True, owner=SYSTEM_OWNED
             )
             memory.write(address + size, raw)
             memory.put_unicode_string(address, len(raw), len(raw) + 2, address + size)

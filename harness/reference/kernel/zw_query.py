@@ -14,7 +14,7 @@ from harness.reference.exports import export
 from harness.reference.kernel.checks import need_zw
 from harness.reference.kernel.dispatcher import DispatcherType, initialise
 from harness.reference.kernel.layouts import layout
-from harness.reference.kernel.objects import KernelObject
+from harness.reference.kernel.objects import KERNEL_MODE, KernelObject
 from harness.reference.kernel.rtl_strings import string_text
 from harness.reference.kernel.security import security_access
 from harness.reference.kernel.text import wide_encode
@@ -268,12 +268,10 @@ def _secured(m: Machine, handle: int, access: int) -> KernelObject | int:
     return m.objects.resolve(handle, None, access, m.current.previous_mode)
 
 
-@export("ZwQuerySecurityObject", args="handle, ulong, ptr, ulong, ptr")
 @export("NtQuerySecurityObject", args="handle, ulong, ptr, ulong, ptr")
-def zw_query_security_object(
+def nt_query_security_object(
     m: Machine, handle: int, information: int, buffer: int, length: int, needed: int
 ) -> int:
-    need_zw(m, "ZwQuerySecurityObject")
     found = _secured(m, handle, security_access(information, setting=False))
     if isinstance(found, int):
         return found
@@ -282,16 +280,30 @@ def zw_query_security_object(
     return found.type.query_security(found, information, buffer, length, needed)
 
 
-@export("ZwSetSecurityObject", args="handle, ulong, ptr")
+@export("ZwQuerySecurityObject", args="handle, ulong, ptr, ulong, ptr")
+def zw_query_security_object(
+    m: Machine, handle: int, information: int, buffer: int, length: int, needed: int
+) -> int:
+    need_zw(m, "ZwQuerySecurityObject")
+    with m.previous_mode(KERNEL_MODE):
+        return nt_query_security_object(m, handle, information, buffer, length, needed)
+
+
 @export("NtSetSecurityObject", args="handle, ulong, ptr")
-def zw_set_security_object(m: Machine, handle: int, information: int, descriptor: int) -> int:
-    need_zw(m, "ZwSetSecurityObject")
+def nt_set_security_object(m: Machine, handle: int, information: int, descriptor: int) -> int:
     found = _secured(m, handle, security_access(information, setting=True))
     if isinstance(found, int):
         return found
     if found.type.set_security is None:
         return NTSTATUS.NOT_SUPPORTED
     return found.type.set_security(found, information, descriptor)
+
+
+@export("ZwSetSecurityObject", args="handle, ulong, ptr")
+def zw_set_security_object(m: Machine, handle: int, information: int, descriptor: int) -> int:
+    need_zw(m, "ZwSetSecurityObject")
+    with m.previous_mode(KERNEL_MODE):
+        return nt_set_security_object(m, handle, information, descriptor)
 
 
 # -- events ------------------------------------------------------------------------------------------------
