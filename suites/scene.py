@@ -15,8 +15,8 @@ from suites.workloads import Place, Workload
 __all__ = ["Scene"]
 
 
-class Condition(TypedDict):
-    """The condition that keeps a rule away from everybody else's registry."""
+class Condition(TypedDict, total=False):
+    """What keeps a rule away from everybody else's registry."""
 
     under: RegistryPath
 
@@ -77,4 +77,6 @@ class Scene:
 
     def scope(self, workload: Workload) -> Condition:
         """The key below which a rule about this workload's operation applies."""
+        if workload.keyless:
+            return {}
         return {"under": self.place.mount if workload.mounted else self.place.app}

@@ -9,16 +9,20 @@ import pytest
 
 from harness.probe import HIGH, LOW, MIDDLE, Event, Filter, Trace
 from harness.probe.event import class_name
+from harness.registry.access import KEY_READ
+from harness.registry.paths import RegistryPath
+from harness.registry.status import NTSTATUS
+from harness.workload import ProgramBuilder
 
 __all__ = [
     "HIGH",
     "LOW",
     "MIDDLE",
     "ODD_STATUS",
-    "READ_AND_DELETE",
     "THREE",
     "behaviour",
     "callers",
+    "locked",
     "requires",
     "shown",
     "versions",
@@ -34,9 +38,6 @@ requires = pytest.mark.requires
 
 THREE: Final = (HIGH, MIDDLE, LOW)
 
-#: A descriptor that lets everybody read and delete and nobody write: clean-up still can.
-READ_AND_DELETE: Final = "D:P(A;;0x30019;;;WD)"
-
 #: An error status that no registry routine returns, so it can't come from elsewhere.
 ODD_STATUS: Final = 0xC0DE0001
 
@@ -50,3 +51,10 @@ def callers(events: Iterable[Event], *filters: Filter) -> list[int]:
 def shown(trace: Trace) -> list[str]:
     """The names of a trace's classes, for recording."""
     return [class_name(each) for each in trace.classes]
+
+
+def locked(p: ProgramBuilder) -> RegistryPath:
+    """Make a key that everybody may read and delete (clean-up has to) and nobody may write; its path."""
+    path = p.test_root / "locked"
+    p.close(p.create_key(path, access=KEY_READ, sddl="D:P(A;;0x30019;;;WD)", expect=NTSTATUS.SUCCESS))
+    return path

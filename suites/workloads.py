@@ -64,6 +64,8 @@ class Workload:
     disposable: bool = False
     #: The operation happens at `Place.mount`, not below `Place.app`.
     mounted: bool = False
+    #: Its notifications name no key (B-OBJ-08), so a rule can't be tied to one.
+    keyless: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -279,7 +281,7 @@ WORKLOADS: Final = (
         "unload", Operation.UNLOAD_KEY, unload, loaded, _is_mounted, NOT_FOUND, SUCCESS, mounted=True
     ),
     Workload("save", Operation.SAVE_KEY, save, app),
-    Workload("save-merged", Operation.SAVE_MERGED_KEY, save_merged, app),
+    Workload("save-merged", Operation.SAVE_MERGED_KEY, save_merged, app, keyless=True),
     Workload("restore", Operation.RESTORE_KEY, restore, saved, _reads("kept"), SUCCESS, NOT_FOUND),
     Workload("replace", Operation.REPLACE_KEY, replace, replaceable, disposable=True, mounted=True),
 )  # fmt: skip

@@ -17,9 +17,9 @@ from harness.registry.access import (
 )
 from harness.registry.notify import Pre
 from harness.registry.options import KeyOptions
-from harness.registry.status import NTSTATUS, nt_success
+from harness.registry.status import NTSTATUS
 from harness.workload import Registry
-from suites.support import MIDDLE, READ_AND_DELETE, behaviour, shown, versions
+from suites.support import MIDDLE, behaviour, locked, shown, versions
 
 pytestmark = versions(since="6.0")
 
@@ -174,11 +174,10 @@ def test_a_denied_open_is_reported_with_its_status(probe: Probe, registry: Regis
     probe.add(MIDDLE)
 
     with registry.program() as p:
-        p.create_key(p.test_root / "locked", sddl=READ_AND_DELETE)
-        step = p.open_key(p.test_root / "locked", access=KEY_ALL_ACCESS)
+        step = p.open_key(locked(p), access=KEY_ALL_ACCESS)
 
     pre, post = probe.trace.of(step)
-    assert not nt_success(step.status)
+    assert step.status == NTSTATUS.ACCESS_DENIED
     assert post.status == step.status
     assert pre["DesiredAccess"] == KEY_ALL_ACCESS
 
@@ -206,9 +205,9 @@ def test_replaying_an_open_relative_to_its_root(probe: Probe, registry: Registry
 def test_a_forced_access_check_decides_a_drivers_open(probe: Probe, registry: Registry, forced: bool) -> None:
     """Why a replay has to keep the flag: without it a driver may do what its requester may not."""
     with registry.program() as p:
-        p.create_key(p.test_root / "locked", sddl=READ_AND_DELETE)
+        path = locked(p)
     probe.add(MIDDLE)
 
-    call = probe.kernel_call.open_key(registry.test_root / "locked", force_access_check=forced)
+    call = probe.kernel_call.open_key(path, force_access_check=forced)
 
     assert call.open_status == (NTSTATUS.ACCESS_DENIED if forced else NTSTATUS.SUCCESS)

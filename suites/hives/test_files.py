@@ -62,13 +62,14 @@ def test_the_version_slot_of_a_load(scene: Scene, probe: Probe, record: Recorder
 
 
 @behaviour("B-HIV-05", "B-NOT-18")
-def test_loading_a_missing_file_is_reported_with_its_failure(
-    scene: Scene, probe: Probe, registry: Registry
+def test_loading_a_broken_file_is_reported_with_its_failure(
+    scene: Scene, guest: Guest, probe: Probe, registry: Registry
 ) -> None:
+    guest.put(registry.file("broken.dat"), b"not a hive" * 1000)
     probe.add(MIDDLE)
 
     with registry.program() as p:
-        step = p.load_key(scene.place.mount, "missing.dat")
+        step = p.load_key(scene.place.mount, "broken.dat")
 
     assert not nt_success(step.status)
     (post,) = probe.trace.of(step).by(Post.LoadKey)

@@ -173,9 +173,10 @@ def test_a_change_notification_has_no_class(probe: Probe, registry: Registry) ->
 @behaviour("B-HIV-19")
 @versions(since="10.0.10240")
 def test_completing_a_name_query(probe: Probe, registry: Registry, record: Recorder) -> None:
-    """The forged OBJECT_NAME_INFORMATION has an empty name, so that no pointer is needed in it."""
+    """The filter gives the text; the probe puts the UNICODE_STRING in front of it."""
     filter_ = probe.add(MIDDLE)
-    filter_.on(Pre.QueryKeyName, under=registry.test_root).bypass_output(bytes(16))
+    rule = filter_.on(Pre.QueryKeyName, under=registry.test_root)
+    rule.bypass_output("\\REGISTRY\\FORGED".encode("utf-16-le"))
 
     with registry.program() as p:
         step = p.query_object_name(p.create_key(p.test_root / "app"))
@@ -183,4 +184,4 @@ def test_completing_a_name_query(probe: Probe, registry: Registry, record: Recor
     record("B-HIV-19 status and returned length", (step.status_name, step.result_length))
     assert probe.trace.of(step).seen_by(filter_) == [Pre.QueryKeyName]
     if step.succeeded:
-        assert step.name == ""
+        assert step.name == "\\REGISTRY\\FORGED"

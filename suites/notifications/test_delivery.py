@@ -13,7 +13,7 @@ from harness.registry.structures import layout
 from harness.workload import Registry
 from suites.scene import Scene
 from suites.support import behaviour, requires, shown, versions
-from suites.workloads import WORKLOADS, Workload, workloads
+from suites.workloads import WORKLOADS, Workload, named
 
 
 @behaviour(
@@ -177,7 +177,7 @@ def test_calls_of_drivers_are_reported_alike(
     assert call.status == NTSTATUS.SUCCESS
     events = probe.trace.of(call)
     version = guest.info.version
-    expected = [c for w in workloads("open", "set-value", "close") for c in w.expected(version)]
+    expected = [c for name in ("open", "set-value", "close") for c in named(name).expected(version)]
     assert events == expected
     assert {event.previous_mode for event in events} == {0}
     assert {event.thread_id for event in events} == {call.thread_id}

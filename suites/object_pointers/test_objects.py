@@ -16,7 +16,7 @@ from harness.registry.status import NTSTATUS, nt_success
 from harness.registry.valuetypes import ValueType
 from harness.workload import ProgramBuilder, Registry, Step
 from suites.scene import Scene
-from suites.support import HIGH, MIDDLE, ODD_STATUS, READ_AND_DELETE, behaviour, versions
+from suites.support import HIGH, MIDDLE, ODD_STATUS, behaviour, locked, versions
 from suites.workloads import Workload, named, workloads
 
 pytestmark = versions(since="6.0")
@@ -32,8 +32,7 @@ def missing_path(p: ProgramBuilder) -> Step:
 
 def denied(p: ProgramBuilder) -> Step:
     """A descriptor that grants reading only; the requester asks for everything."""
-    p.create_key(p.test_root / "locked", sddl=READ_AND_DELETE)
-    return p.open_key(p.test_root / "locked", access=KEY_ALL_ACCESS)
+    return p.open_key(locked(p), access=KEY_ALL_ACCESS)
 
 
 @behaviour("B-OBJ-01", "B-CRE-28")
