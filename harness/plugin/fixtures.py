@@ -46,6 +46,7 @@ def _station(request: pytest.FixtureRequest, _harness_target: Target) -> Station
     item = request.node
     station = request.config.stash[POOL].station(_harness_target, item)
     item.stash.setdefault(LOG, TestLog()).station = station
+    station.begin()
     if reason := missing_capability(item, station.guest.info):
         pytest.skip(reason)
     return station

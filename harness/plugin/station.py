@@ -32,6 +32,7 @@ class Station:
         self.guest: Guest = targets.boot(target)
         self.spoiled = False
         self.drivers: dict[str, str] = {}
+        self._in_use = False
 
     def note_driver(self, service: str, image: bytes) -> None:
         """Put a loaded image's digest into the attestation."""
@@ -53,12 +54,17 @@ class Station:
     def has_probe(self) -> bool:
         return "probe" in self.__dict__
 
+    def begin(self) -> None:
+        """A test is about to use the guest."""
+        self._in_use = True
+
     def settle(self) -> None:
-        """After a test: check that no event was dropped, then take every filter and rule away.
+        """After a test, once: check that no event was dropped, then take every filter and rule away.
 
         Raises `TraceIncompleteError` for drops: what the test concluded rests on a part of the truth.
         """
-        if self.has_probe and not self.spoiled:
+        if self._in_use and self.has_probe and not self.spoiled:
+            self._in_use = False
             self.probe.check_complete()
             self.probe.reset()
 
