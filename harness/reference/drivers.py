@@ -1,6 +1,7 @@
 """Driver services: install, start, stop, remove.
 
-A service is a key under ``\\Registry\\Machine\\System\\CurrentControlSet\\Services`` in the modelled registry with
+A service is a key under ``\\Registry\\Machine\\System\\CurrentControlSet\\Services`` in the modelled
+registry with
 the image path and start type, its parameters below, and the image in the modelled file system.
 Sources: install/specifying-driver-load-order, kernel/writing-a-driverentry-routine,
 kernel/writing-an-unload-routine, install/the-testsigning-boot-configuration-option.
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.driver.signature import SignatureReport, check_signature
+from harness.driver.symbols import find_symbols
 from harness.errors import DriverRefusedError, InfrastructureError, UsageError
 from harness.guest import DriverParameters
 from harness.reference.faults import GuestException
@@ -124,7 +126,7 @@ class DriverServices:
             return NTSTATUS.IMAGE_ALREADY_LOADED
         self._check_signature(service)
         image = m.kernel.files.store.read(service.path)
-        module = m.loader.load(image, service.path.rpartition("\\")[2])
+        module = m.loader.load(image, service.path.rpartition("\\")[2], path=find_symbols(image))
         try:
             return self._enter(service, module)
         except GuestException as error:  # pragma: no cover - call_guarded turns it into a bugcheck
@@ -137,7 +139,8 @@ class DriverServices:
         m = self.m
         if m.version.enforces_signatures(str(m.arch)):
             raise DriverRefusedError(
-                f"{service.name}: Windows {m.version} {m.arch} with test signing loads no driver whose signature is "
+                f"{service.name}: Windows {m.version} {m.arch} with test signing loads no driver whose "
+                "signature is "
                 f"missing or wrong ({report.problem}); sign it with: harness driver sign",
                 status=NTSTATUS.INVALID_IMAGE_HASH,
             )
@@ -186,7 +189,8 @@ class DriverServices:
     # -- stopping ----------------------------------------------------------------------------------------
 
     def stop(self, name: str) -> int:
-        """Call DriverUnload and take the image away; STATUS_INVALID_DEVICE_REQUEST when there is no such routine."""
+        """Call DriverUnload and take the image away; STATUS_INVALID_DEVICE_REQUEST when there is no such
+        routine."""
         service = self.get(name)
         if service.module is None or service.driver is None:
             return NTSTATUS.OBJECT_NAME_NOT_FOUND

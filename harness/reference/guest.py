@@ -156,9 +156,12 @@ def boot(
 ) -> ReferenceGuest:
     """Boot a modelled Windows; a context manager.
 
-    `version` is "10.0.26100", "6.1", a `WindowsVersion`, with or without "reference:" before it. `deadline` is
-    how long one call into a driver may take, in seconds. `verifier=False` cleans up silently what a driver left
-    at unload, instead of a bugcheck. Raises `UsageError` for a version that is not modelled or an architecture
+    `version` is "10.0.26100", "6.1", a `WindowsVersion`, with or without "reference:" before it. `deadline`
+    is
+    how long one call into a driver may take, in seconds. `verifier=False` cleans up silently what a driver
+    left
+    at unload, instead of a bugcheck. Raises `UsageError` for a version that is not modelled or an
+    architecture
     it never had.
     """
     wanted = WindowsVersion.parse(version.removeprefix("reference:")) if isinstance(version, str) else version

@@ -249,13 +249,13 @@ def _fill(m: Machine, bitmap: int, start: int, count: int, value: bool) -> None:
 
 @export("RtlSetAllBits", args="ptr")
 def rtl_set_all_bits(m: Machine, bitmap: int) -> None:
-    size, buffer, raw = _bits(m, bitmap)
+    _size, buffer, raw = _bits(m, bitmap)
     m.memory.write(buffer, b"\xff" * len(raw))
 
 
 @export("RtlClearAllBits", args="ptr")
 def rtl_clear_all_bits(m: Machine, bitmap: int) -> None:
-    size, buffer, raw = _bits(m, bitmap)
+    _size, buffer, raw = _bits(m, bitmap)
     m.memory.write(buffer, bytes(len(raw)))
 
 

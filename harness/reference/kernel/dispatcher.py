@@ -1,7 +1,8 @@
 """Dispatcher objects in guest memory: what a wait is satisfied by, and what signalling does.
 
 The model runs one thread at a time, so the objects keep no wait lists: a waiting thread looks at their state
-again whenever something else has run. Sources: kernel/kernel-dispatcher-objects, nf-wdm-kewaitforsingleobject.
+again whenever something else has run. Sources: kernel/kernel-dispatcher-objects,
+nf-wdm-kewaitforsingleobject.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class WaitRequest:
         return test(_signalled(m, address, self.thread) for address in self.objects)
 
     def take(self, m: Machine) -> int | None:
-        """Satisfy the wait if that is possible now: STATUS_WAIT_0 + index (0 for a wait for all), else None."""
+        """Satisfy the wait if that is possible now: STATUS_WAIT_0 + index (0 for a wait for all), else
+        None."""
         if not self.ready(m):
             return None
         if self.wait_all:

@@ -74,7 +74,8 @@ def ex_allocate_pool_with_quota(m: Machine, pool_type: int, size: int) -> int:
 
 
 def _pool2(m: Machine, flags: int, size: int, tag: int) -> int:
-    """Zeroed unless POOL_FLAG_UNINITIALIZED; NULL for bad parameters, or an exception with RAISE_ON_FAILURE."""
+    """Zeroed unless POOL_FLAG_UNINITIALIZED; NULL for bad parameters, or an exception with
+    RAISE_ON_FAILURE."""
     raises = bool(flags & _FLAG_RAISE)
     kinds = flags & (_FLAG_NON_PAGED | _FLAG_NON_PAGED_EXECUTE | _FLAG_PAGED)
     bad = flags & _REQUIRED & ~_KNOWN_FLAGS or kinds & (kinds - 1) or not kinds or tag == 0 or size == 0
@@ -101,7 +102,8 @@ def ex_allocate_pool2(m: Machine, flags: int, size: int, tag: int) -> int:
 
 @export("ExAllocatePool3", args="ulonglong, size, ulong, ptr, ulong", since=(10, 0, 19041))
 def ex_allocate_pool3(m: Machine, flags: int, size: int, tag: int, parameters: int, count: int) -> int:
-    """Extended parameters (priority, secure pool, NUMA node) other than priority are not modelled and refused."""
+    """Extended parameters (priority, secure pool, NUMA node) other than priority are not modelled and
+    refused."""
     for index in range(count):
         # POOL_EXTENDED_PARAMETER: Type in the low 8 bits, then a 64-bit value; 1 is the priority.
         if m.memory.u8(parameters + 16 * index) != 1:

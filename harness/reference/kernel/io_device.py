@@ -44,7 +44,8 @@ def _view(m: Machine, device: int) -> View:
 
 @export("IopInvalidDeviceRequest", args="ptr, ptr", modules=INTERNAL)
 def iop_invalid_device_request(m: Machine, device: int, irp: int) -> int:
-    """What every entry of MajorFunction is until the driver sets it (kernel/writing-a-driverentry-routine)."""
+    """What every entry of MajorFunction is until the driver sets it
+    (kernel/writing-a-driverentry-routine)."""
     view = m.kernel.io.irps.irp_layout.at(m.memory, irp)
     view["Status"] = NTSTATUS.INVALID_DEVICE_REQUEST
     view["Information"] = 0

@@ -14,7 +14,13 @@ from harness.reference.kernel.heap import SYSTEM_OWNED
 from harness.reference.kernel.irps import IrpEngine
 from harness.reference.kernel.layouts import layout
 from harness.reference.kernel.objects import GenericMapping, KernelObject
-from harness.reference.kernel.security import FILE_MAPPING, access_check, capture_descriptor, parse_sddl, token_of
+from harness.reference.kernel.security import (
+    FILE_MAPPING,
+    access_check,
+    capture_descriptor,
+    parse_sddl,
+    token_of,
+)
 from harness.reference.kernel.text import wide_encode
 from harness.registry.status import NTSTATUS
 
@@ -43,7 +49,8 @@ _TAG_FILE: Final = int.from_bytes(b"File", "little")
 
 @dataclass(slots=True, eq=False)
 class DriverBody:
-    """The I/O manager's side of a DRIVER_OBJECT. `module` is what the loader mapped, None for the system's."""
+    """The I/O manager's side of a DRIVER_OBJECT. `module` is what the loader mapped, None for the
+    system's."""
 
     name: str
     service: str
@@ -188,7 +195,8 @@ class IoManager:
         return obj
 
     def delete_device(self, obj: KernelObject) -> None:
-        """IoDeleteDevice: out of the driver's list and the namespace at once, freed with the last reference."""
+        """IoDeleteDevice: out of the driver's list and the namespace at once, freed with the last
+        reference."""
         m = self.m
         body: Device = obj.body
         if body.delete_pending:
@@ -210,7 +218,9 @@ class IoManager:
         obj.permanent = False
         m.kernel.objects.dereference(obj)
 
-    def _query_security(self, obj: KernelObject, information: int, buffer: int, length: int, needed: int) -> int:
+    def _query_security(
+        self, obj: KernelObject, information: int, buffer: int, length: int, needed: int
+    ) -> int:
         """ZwQuerySecurityObject on a device."""
         memory = self.m.memory
         raw = obj.body.security.select(information).encode()

@@ -7,7 +7,7 @@ nf-wdm-iofcalldriver, kernel/handling-irps, and bugcheck pages 0x35, 0x44, 0xC9,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from harness.errors import GuestHung
 from harness.guest.bugcheck import Bugcheck
@@ -298,7 +298,8 @@ class IrpEngine:
                 device.address,
                 before,
                 m.cpu.irql,
-                reason=f"the dispatch routine for major function {major:#x} was called at {irql_name(before)} "
+                reason=f"the dispatch routine for major function {major:#x} was called at "
+                f"{irql_name(before)} "
                 f"and returned at {irql_name(m.cpu.irql)}",
             )
         if m.current.body.apc_disable != disabled:
@@ -342,27 +343,30 @@ class IrpEngine:
 
     def _never_completed(self, irp: Irp, device: KernelObject, major: int, status: int) -> None:
         m = self.m
+        table = self.driver_layout.at(m.memory, device.body.driver.address).of("MajorFunction")
+        routine = m.memory.ptr(table + major * self._step)
         m.bugcheck(
             0xC9,
             0x226,
-            m.memory.ptr(
-                self.driver_layout.at(m.memory, device.body.driver.address).of("MajorFunction")
-                + major * self._step
-            ),
+            routine,
             irp.address,
             status,
-            reason=f"the dispatch routine for major function {major:#x} returned {status:#010x} without completing "
+            driver=device.body.driver.body.module,
+            stack=(routine,),
+            reason=f"the dispatch routine for major function {major:#x} returned {status:#010x} without "
+            "completing "
             "the request, passing it down or returning STATUS_PENDING",
         )
 
-    def _stuck(self, irp: Irp, device: KernelObject, major: int) -> None:
+    def _stuck(self, irp: Irp, device: KernelObject, major: int) -> NoReturn:
         driver = device.body.driver.body.name
         raise GuestHung(
             Bugcheck(
                 0,
                 (irp.address, major, 0, 0),
                 driver,
-                f"the request with major function {major:#x} was left pending and nothing that could complete it "
+                f"the request with major function {major:#x} was left pending and nothing that could "
+                "complete it "
                 "is left to run (no work item, timer, DPC or thread)",
                 self.m.stack(),
             )

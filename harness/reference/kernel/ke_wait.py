@@ -203,7 +203,8 @@ def ke_initialize_dpc(m: Machine, dpc: int, routine: int, context: int) -> None:
 
 @export("KeInitializeThreadedDpc", args="ptr, ptr, ptr", since=(5, 2))
 def ke_initialize_threaded_dpc(m: Machine, dpc: int, routine: int, context: int) -> None:
-    """May run at DISPATCH_LEVEL like an ordinary one (nf-wdm-keinitializethreadeddpc); here it always does."""
+    """May run at DISPATCH_LEVEL like an ordinary one (nf-wdm-keinitializethreadeddpc); here it always
+    does."""
     ke_initialize_dpc(m, dpc, routine, context)
     m.memory.put_u8(dpc, 0x18)
 

@@ -39,31 +39,44 @@ _KINDS: Final[dict[str, tuple[int, int, int, int]]] = {
     "gap16": (16, 8, 8, 4),
 }
 
-#: name -> members in declaration order. GENERAL_LOOKASIDE and ACCESS_STATE stop at the last documented member.
+#: name -> members in declaration order. GENERAL_LOOKASIDE and ACCESS_STATE stop at the last documented
+#: member.
 STRUCTURES: Final[dict[str, str]] = {
-    "DRIVER_OBJECT": "Type:u16 Size:u16 DeviceObject:ptr Flags:u32 DriverStart:ptr DriverSize:u32 DriverSection:ptr "
-    "DriverExtension:ptr DriverName:ustr HardwareDatabase:ptr FastIoDispatch:ptr DriverInit:ptr DriverStartIo:ptr "
+    "DRIVER_OBJECT": "Type:u16 Size:u16 DeviceObject:ptr Flags:u32 DriverStart:ptr DriverSize:u32 "
+    "DriverSection:ptr "
+    "DriverExtension:ptr DriverName:ustr HardwareDatabase:ptr FastIoDispatch:ptr DriverInit:ptr "
+    "DriverStartIo:ptr "
     "DriverUnload:ptr MajorFunction:major",
     "DRIVER_EXTENSION": "DriverObject:ptr AddDevice:ptr Count:u32 ServiceKeyName:ustr",
-    "DEVICE_OBJECT": "Type:u16 Size:u16 ReferenceCount:u32 DriverObject:ptr NextDevice:ptr AttachedDevice:ptr "
-    "CurrentIrp:ptr Timer:ptr Flags:u32 Characteristics:u32 Vpb:ptr DeviceExtension:ptr DeviceType:u32 StackSize:u8 "
-    "Queue:wcb AlignmentRequirement:u32 DeviceQueue:waitqueue Dpc:dpc ActiveThreadCount:u32 SecurityDescriptor:ptr "
+    "DEVICE_OBJECT": "Type:u16 Size:u16 ReferenceCount:u32 DriverObject:ptr NextDevice:ptr "
+    "AttachedDevice:ptr "
+    "CurrentIrp:ptr Timer:ptr Flags:u32 Characteristics:u32 Vpb:ptr DeviceExtension:ptr DeviceType:u32 "
+    "StackSize:u8 "
+    "Queue:wcb AlignmentRequirement:u32 DeviceQueue:waitqueue Dpc:dpc ActiveThreadCount:u32 "
+    "SecurityDescriptor:ptr "
     "DeviceLock:header SectorSize:u16 Spare1:u16 DeviceObjectExtension:ptr Reserved:ptr",
     "IRP": "Type:u16 Size:u16 MdlAddress:ptr Flags:u32 SystemBuffer:ptr ThreadListEntry:list Status:ptr "
-    "Information:ptr RequestorMode:u8 PendingReturned:u8 StackCount:u8 CurrentLocation:u8 Cancel:u8 CancelIrql:u8 "
-    "ApcEnvironment:u8 AllocationFlags:u8 UserIosb:ptr UserEvent:ptr Overlay:gap16 CancelRoutine:ptr UserBuffer:ptr "
+    "Information:ptr RequestorMode:u8 PendingReturned:u8 StackCount:u8 CurrentLocation:u8 Cancel:u8 "
+    "CancelIrql:u8 "
+    "ApcEnvironment:u8 AllocationFlags:u8 UserIosb:ptr UserEvent:ptr Overlay:gap16 CancelRoutine:ptr "
+    "UserBuffer:ptr "
     "DriverContext:ptr4 Thread:ptr AuxiliaryBuffer:ptr ListEntry:list CurrentStackLocation:ptr "
     "OriginalFileObject:ptr CompletionKey:u64tail",
-    "IO_STACK_LOCATION": "MajorFunction:u8 MinorFunction:u8 Flags:u8 Control:u8 Parameters:ptr4 DeviceObject:ptr "
+    "IO_STACK_LOCATION": "MajorFunction:u8 MinorFunction:u8 Flags:u8 Control:u8 Parameters:ptr4 "
+    "DeviceObject:ptr "
     "FileObject:ptr CompletionRoutine:ptr Context:ptr",
-    "FILE_OBJECT": "Type:u16 Size:u16 DeviceObject:ptr Vpb:ptr FsContext:ptr FsContext2:ptr SectionObjectPointer:ptr "
-    "PrivateCacheMap:ptr FinalStatus:u32 RelatedFileObject:ptr LockOperation:u8 DeletePending:u8 ReadAccess:u8 "
+    "FILE_OBJECT": "Type:u16 Size:u16 DeviceObject:ptr Vpb:ptr FsContext:ptr FsContext2:ptr "
+    "SectionObjectPointer:ptr "
+    "PrivateCacheMap:ptr FinalStatus:u32 RelatedFileObject:ptr LockOperation:u8 DeletePending:u8 "
+    "ReadAccess:u8 "
     "WriteAccess:u8 DeleteAccess:u8 SharedRead:u8 SharedWrite:u8 SharedDelete:u8 Flags:u32 FileName:ustr "
     "CurrentByteOffset:u64 Waiters:u32 Busy:u32 LastLock:ptr Lock:header Event:header CompletionContext:ptr "
     "IrpListLock:ptr IrpList:list FileObjectExtension:ptr",
-    "MDL": "Next:ptr Size:u16 MdlFlags:u16 Process:ptr MappedSystemVa:ptr StartVa:ptr ByteCount:u32 ByteOffset:u32",
+    "MDL": "Next:ptr Size:u16 MdlFlags:u16 Process:ptr MappedSystemVa:ptr StartVa:ptr ByteCount:u32 "
+    "ByteOffset:u32",
     "KEVENT": "Type:u8 Absolute:u8 Size:u8 Inserted:u8 SignalState:u32 WaitListHead:list",
-    "KMUTEX": "Type:u8 Absolute:u8 Size:u8 Inserted:u8 SignalState:u32 WaitListHead:list MutantListEntry:list "
+    "KMUTEX": "Type:u8 Absolute:u8 Size:u8 Inserted:u8 SignalState:u32 WaitListHead:list "
+    "MutantListEntry:list "
     "OwnerThread:ptr Abandoned:u8 ApcDisable:u8",
     "KSEMAPHORE": "Type:u8 Absolute:u8 Size:u8 Inserted:u8 SignalState:u32 WaitListHead:list Limit:u32",
     "KTIMER": "Type:u8 Absolute:u8 Size:u8 Inserted:u8 SignalState:u32 WaitListHead:list DueTime:u64 "
@@ -73,13 +86,15 @@ STRUCTURES: Final[dict[str, str]] = {
     "FAST_MUTEX": "Count:u32 Owner:ptr Contention:u32 Event:header OldIrql:u32",
     "GENERAL_LOOKASIDE": "ListHead:slist Depth:u16 MaximumDepth:u16 TotalAllocates:u32 AllocateMisses:u32 "
     "TotalFrees:u32 FreeMisses:u32 Type:u32 Tag:u32 Size:u32 Allocate:ptr Free:ptr",
-    "RTL_AVL_TABLE": "BalancedRoot:links OrderedPointer:ptr WhichOrderedElement:u32 NumberGenericTableElements:u32 "
+    "RTL_AVL_TABLE": "BalancedRoot:links OrderedPointer:ptr WhichOrderedElement:u32 "
+    "NumberGenericTableElements:u32 "
     "DepthOfTree:u32 RestartKey:ptr DeleteCount:u32 CompareRoutine:ptr AllocateRoutine:ptr FreeRoutine:ptr "
     "TableContext:ptr",
     "RTL_BALANCED_LINKS": "Parent:ptr LeftChild:ptr RightChild:ptr Balance:u8",
     "OBJECT_ATTRIBUTES": "Length:u32 RootDirectory:ptr ObjectName:ptr Attributes:u32 SecurityDescriptor:ptr "
     "SecurityQualityOfService:ptr",
-    "PS_CREATE_NOTIFY_INFO": "Size:ptr Flags:u32 ParentProcessId:ptr CreatingProcessId:ptr CreatingThreadId:ptr "
+    "PS_CREATE_NOTIFY_INFO": "Size:ptr Flags:u32 ParentProcessId:ptr CreatingProcessId:ptr "
+    "CreatingThreadId:ptr "
     "FileObject:ptr ImageFileName:ptr CommandLine:ptr CreationStatus:u32",
     "IMAGE_INFO": "Properties:u32 ImageBase:ptr ImageSelector:u32 ImageSize:ptr ImageSectionNumber:u32",
     "SECURITY_SUBJECT_CONTEXT": "ClientToken:ptr ImpersonationLevel:u32 PrimaryToken:ptr ProcessAuditId:ptr",
@@ -89,7 +104,8 @@ STRUCTURES: Final[dict[str, str]] = {
     "IO_SECURITY_CONTEXT": "SecurityQos:ptr AccessState:ptr DesiredAccess:u32 FullCreateOptions:u32",
     "SECURITY_DESCRIPTOR": "Revision:u8 Sbz1:u8 Control:u16 Owner:ptr Group:ptr Sacl:ptr Dacl:ptr",
     "UNICODE_STRING": "Length:u16 MaximumLength:u16 Buffer:ptr",
-    "OB_CALLBACK_REGISTRATION": "Version:u16 OperationRegistrationCount:u16 Altitude:ustr RegistrationContext:ptr "
+    "OB_CALLBACK_REGISTRATION": "Version:u16 OperationRegistrationCount:u16 Altitude:ustr "
+    "RegistrationContext:ptr "
     "OperationRegistration:ptr",
     "IO_STATUS_BLOCK": "Status:ptr Information:ptr",
 }

@@ -72,7 +72,7 @@ def release_leftovers(m: Machine, driver_object: KernelObject, module: Driver) -
     m.registry.stack.abandon(module)
     for each in list(m.registry.stack.ordered):
         if module.base <= each.routine < module.end:
-            m.registry.stack.unregister(each.cookie)
+            m.registry.stack.unregister(m.current.tid, each.cookie)
     kernel.notify.abandon(module)
     for address in kernel.timers_of(module):
         kernel.scheduler.cancel_timer(address)

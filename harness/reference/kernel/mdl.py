@@ -63,13 +63,10 @@ def _fill(m: Machine, mdl: int, address: int, size: int) -> View:
     return view
 
 
-def _allocate(m: Machine, address: int, size: int, owner: object) -> int:
+def _allocate(m: Machine, address: int, size: int, *, system: bool = False) -> int:
     shape = layout("MDL", m.memory.pointer_size)
     total = shape.size + _page_count(address, size) * m.memory.pointer_size
-    if owner is SYSTEM_OWNED:
-        mdl = m.pool.alloc(total, _TAG, zero=True, owner=SYSTEM_OWNED)
-    else:
-        mdl = m.pool.alloc(total, _TAG, zero=True)
+    mdl = m.pool.alloc(total, _TAG, zero=True, owner=SYSTEM_OWNED if system else None)
     if mdl:
         _fill(m, mdl, address, size)
     return mdl
@@ -81,7 +78,7 @@ def _start(m: Machine, view: View) -> int:
 
 def build_user_mdl(m: Machine, address: int, size: int, *, write: bool) -> UserLock:
     """An MDL with locked pages over a user buffer, as the I/O manager makes it for direct I/O."""
-    mdl = _allocate(m, address, size, SYSTEM_OWNED)
+    mdl = _allocate(m, address, size, system=True)
     view = _view(m, mdl)
     view["MdlFlags"] = MDL_PAGES_LOCKED | (MDL_WRITE_OPERATION if write else 0)
     _put_frames(m, view)
@@ -127,7 +124,7 @@ def _unmap(m: Machine, view: View) -> None:
 
 @export("IoAllocateMdl", args="ptr, ulong, uchar, uchar, ptr")
 def io_allocate_mdl(m: Machine, address: int, size: int, secondary: int, quota: int, irp: int) -> int:
-    mdl = _allocate(m, address, size, None)
+    mdl = _allocate(m, address, size)
     if irp and mdl:
         at = layout("IRP", m.memory.pointer_size).at(m.memory, irp)
         if not secondary & 0xFF:
@@ -159,7 +156,7 @@ def mm_size_of_mdl(m: Machine, base: int, size: int) -> int:
 @export("MmCreateMdl", args="ptr, ptr, size")
 def mm_create_mdl(m: Machine, mdl: int, base: int, size: int) -> int:
     if not mdl:
-        return _allocate(m, base, size, None)
+        return _allocate(m, base, size)
     _fill(m, mdl, base, size)
     return mdl
 

@@ -110,7 +110,8 @@ def mm_unsecure_virtual_memory(m: Machine, handle: int) -> None:
 def zw_allocate_virtual_memory(
     m: Machine, process: int, base: int, zero_bits: int, size: int, kind: int, protect: int
 ) -> int:
-    """MEM_COMMIT (with or without MEM_RESERVE) at an address the system picks; a wished address is refused."""
+    """MEM_COMMIT (with or without MEM_RESERVE) at an address the system picks; a wished address is
+    refused."""
     if not kind & 0x1000 or m.memory.ptr(base):
         m.kernel.debug.note(
             "ZwAllocateVirtualMemory is modelled for committing at an address of the system's choice"

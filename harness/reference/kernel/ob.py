@@ -50,7 +50,8 @@ def _dying(m: Machine, obj: KernelObject, routine: str) -> None:
             obj.address,
             1,
             0,
-            reason=f"{routine} got a {obj.type.name} object that is being destroyed (its reference count is 0)",
+            reason=f"{routine} got a {obj.type.name} object that is being destroyed (its reference "
+            "count is 0)",
         )
 
 
@@ -218,7 +219,8 @@ def ob_is_kernel_handle(m: Machine, handle: int) -> int:
 
 @export("ObQueryNameString", args="ptr, ptr, ulong, ptr")
 def ob_query_name_string(m: Machine, address: int, buffer: int, length: int, needed_out: int) -> int:
-    """OBJECT_NAME_INFORMATION: a UNICODE_STRING, then its zero-terminated text. Keys answer for themselves."""
+    """OBJECT_NAME_INFORMATION: a UNICODE_STRING, then its zero-terminated text. Keys answer for
+    themselves."""
     need_irql(m, 0, "ObQueryNameString", "nf-ntifs-obquerynamestring")
     obj = _object(m, address, "ObQueryNameString")
     _dying(m, obj, "ObQueryNameString")

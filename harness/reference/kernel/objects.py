@@ -87,7 +87,8 @@ class ObjectType:
     query_security: Callable[[KernelObject, int, int, int, int], int] | None = None
     #: (object, SECURITY_INFORMATION, address of the descriptor) -> status.
     set_security: Callable[[KernelObject, int, int], int] | None = None
-    #: Whether a new handle with this access may be made from a pointer: a status. None: any access is granted.
+    #: Whether a new handle with this access may be made from a pointer: a status. None: any access is
+    #: granted.
     open_check: Callable[[KernelObject, int, int], int] | None = None
 
 
@@ -113,7 +114,8 @@ class KernelObject:
 
 @dataclass(slots=True, eq=False)
 class Handle:
-    """An entry of a handle table. `notes` belongs to the object's type (a key's options, a file's position)."""
+    """An entry of a handle table. `notes` belongs to the object's type (a key's options, a file's
+    position)."""
 
     value: int
     object: KernelObject
@@ -248,10 +250,12 @@ class ObjectManager:
         return where.insert(obj, obj.type.mapping.apply(access) & ~_MAXIMUM_ALLOWED, attributes).value
 
     def table_for(self, attributes: int, mode: int = KERNEL_MODE) -> HandleTable | None:
-        """Where a new handle goes: the kernel's table (None) for OBJ_KERNEL_HANDLE, else the current process'."""
+        """Where a new handle goes: the kernel's table (None) for OBJ_KERNEL_HANDLE, else the current
+        process'."""
         if attributes & OBJ_KERNEL_HANDLE and mode == KERNEL_MODE:
             return None
-        return self.machine.current.process.body.handles
+        table: HandleTable = self.machine.current.process.body.handles
+        return table
 
     def is_kernel_handle(self, value: int) -> bool:
         return value & self.kernel_flag == self.kernel_flag and value & 0x7FFFFFFF < 0x7FFFFFF0
@@ -260,7 +264,8 @@ class ObjectManager:
         """The entry of a handle value as the current process sees it; kernel handles need kernel mode."""
         if self.is_kernel_handle(value):
             return self.kernel_handles.entries.get(value & ~3 & self._mask) if mode == KERNEL_MODE else None
-        return self.machine.current.process.body.handles.entries.get(value & ~3)
+        table: HandleTable = self.machine.current.process.body.handles
+        return table.entries.get(value & ~3)
 
     def resolve(
         self, value: int, kind: ObjectType | None = None, access: int = 0, mode: int = KERNEL_MODE

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.reference.machine import Machine
     from harness.reference.threads import Process
 
-__all__ = ["NotifyRoutine", "Notifications", "ObjectCallbacks"]
+__all__ = ["Notifications", "NotifyRoutine", "ObjectCallbacks"]
 
 _MAX_ROUTINES: Final = 64
 
@@ -35,7 +35,8 @@ class NotifyRoutine:
 
 @dataclass(slots=True, eq=False)
 class ObjectCallbacks:
-    """An ObRegisterCallbacks registration: accepted and kept, never called (handle filtering is not modelled)."""
+    """An ObRegisterCallbacks registration: accepted and kept, never called (handle filtering is not
+    modelled)."""
 
     handle: int
     altitude: str

@@ -32,7 +32,8 @@ class Requests:
         self.m = machine
 
     def open(self, device: str, access: int = _GENERIC_READ | _GENERIC_WRITE) -> int:
-        """A handle in the current process, or a failure status. `device` is ``\\\\.\\Name`` or an object path."""
+        """A handle in the current process, or a failure status. `device` is ``\\\\.\\Name`` or an object
+        path."""
         m = self.m
         path = device
         if device.startswith("\\\\.\\"):

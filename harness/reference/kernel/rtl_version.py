@@ -100,7 +100,10 @@ def rtl_verify_version_info(m: Machine, wanted: int, kinds: int, mask: int) -> i
         return int.from_bytes(raw[at : at + size], "little")
 
     theirs = m.memory.read(wanted, _SIZE_EX if kinds & 0xF0 else _SIZE).ljust(_SIZE_EX, b"\0")
-    condition_of = lambda kind: mask >> ((kind.bit_length() - 1) * 3) & 7  # noqa: E731
+
+    def condition_of(kind: int) -> int:
+        return mask >> ((kind.bit_length() - 1) * 3) & 7
+
     ordered = [kind for kind in _ORDER if kinds & kind]
     if ordered:
         # Major, minor and service pack form one number: a later part counts while the earlier ones are equal.
@@ -150,7 +153,8 @@ def rtl_is_service_pack_version_installed(m: Machine, version: int) -> int:
 
 @export("IoIsWdmVersionAvailable", args="uchar, uchar")
 def io_is_wdm_version_available(m: Machine, major: int, minor: int) -> int:
-    """XP is WDM 1.0x20, Server 2003 1.0x30, Vista and everything later 6.0 (nf-wdm-ioiswdmversionavailable)."""
+    """XP is WDM 1.0x20, Server 2003 1.0x30, Vista and everything later 6.0
+    (nf-wdm-ioiswdmversionavailable)."""
     number = (m.version.major, m.version.minor)
     have = (1, 0x20) if number == (5, 1) else (1, 0x30) if number == (5, 2) else (6, 0)
     return int((major & 0xFF, minor & 0xFF) <= have)

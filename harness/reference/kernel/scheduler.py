@@ -99,7 +99,8 @@ class Scheduler:
         return self.m.interrupt_time()
 
     def due_time(self, address: int) -> int | None:
-        """The deadline a LARGE_INTEGER timeout means: negative is relative, positive an absolute system time."""
+        """The deadline a LARGE_INTEGER timeout means: negative is relative, positive an absolute system
+        time."""
         if address == 0:
             return None
         raw = self.m.memory.u64(address)
@@ -209,7 +210,8 @@ class Scheduler:
                 self.m.cpu.irql,
                 0,
                 0,
-                reason=f"{what} was called at {irql_name(expected)} and returned at {irql_name(self.m.cpu.irql)}",
+                reason=f"{what} was called at {irql_name(expected)} and returned at "
+                f"{irql_name(self.m.cpu.irql)}",
             )
 
     # -- tasks -------------------------------------------------------------------------------------------
@@ -316,7 +318,8 @@ class Scheduler:
     def run_until(
         self, done: Callable[[], bool], stuck: Callable[[], NoReturn], deadline: int | None = None
     ) -> bool:
-        """Let the others run until `done`. Returns False when `deadline` passed first; `stuck` never returns."""
+        """Let the others run until `done`. Returns False when `deadline` passed first; `stuck` never
+        returns."""
         for _ in range(_MAX_STEPS):
             if done():
                 return True

@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from harness.reference.cm.security import SecurityDescriptor, SecurityError, Sid
 from harness.reference.cm.sddl import parse_sddl
+from harness.reference.cm.security import SecurityDescriptor, SecurityError, Sid
 from harness.reference.cm.tokens import ADMINISTRATORS, SYSTEM, Token
 from harness.reference.exports import export
 from harness.reference.kernel.checks import need_irql, need_zw

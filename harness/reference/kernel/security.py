@@ -73,7 +73,8 @@ def _allowed(descriptor: SecurityDescriptor, token: Token, scope: int, mapping: 
 
 
 def security_access(information: int, *, setting: bool) -> int:
-    """The rights a handle needs to query or set these parts of a descriptor (nf-ntifs-ntquerysecurityobject)."""
+    """The rights a handle needs to query or set these parts of a descriptor
+    (nf-ntifs-ntquerysecurityobject)."""
     if setting:
         owner, dacl = WRITE_OWNER, WRITE_DAC
     else:
@@ -92,7 +93,8 @@ def token_of(m: Machine) -> Token:
     if body is not None and body.impersonating is not None:
         token: Token = body.impersonating.body
         return token
-    return m.current.process.body.token
+    own: Token = m.current.process.body.token
+    return own
 
 
 def capture_descriptor(m: Machine, address: int) -> bytes:

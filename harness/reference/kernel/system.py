@@ -130,7 +130,8 @@ class Kernel:
         return bool(flags & 0x80)
 
     def check_freed_pool(self, address: int) -> None:
-        """What must not lie in memory that is freed: timers (0xC4, 0x15), resources (0xD2), lookaside lists (0xCC)."""
+        """What must not lie in memory that is freed: timers (0xC4, 0x15), resources (0xD2), lookaside
+        lists (0xCC)."""
         found = self.m.pool.get(address)
         if found is None:
             return
@@ -174,7 +175,8 @@ class Kernel:
 
 
 def start_kernel(machine: Machine, files: FileSystem) -> Kernel:
-    """Build the kernel's state on a machine. `files`: the volume C: as the configuration manager sees it too."""
+    """Build the kernel's state on a machine. `files`: the volume C: as the configuration manager sees it
+    too."""
     objects = ObjectManager(machine)
     machine.objects = objects
     kernel = Kernel(

@@ -62,9 +62,7 @@ def _open(
     found = m.kernel.namespace.find(path)
     information = 1
     if not isinstance(found, int) and found.object.type is m.kernel.io.device_type:
-        made = m.kernel.io.open_device(
-            found.object, found.rest, access, options=options, share=share, mode=0
-        )
+        made = m.kernel.io.open_device(found.object, found.rest, access, options=options, share=share, mode=0)
         if isinstance(made, int):
             return made
         file = made
