@@ -39,7 +39,7 @@ from harness.reference.stackwalk import StackWalker
 from harness.reference.symbols import Symboliser
 from harness.reference.threads import KERNEL_MODE, Process, Thread
 from harness.reference.watchdog import Watchdog
-from harness.registry.version import WindowsVersion
+from harness.registry.version import WIN8, WindowsVersion
 
 if TYPE_CHECKING:
     from harness.reference.filtering.engine import FilterEngine
@@ -154,8 +154,15 @@ class Machine:
         return self.modules.at(address)
 
     def calling_driver(self) -> Driver | None:
-        """The driver that called the export being served."""
-        return self.modules.at(self.caller())
+        """The driver that called the export being served.
+
+        A routine that ends in a jump to the export leaves no return address of its own; then it is the driver
+        that the kernel called.
+        """
+        found = self.modules.at(self.caller())
+        if found is None and self.cpu.levels:
+            found = self.modules.at(self.cpu.levels[-1].function)
+        return found
 
     def import_at(self, address: int) -> str | None:
         """The export that code at `address` is, or is nothing but an indirect jump to (an import thunk)."""
@@ -297,6 +304,7 @@ class Machine:
     def advance_time(self, ticks: int) -> None:
         """Skip `ticks` of 100 ns: what a delay does when nothing else has to run."""
         self.clock.advance(ticks)
+        self.shared_data.update()
 
     def watch(self, now: float) -> None:
         """An outermost call begins at `now` (time.monotonic): bring the shared times up to date."""
@@ -336,11 +344,11 @@ class Machine:
     def hung(self) -> NoReturn:
         """The deadline passed. Page "Bug Check 0x133" at DISPATCH_LEVEL or above: 1, period in ticks.
 
-        Below it Windows has no watch-dog, the machine just stops answering: reported as `GuestHung` with the
+        Below it, and before Windows 8, Windows has no watch-dog, the machine just stops answering: reported as `GuestHung` with the
         code of a crash that a person asks for to see where it hangs (page "Bug Check 0xE2").
         """
         reason = f"guest code has been running for more than {self._watchdog.deadline:g} s"
-        if self.cpu.irql >= DISPATCH_LEVEL:
+        if self.cpu.irql >= DISPATCH_LEVEL and self.version >= WIN8:
             ticks = round(self._watchdog.deadline * 64)
             self.bugcheck(DPC_WATCHDOG_VIOLATION, 1, ticks, reason=f"{reason} at IRQL {self.cpu.irql}")
         raise GuestHung(self.describe_hang(reason))

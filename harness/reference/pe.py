@@ -213,7 +213,10 @@ class _Parser:
         end = self._memory.find(b"\0", rva, rva + _MAX_NAME)
         if not 0 < rva < len(self._memory) or end < 0:
             raise _refuse("an import name lies outside the image or has no end")
-        return self._memory[rva:end].decode("latin-1")
+        name = self._memory[rva:end].decode("latin-1")
+        if not name or not name.isascii() or not name.isprintable():
+            raise _refuse(f"{name[:40]!r} is no import name")
+        return name
 
     def _imports(self) -> tuple[Import, ...]:
         start, size = self._directory(_IMPORT)

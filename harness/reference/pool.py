@@ -110,7 +110,7 @@ class Pool:
     ) -> int:
         """Address of `size` bytes, 0 when memory is used up.
 
-        `owner` defaults to the driver whose code made the call. Bugchecks 0xC2 (page "Bug Check 0xC2")
+        `owner` defaults to the driver that made the call. Bugchecks 0xC2 (page "Bug Check 0xC2")
         for paged pool above APC_LEVEL or any pool above DISPATCH_LEVEL (parameter 1 is 8).
         """
         irql = self._machine.cpu.irql
@@ -132,7 +132,7 @@ class Pool:
         address = first if size >= PAGE else end - rounded
         caller = self._machine.caller()
         if owner is None:
-            owner = self._machine.driver_at(caller)
+            owner = self._machine.calling_driver()
         found = Allocation(address, size, tag, paged, owner, caller, first, pages)
         self._live[address] = found
         self._freed.pop(address, None)

@@ -171,7 +171,7 @@ def _sections(data: bytes) -> tuple[list[_Section], bytes]:
 def _coff(data: bytes, sections: list[_Section], names: bytes) -> tuple[tuple[int, str], ...]:
     (at,) = struct.unpack_from("<I", data, 0x3C)
     machine, _count, _time, table, symbols = struct.unpack_from("<HHIII", data, at + 4)
-    found: list[tuple[int, str]] = []
+    found: dict[int, tuple[bool, str]] = {}
     index = 0
     while table and index < min(symbols, _MAX_SYMBOLS):
         raw, value, section, kind, storage, extra = struct.unpack_from("<8sIhHBB", data, table + 18 * index)
@@ -188,8 +188,11 @@ def _coff(data: bytes, sections: list[_Section], names: bytes) -> tuple[tuple[in
         text = name.decode("latin-1")
         if machine == 0x14C and text.startswith("_"):  # x86 decoration: _name, _name@8
             text = text[1:].split("@")[0]
-        found.append((sections[section - 1].rva + value, text))
-    return tuple(sorted(found))
+        rva, is_function = sections[section - 1].rva + value, kind == _FUNCTION_TYPE
+        # The linker's own labels (__end__) share the address of the first function: a function's name wins.
+        if rva not in found or (is_function and not found[rva][0]):
+            found[rva] = is_function, text
+    return tuple(sorted((rva, text) for rva, (_, text) in found.items()))
 
 
 def _dwarf(data: bytes, sections: list[_Section]) -> tuple[tuple[int, str], ...]:
