@@ -14,7 +14,13 @@ from harness.plugin.options import SETTINGS, Isolation
 from harness.registry.version import WindowsVersion
 from harness.targets import Target
 
-__all__ = ["TARGET_FIXTURE", "behaviours_of", "missing_capability", "parametrise_targets"]
+__all__ = [
+    "TARGET_FIXTURE",
+    "behaviours_of",
+    "exclusion",
+    "missing_capability",
+    "parametrise_targets",
+]
 
 #: The fixture that carries the target; private, so that a test file's own `target` fixture stays its own.
 TARGET_FIXTURE = "_harness_target"
@@ -36,7 +42,7 @@ def parametrise_targets(metafunc: pytest.Metafunc) -> None:
         if TARGET_FIXTURE not in metafunc.fixturenames:
             return
         settings = metafunc.config.stash[SETTINGS]
-        excluded = {target: _exclusion(definition, target) for target in settings.targets}
+        excluded = {target: exclusion(definition, target) for target in settings.targets}
     except (HarnessError, TypeError, ValueError) as error:
         raise pytest.Collector.CollectError(f"{definition.name}: {error}") from None
     chosen = [target for target, reason in excluded.items() if not reason]
@@ -68,7 +74,11 @@ def missing_capability(node: pytest.Item, info: GuestInfo) -> str:
     return ""
 
 
-def _exclusion(node: pytest.Item | pytest.Collector, target: Target) -> str:
+def exclusion(node: pytest.Item | pytest.Collector, target: Target) -> str:
+    """Why markers leave this target out, empty when they don't.
+
+    Asked again when a test starts: only then its parameters' own markers are known.
+    """
     return next(_exclusions(node, target), "")
 
 
