@@ -5,6 +5,7 @@ from harness.driver.certificate import SigningCertificate, signing_certificate
 from harness.driver.sign import SignResult, build_signed, probe_image, sign_driver, sign_image
 from harness.driver.signature import SignatureReport, check_signature
 from harness.driver.spec import ARCHITECTURES, DriverSpec, driver_spec, find_project_root, project_drivers
+from harness.driver.symbols import find_symbols, remember_symbols
 from harness.driver.toolchain import Toolchain, available_toolchains, find_toolchain
 from harness.driver.verify import VerifyCheck, VerifyReport, verify_bytes, verify_image
 
@@ -25,9 +26,11 @@ __all__ = [
     "check_signature",
     "driver_spec",
     "find_project_root",
+    "find_symbols",
     "find_toolchain",
     "probe_image",
     "project_drivers",
+    "remember_symbols",
     "sign_driver",
     "sign_image",
     "signing_certificate",

@@ -22,6 +22,7 @@ from typing import Final
 
 from harness.driver.image import finish_image
 from harness.driver.spec import DriverSpec, check_arch, driver_spec, find_project_root
+from harness.driver.symbols import record_symbols, remember_symbols
 from harness.driver.toolchain import Toolchain, find_toolchain
 from harness.errors import HarnessError, UsageError
 
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 #: Raise when this module changes what it makes of the same sources.
-_RECIPE: Final = 1
+_RECIPE: Final = 2
 
 
 class BuildFailedError(HarnessError):
@@ -120,6 +121,9 @@ def build_driver(
         rebuilt = not (unsigned.is_file() and debug.is_file())
         if rebuilt:
             _compile(spec, arch, chain, unsigned, debug)
+            content = unsigned.read_bytes()
+            record_symbols(content, debug, directory)
+            remember_symbols(content, debug)
         image = directory / arch / f"{spec.name}.sys"
         _install(image, unsigned, debug, key)
     return BuildResult(

@@ -13,33 +13,36 @@ from harness.errors import DriverRefusedError, GuestCrashed, GuestHung
 from harness.guest import Guest
 from harness.registry.status import NTSTATUS
 from harness.registry.version import VISTA, WIN7, WIN10_22H2
-
 from tests.driver import wrong_workload as workload
 
 
-def trigger(guest: Guest) -> None:
+def trigger(guest: Guest, _name: str) -> None:
     workload.set_values(guest, "trigger")
 
 
-def request(guest: Guest) -> None:
+def request(guest: Guest, _name: str) -> None:
     guest.ioctl(workload.DEVICE, workload.IOCTL)
 
 
-def unload(guest: Guest) -> None:
+def query(guest: Guest, _name: str) -> None:
+    workload.query_value(guest)
+
+
+def unload(guest: Guest, name: str) -> None:
     workload.set_values(guest, "trigger", "trigger", "trigger")
-    guest.stop_driver(workload.SERVICE)
+    guest.stop_driver(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
     """What brings a driver to do wrong, and the bugchecks that are right for it."""
 
-    act: Callable[[Guest], None]
+    act: Callable[[Guest, str], None]
     codes: frozenset[int]
     function: str = "Callback"  # must be on the stack
 
 
-def wrong(act: Callable[[Guest], None], *codes: int, function: str = "Callback") -> Wrong:
+def wrong(act: Callable[[Guest, str], None], *codes: int, function: str = "Callback") -> Wrong:
     return Wrong(act, frozenset(codes), function)
 
 
@@ -52,7 +55,7 @@ CRASHES = {
     "pool_overrun": wrong(trigger, 0xD6, 0xC1, 0x19),
     "wild_write": wrong(trigger, 0x50),
     "null_write": wrong(trigger, 0x135),
-    "user_pointer": wrong(workload.query_value, 0x135),
+    "user_pointer": wrong(query, 0x135),
     "raised_irql": wrong(trigger, 0xC4, 0xA, 0x4A, 0xC8, 0xD1, function=""),
     "writes_read_only": wrong(trigger, 0xBE),
     "executes_data": wrong(trigger, 0xFC, function=""),
@@ -82,7 +85,7 @@ def test_every_wrong_driver_is_judged_here() -> None:
 def test_a_crash_is_named(name: str, arch: str) -> None:
     expected = CRASHES[name]
     with workload.started(name, arch, WIN10_22H2) as guest, pytest.raises(GuestCrashed) as caught:
-        expected.act(guest)
+        expected.act(guest, name)
     bugcheck = caught.value.bugcheck
     assert bugcheck.code in expected.codes, str(bugcheck)
     assert name in bugcheck.driver or any(name in frame.module for frame in bugcheck.stack), str(bugcheck)
@@ -99,7 +102,7 @@ def test_it_behaves_until_then(name: str, arch: str) -> None:
 @pytest.mark.parametrize("name", sorted(HANGS))
 def test_a_hang_is_named(name: str, arch: str) -> None:
     with workload.started(name, arch, WIN10_22H2) as guest, pytest.raises(GuestCrashed) as caught:
-        HANGS[name](guest)
+        HANGS[name](guest, name)
     bugcheck = caught.value.bugcheck
     assert isinstance(caught.value, GuestHung) or bugcheck.code == 0xC9, str(bugcheck)
     assert name in str(bugcheck)
@@ -110,7 +113,7 @@ def test_how_much_leaked_is_told(arch: str) -> None:
         workload.started("leak_per_callback", arch, WIN10_22H2) as guest,
         pytest.raises(GuestCrashed) as caught,
     ):
-        unload(guest)
+        unload(guest, "leak_per_callback")
     bugcheck = caught.value.bugcheck
     assert bugcheck.parameters[0] == 0x62, str(bugcheck)
     assert 3 in bugcheck.parameters or "3" in bugcheck.reason, str(bugcheck)
@@ -133,9 +136,9 @@ def test_vista_swallows_what_windows_7_does_not(arch: str) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_unmodelled_imports_are_named_all_at_once(arch: str) -> None:
     with reference.boot(WIN10_22H2, arch=arch) as guest:
-        guest.install_driver(workload.SERVICE, workload.driver_image("wrong/unmodelled_import.c", arch))
+        guest.install_driver("wrong", workload.driver_image("wrong/unmodelled_import.c", arch))
         with pytest.raises(DriverRefusedError) as caught:
-            guest.start_driver(workload.SERVICE)
+            guest.start_driver("wrong")
     named = " ".join(caught.value.unmodelled)
     assert "IoRaiseInformationalHardError" in named
     assert "FsRtlNotifyUninitializeSync" in named
@@ -143,9 +146,9 @@ def test_unmodelled_imports_are_named_all_at_once(arch: str) -> None:
 
 def test_a_failing_entry_gives_its_status(arch: str) -> None:
     with reference.boot(WIN10_22H2, arch=arch) as guest:
-        guest.install_driver(workload.SERVICE, workload.driver_image("wrong/entry_fails.c", arch))
+        guest.install_driver("wrong", workload.driver_image("wrong/entry_fails.c", arch))
         try:
-            status = guest.start_driver(workload.SERVICE)
+            status = guest.start_driver("wrong")
         except DriverRefusedError as error:
             status = error.status
         assert status == NTSTATUS.INSUFFICIENT_RESOURCES

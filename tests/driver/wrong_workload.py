@@ -14,7 +14,6 @@ from harness.guest import Guest
 from harness.registry.version import WindowsVersion
 from harness.workload.registry import Registry
 
-SERVICE = "wrong"
 DEVICE = r"\\.\RegWrong"
 IOCTL = 0x00222000  # WRONG_IOCTL of wrong.h
 
@@ -31,31 +30,30 @@ def driver_image(relative: str, arch: str) -> bytes:
 def started(name: str, arch: str, version: WindowsVersion) -> Iterator[Guest]:
     """A guest with the wrong driver `name` running."""
     with reference.boot(version, arch=arch) as guest:
-        guest.install_driver(SERVICE, driver_image(f"wrong/{name}.c", arch))
-        assert guest.start_driver(SERVICE) == 0
+        guest.install_driver(name, driver_image(f"wrong/{name}.c", arch))
+        assert guest.start_driver(name) == 0
         yield guest
 
 
 def set_values(guest: Guest, *names: str) -> list[int]:
     """Set these values below a test key, one program; the statuses."""
-    with Registry(guest) as registry:
-        with registry.program() as p:
-            key = p.create_key(p.test_root / "wrong")
-            steps = [p.set_value(key, name, b"1234") for name in names]
-        return [step.status for step in steps]
+    # No clean-up: a guest that crashed can't do it, and its error would hide the one that matters.
+    with Registry(guest).program() as p:
+        key = p.create_key(p.test_root / "wrong")
+        steps = [p.set_value(key, name, b"1234") for name in names]
+    return [step.status for step in steps]
 
 
 def query_value(guest: Guest) -> None:
-    with Registry(guest) as registry, registry.program() as p:
+    with Registry(guest).program() as p:
         key = p.create_key(p.test_root / "wrong")
         p.set_value(key, "harmless", b"1234")
         p.query_value(key, "harmless")
 
 
 def delete_value(guest: Guest) -> int:
-    with Registry(guest) as registry:
-        with registry.program() as p:
-            key = p.create_key(p.test_root / "wrong")
-            p.set_value(key, "harmless", b"1234")
-            deleted = p.delete_value(key, "harmless")
-        return deleted.status
+    with Registry(guest).program() as p:
+        key = p.create_key(p.test_root / "wrong")
+        p.set_value(key, "harmless", b"1234")
+        deleted = p.delete_value(key, "harmless")
+    return deleted.status
