@@ -7,7 +7,6 @@ routine, which are counted in a run of their own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from harness.guest import Arch
 from harness.reference.exports import export
@@ -44,21 +43,23 @@ def repeat(m: Machine, name: str) -> int:
     """Code that calls an export TRAPS times."""
     address = m.exports.address_of(name)
     if m.arch is Arch.X64:
-        body = f"53 4883ec20 bb{TRAPS:02x}000000 48b8{address.to_bytes(8, 'little').hex()} ffd0 ffcb 75f0 4883c420 5b c3"
+        there = address.to_bytes(8, "little").hex()
+        body = f"53 4883ec20 bb{TRAPS:02x}000000 48b8{there} ffd0 ffcb 75f0 4883c420 5b c3"
     else:
         pushes = "6a00" * (m.exports[name].stack_bytes() // 4)
         back = (-(9 + len(pushes) // 2 + 1)) & 0xFF
-        body = f"53 bb{TRAPS:02x}000000 {pushes} b8{address.to_bytes(4, 'little').hex()} ffd0 4b 75{back:02x} 5b c3"
+        there = address.to_bytes(4, "little").hex()
+        body = f"53 bb{TRAPS:02x}000000 {pushes} b8{there} ffd0 4b 75{back:02x} 5b c3"
     return place(m, body)
 
 
-def per_second(action: Callable[[], object], count: int) -> float:
-    """The best of ROUNDS: what the code can do when nobody else uses the machine."""
-    best = float("inf")
+def per_second(m: Machine, function: int, count: int) -> float:
+    """Calls of `function` a second: the best of ROUNDS, what it can do when nobody else uses the machine."""
+    call, best = m.cpu.call, float("inf")
     for _ in range(ROUNDS):
         start = time.perf_counter()
         for _ in range(count):
-            action()
+            call(function)
         best = min(best, (time.perf_counter() - start) / count)
     return 1 / best
 
@@ -82,12 +83,11 @@ def main() -> None:
         start = time.perf_counter()
         with Machine(WIN11_24H2, arch) as m:
             boot = (time.perf_counter() - start) * 1e3
-            call, empty = m.cpu.call, place(m, "c3")
+            empty = place(m, "c3")
             print(f"{arch}: first boot {boot:.1f} ms")
-            print(f"  calls             {per_second(lambda: call(empty), CALLS):>12,.0f} /s")
+            print(f"  calls             {per_second(m, empty, CALLS):>12,.0f} /s")
             for name in ("BenchmarkNothing", "BenchmarkArguments"):
-                loop = repeat(m, name)
-                rate = TRAPS * per_second(lambda loop=loop: call(loop), CALLS // TRAPS)
+                rate = TRAPS * per_second(m, repeat(m, name), CALLS // TRAPS)
                 print(f"  {name[9:].lower():<17} {rate:>12,.0f} exports/s")
             print(f"  instructions of an empty call: {instructions(m, empty)}")
 

@@ -134,6 +134,8 @@ class Cpu:
         self._invokers: list[Callable[[int, Level], int | None]] = []
         self.levels: list[Level] = []
         #: When the outermost call began (time.monotonic), 0.0 while no guest code runs; for the watch-dog.
+        #: Outermost calls so far: changes whenever guest code has run.
+        self.begun = 0
         self.busy_since = 0.0
         #: When the machine wants to hear of an outermost call again (time.monotonic).
         self.attention_at = 0.0
@@ -333,6 +335,7 @@ class Cpu:
 
     def _begin(self) -> None:
         """An outermost call: its deadline starts."""
+        self.begun += 1
         now = monotonic()
         self.busy_since = now
         if now > self.attention_at:

@@ -344,8 +344,8 @@ class Machine:
     def hung(self) -> NoReturn:
         """The deadline passed. Page "Bug Check 0x133" at DISPATCH_LEVEL or above: 1, period in ticks.
 
-        Below it, and before Windows 8, Windows has no watch-dog, the machine just stops answering: reported as `GuestHung` with the
-        code of a crash that a person asks for to see where it hangs (page "Bug Check 0xE2").
+        Below it, and before Windows 8, Windows has no watch-dog and just stops: `GuestHung` with the
+        code of a crash that a person asks for to see where a machine hangs (page "Bug Check 0xE2").
         """
         reason = f"guest code has been running for more than {self._watchdog.deadline:g} s"
         if self.cpu.irql >= DISPATCH_LEVEL and self.version >= WIN8:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from harness.driver.build import BuildResult, build_driver
 from harness.driver.toolchain import find_toolchain
 from harness.errors import ToolMissingError

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from harness.errors import GuestCrashed, GuestHung
 from harness.guest import Arch
 from harness.reference.exports import VarArgs, export

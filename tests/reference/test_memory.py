@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from harness.guest import Arch
 from harness.reference.faults import Access, GuestFault, MemoryExhausted
 from harness.reference.layout import PAGE
 from harness.reference.memory import READ, WRITE, Memory
-from hypothesis import given
-from hypothesis import strategies as st
 
 BASE = 0x9000_0000
 

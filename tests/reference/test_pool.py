@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from harness.errors import GuestCrashed
 from harness.guest import Arch
 from harness.guest.bugcheck import Bugcheck
 from harness.reference.machine import Machine
 from harness.reference.pool import tag_text
 from harness.registry.version import WIN10
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.reference.native import BOTH, Seh, machine, reader, writer
 
 TAG = int.from_bytes(b"Tst1", "little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from harness.errors import GuestCrashed
 from harness.guest import Arch
 from harness.reference.faults import GuestException
@@ -228,7 +229,7 @@ def test_user_memory_that_really_went_is_an_exception(seh: Seh) -> None:
 
 
 def test_reads_after_the_end_of_the_try_block_are_caught_in_the_same_call() -> None:
-    """On x64 leaving the scope takes the page away (x86 code leaves no mark: the next export or return does)."""
+    """On x64 leaving the scope takes the page away; x86 scopes end unseen, the next export or return does."""
     with machine(Arch.X64) as m:
         seh = Seh(m)
         address = m.memory.alloc_user(16)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from harness.errors import GuestCrashed
 from harness.guest import Arch
 from harness.reference.faults import GuestException
 from harness.reference.machine import Machine
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.reference.native import BOTH, Seh, code, machine
 
 SIZE = 300
