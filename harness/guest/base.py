@@ -84,7 +84,7 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True)
 class IoctlResult:
-    """`status` is the NTSTATUS of the request (unsigned), `data` the bytes returned (`information` of them)."""
+    """`status` is the NTSTATUS of the request (unsigned), `data` the `information` bytes returned."""
 
     status: int
     data: bytes
@@ -92,11 +92,19 @@ class IoctlResult:
 
 
 class Guest(ABC):
-    """A system that can load drivers and run workloads. A context manager; `close` ends everything it started."""
+    """Loads drivers and runs workloads. A context manager; `close` ends everything it started."""
 
     @property
     @abstractmethod
     def info(self) -> GuestInfo: ...
+
+    @property
+    def activity(self) -> int | None:
+        """Changes whenever code has run in the guest; None for a guest that runs by itself.
+
+        Where it has not changed, nothing can have been recorded: `harness.probe` spares a round trip then.
+        """
+        return None
 
     @abstractmethod
     def put(self, path: str, data: bytes) -> None:
@@ -134,7 +142,7 @@ class Guest(ABC):
 
     @abstractmethod
     def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
-        """Open `device` (``\\\\.\\RegProbe``), one DeviceIoControl, close. `output` is the buffer size in bytes."""
+        """Open `device` (``\\\\.\\RegProbe``), one DeviceIoControl, close. `output`: size of the buffer in bytes."""
 
     @abstractmethod
     def read_device(self, device: str, length: int) -> IoctlResult:

@@ -32,11 +32,12 @@ class Collector:
         self._next: int | None = None
         self._dropped = 0
         self._missing = 0
+        self._seen: int | None = None
 
     def forget(self) -> None:
         """Start over, after the probe was reset."""
         self._batches, self._joined = [], None
-        self._next, self._dropped, self._missing = None, 0, 0
+        self._next, self._dropped, self._missing, self._seen = None, 0, 0, None
 
     def drain(self) -> Trace:
         """The events recorded since the last drain. Does not judge completeness."""
@@ -76,6 +77,8 @@ class Collector:
 
     def _pull(self) -> list[Batch]:
         """Drain until what was in the ring at the beginning is out; later events wait for the next time."""
+        if self._seen is not None and self._seen == self._activity():
+            return []
         fresh: list[Batch] = []
         size, left = _SMALL, None
         while left is None or left > 0:
@@ -91,7 +94,13 @@ class Collector:
         if fresh:
             self._batches += fresh
             self._joined = None
+        self._seen = self._activity()
         return fresh
+
+    def _activity(self) -> int | None:
+        """What `Guest.activity` says; None where the guest runs by itself."""
+        found: int | None = getattr(self._link.guest, "activity", None)
+        return found
 
     def _request(self, size: int) -> Batch:
         request = abi.record("REGPROBE_DRAIN").pack()

@@ -133,9 +133,9 @@ class Cpu:
         self._raised: BaseException | None = None
         self._invokers: list[Callable[[int, Level], int | None]] = []
         self.levels: list[Level] = []
-        #: When the outermost call began (time.monotonic), 0.0 while no guest code runs; for the watch-dog.
         #: Outermost calls so far: changes whenever guest code has run.
         self.begun = 0
+        #: When the outermost call began (time.monotonic), 0.0 while no guest code runs; for the watch-dog.
         self.busy_since = 0.0
         #: When the machine wants to hear of an outermost call again (time.monotonic).
         self.attention_at = 0.0

@@ -71,6 +71,10 @@ class ReferenceGuest(Guest):
         """What the model let pass or could not do, in words, since boot."""
         return [*self.drivers.notes, *self.machine.kernel.debug.notes]
 
+    @property
+    def activity(self) -> int:
+        return self.machine.cpu.begun
+
     # -- files -------------------------------------------------------------------------------------------
 
     def put(self, path: str, data: bytes) -> None:

@@ -69,6 +69,8 @@ class FakeDevice:
     drain_reply: bytes | None = None
     kernel_reply: dict[str, int | bytes] = field(default_factory=dict)
     unready: bool = False
+    #: `Guest.activity`; None: a guest that runs by itself.
+    activity: int | None = None
     _filters: int = 0
     _rules: int = 0
 

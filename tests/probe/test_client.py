@@ -409,3 +409,20 @@ def test_a_running_callback_does_not_hold_up_the_drain(probe: Probe, device: Fak
     assert probe.trace == []
     device.unready = False
     assert len(probe.trace) == 1
+
+
+def test_a_guest_that_did_nothing_is_not_asked_again(probe: Probe, device: FakeDevice) -> None:
+    device.activity = 1
+    device.notify(Pre.SetValueKey)
+    assert len(probe.trace) == 1
+    drains = len(device.sent("DRAIN"))
+    assert len(probe.trace) == 1
+    probe.check_complete()
+    assert len(device.sent("DRAIN")) == drains
+    device.notify(Post.SetValueKey)
+    device.activity = 2
+    assert len(probe.trace) == 2
+    device.activity = None
+    _ = probe.trace
+    _ = probe.trace
+    assert len(device.sent("DRAIN")) == drains + 3
