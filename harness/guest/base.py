@@ -142,7 +142,7 @@ class Guest(ABC):
 
     @abstractmethod
     def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
-        """Open `device` (``\\\\.\\RegProbe``), one DeviceIoControl, close. `output`: size of the buffer in bytes."""
+        """Open `device` (``\\\\.\\RegProbe``), one DeviceIoControl, close. `output`: buffer size."""
 
     @abstractmethod
     def read_device(self, device: str, length: int) -> IoctlResult:
