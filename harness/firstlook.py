@@ -20,9 +20,11 @@ from harness.targets import Target, boot, known_targets
 
 if TYPE_CHECKING:
     from harness.driver import SignatureReport
-    from harness.workload import Step
+    from harness.reference.facts import DriverFacts
+    from harness.registry.version import WindowsVersion
+    from harness.workload import Registry, Step
 
-__all__ = ["FirstLook", "Operation", "Registered", "architecture_of", "default_target", "first_look"]
+__all__ = ["FirstLook", "Operation", "architecture_of", "default_target", "first_look"]
 
 #: Debug output kept, in lines; a driver may print as much as it likes.
 _MAX_DEBUG: Final = 200
@@ -49,14 +51,6 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
-    """A callback the driver registered; legacy ones have no altitude of their own choice."""
-
-    altitude: str
-    legacy: bool
-
-
-@dataclass(frozen=True, slots=True)
 class FirstLook:
     """What was found. Empty fields were not reached: `refused` or `crash` says why."""
 
@@ -69,8 +63,7 @@ class FirstLook:
     entry_status: str = ""
     refused: str = ""
     unmodelled: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    filters: tuple[Registered, ...] = ()
+    has: DriverFacts | None = None
     operations: tuple[Operation, ...] = ()
     debug: tuple[str, ...] = ()
     unload: str = ""
@@ -181,15 +174,21 @@ class _Look:
 
     def run(self, guest: Guest) -> None:
         from harness.probe import Probe
+        from harness.reference import ReferenceGuest
+        from harness.reference.facts import driver_facts
+        from harness.workload import Registry
 
         try:
             probe = Probe.install(guest)
-            before = _workload(guest)
+            registry = Registry(guest, name="first-look")
+            before = _workload(registry, guest.info.version)
             above = probe.add(ABOVE)
             if not self._load(guest):
                 return
+            if isinstance(guest, ReferenceGuest):
+                self._note(has=driver_facts(guest, self._service))
             below = probe.add(BELOW)
-            after = _workload(guest)
+            after = _workload(registry, guest.info.version)
             trace = probe.trace
             operations = (
                 _compare(name, step, after[name], changes(trace.of(after[name]), above, below))
@@ -197,7 +196,6 @@ class _Look:
             )
             self._note(operations=tuple(operations))
             self._note(unload=status_name(guest.stop_driver(self._service)))
-            guest.remove_driver(self._service)
         except GuestCrashed as error:
             self._note(crash=str(error))
         finally:
@@ -217,11 +215,13 @@ class _Look:
         return True
 
 
-def _workload(guest: Guest) -> Mapping[str, Step]:
-    """A short tour of the registry. Every operation is tried, whatever came of those before it."""
-    from harness.workload import Registry
+def _workload(registry: Registry, version: WindowsVersion) -> Mapping[str, Step]:
+    """A short tour of the registry. Every operation is tried, whatever came of those before it.
 
-    with Registry(guest, name="first-look") as registry, registry.program() as p:
+    Nothing is cleaned up but what the tour itself makes: a driver may well forbid it, and the guest is
+    thrown away afterwards.
+    """
+    with registry.program() as p:
         key = p.create_key(p.test_root / "app")
         steps = {
             "create key": key,
@@ -239,7 +239,7 @@ def _workload(guest: Guest) -> Mapping[str, Step]:
             "delete key": p.delete_key(p.open_key(p.test_root / "app" / "child")),
             "close": p.close(key),
         }
-        if guest.info.version.has_app_hives:
+        if version.has_app_hives:
             hive = p.load_app_key("first-look.dat")
             settings = p.create_key(hive / "settings")
             steps |= {
@@ -248,6 +248,9 @@ def _workload(guest: Guest) -> Mapping[str, Step]:
                 "set value in it": p.set_value(settings, "colour", "red"),
                 "query value in it": p.query_value(settings, "colour"),
             }
+            p.close(settings)
+            p.close(hive)
+        p.remove_key(p.test_root / "app")
     return steps
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +24,7 @@ def print_look(look: FirstLook) -> None:
         facts.add_row(name, Text(value))
     console.print(facts)
     if look.operations:
-        console.print(_operations(look.operations))
+        console.print(_operations(look.operations), soft_wrap=True)
     for title, lines in (("debug output", look.debug), ("crash", tuple(look.crash.splitlines()))):
         if lines:
             console.print(Text(f"\n{title}", "bold"))
@@ -44,8 +44,10 @@ def _facts(look: FirstLook) -> Iterator[tuple[str, str]]:
     if look.entry_status:
         yield "DriverEntry", look.entry_status
     if look.entry_status and not look.refused:
-        yield "devices", ", ".join(look.devices) or "none"
-        yield "filters", ", ".join(_filter(f.altitude, f.legacy) for f in look.filters) or "none"
+        devices = look.has.devices + look.has.links if look.has is not None else ()
+        callbacks = look.has.callbacks if look.has is not None else ()
+        yield "devices", ", ".join(devices) or "none"
+        yield "filters", ", ".join(_filter(each.altitude, each.legacy) for each in callbacks) or "none"
     if look.unload:
         yield "unload", look.unload
 
@@ -54,20 +56,20 @@ def _filter(altitude: str, legacy: bool) -> str:
     return f"{altitude} (CmRegisterCallback)" if legacy else altitude
 
 
-def _operations(operations: tuple[Operation, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="\nworkload", title_justify="left")
-    for column in ("operation", "without the driver", "with it", "what the driver did"):
+def _operations(operations: tuple[Operation, ...]) -> RenderableType:
+    """The operations that came out differently, and how many did not."""
+    changed = [operation for operation in operations if not operation.unchanged]
+    unchanged = len(operations) - len(changed)
+    same = f"\n{unchanged} of {len(operations)} operations of the workload went through unchanged"
+    if not changed:
+        return Text(same)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("operation", "without the driver", "with it"):
         table.add_column(column, overflow="fold")
-    for operation in operations:
-        done = list(operation.changes)
+    details: list[Text] = []
+    for operation in changed:
+        table.add_row(Text(operation.name), Text(operation.without), Text(operation.with_driver, "yellow"))
+        details += [Text(f"  {operation.name}: {change}") for change in operation.changes]
         if operation.output_differs:
-            done.append("the caller gets other data")
-        style = "" if operation.unchanged else "yellow"
-        same = operation.with_driver == operation.without
-        table.add_row(
-            Text(operation.name),
-            Text(operation.without),
-            Text("same" if same else operation.with_driver, style),
-            Text("\n".join(done) or "-", style),
-        )
-    return table
+            details.append(Text(f"  {operation.name}: the caller gets other data"))
+    return Group(Text(same + ", these didn't:"), table, Text("\nwhat the driver did", "bold"), *details)
