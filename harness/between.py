@@ -102,9 +102,10 @@ class Between:
         return changes(trace, self.above, self.below)
 
     def unload(self) -> int:
-        """Stop and remove the driver; returns the status of the unload."""
+        """Stop the driver and remove its service; the status of stopping it, and on failure it stays."""
         status = self.guest.stop_driver(self.service)
-        self.guest.remove_driver(self.service)
+        if nt_success(status):
+            self.guest.remove_driver(self.service)
         return status
 
 

@@ -74,7 +74,6 @@ def registry(_station: Station) -> Iterator[Registry]:
 
     registry = Registry(_station.guest)
     yield registry
-    # Filters go first: one that still blocks would keep keys from being deleted.
     _station.settle()
     if not _station.spoiled:
         registry.close()
@@ -93,11 +92,8 @@ def own_driver(_station: Station, probe: Probe, request: pytest.FixtureRequest) 
     path = settings.driver
     if path is None:
         pytest.skip("needs a driver of your own: --driver FILE.sys")
-    loaded = Between.load(_station.guest, probe, path, parameters=settings.driver_parameters)
-    _station.note_driver(loaded.service, path.read_bytes())
-    yield loaded
-    if not _station.spoiled:
-        loaded.unload()
+    yield _station.load_own(path, settings.driver_parameters)
+    _station.settle()
 
 
 @pytest.fixture

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import targets
-from harness.guest.base import Guest
+from harness.between import Between
+from harness.guest.base import DriverParameters, Guest
 from harness.plugin.options import Isolation
+from harness.registry.status import nt_success
 from harness.results.model import Attestation
 from harness.targets import Target
 
@@ -33,6 +36,7 @@ class Station:
         self.spoiled = False
         self.drivers: dict[str, str] = {}
         self._in_use = False
+        self._own_driver: Between | None = None
 
     def note_driver(self, service: str, image: bytes) -> None:
         """Put a loaded image's digest into the attestation."""
@@ -54,18 +58,31 @@ class Station:
     def has_probe(self) -> bool:
         return "probe" in self.__dict__
 
+    def load_own(self, path: Path, parameters: DriverParameters) -> Between:
+        """Load the user's driver between two filters of the probe; `settle` unloads it."""
+        self._own_driver = Between.load(self.guest, self.probe, path, parameters=parameters)
+        self.note_driver(self._own_driver.service, path.read_bytes())
+        return self._own_driver
+
     def begin(self) -> None:
         """A test is about to use the guest."""
         self._in_use = True
 
     def settle(self) -> None:
-        """After a test, once: check that no event was dropped, then take every filter and rule away.
+        """After a test, once: check that no event was dropped, then take drivers, filters and rules away.
 
-        Raises `TraceIncompleteError` for drops: what the test concluded rests on a part of the truth.
+        Whoever cleans up in the guest settles first: what still filters would get in the way. Raises
+        `TraceIncompleteError` for drops: what the test concluded rests on a part of the truth.
         """
-        if self._in_use and self.has_probe and not self.spoiled:
-            self._in_use = False
+        if not self._in_use or self.spoiled:
+            return
+        self._in_use = False
+        if self.has_probe:
             self.probe.check_complete()
+        own, self._own_driver = self._own_driver, None
+        if own is not None and not nt_success(own.unload()):
+            self.spoiled = True  # it has no unload routine; only a fresh guest is rid of it
+        elif self.has_probe:
             self.probe.reset()
 
     @property
