@@ -16,7 +16,7 @@ from dissect.cstruct import cstruct
 
 from harness.errors import InfrastructureError, UsageError
 
-__all__ = ["DEVICE", "Record", "constant", "dtype", "find_header", "flags_text", "record"]
+__all__ = ["DEVICE", "Record", "constant", "dtype", "find_header", "record"]
 
 #: The probe's control device.
 DEVICE: Final = r"\\.\RegProbe"
@@ -135,17 +135,6 @@ def record(name: str) -> Record:
 def dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype of a structure, nested structures included."""
     return record(name).dtype
-
-
-@cache
-def flags_text(prefix: str, value: int) -> str:
-    """Names of the flag bits in `value` among the constants that start with `prefix`, joined by ``|``."""
-    names = [
-        name.removeprefix(prefix)
-        for name, bit in _header().consts.items()
-        if name.startswith(prefix) and isinstance(bit, int) and value & bit
-    ]
-    return "|".join(names) or "0"
 
 
 def _dtype_of(kind: Any) -> np.dtype[Any]:

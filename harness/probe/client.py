@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from harness.cleanup import after
 from harness.errors import DriverRefusedError, UsageError
 from harness.probe import abi
 from harness.probe.altitudes import HIGH, MONITOR, altitudes
@@ -94,7 +95,8 @@ class Probe:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close()
+        with after(error):
+            self.close()
 
     def close(self) -> None:
         """Remove filters and rules, and the driver when `install` put it there."""

@@ -18,7 +18,6 @@ __all__ = ["Collector"]
 
 _SMALL: Final = 64 * 1024
 _LARGE: Final = 4 * 1024 * 1024
-_MASK32: Final = 0xFFFF_FFFF
 
 
 class Collector:

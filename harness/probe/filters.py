@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.cleanup import after
 from harness.errors import UsageError
 from harness.probe import abi
 from harness.probe.conditions import ProgramLike, StepLike, conditions
@@ -82,8 +83,9 @@ class Filter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if not self.removed:
-            self.remove()
+        with after(error):
+            if not self.removed:
+                self.remove()
 
     def on(
         self,

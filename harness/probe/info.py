@@ -54,40 +54,9 @@ class ProbeInfo:
         return (1 << 8 * self.pointer_size) - 1
 
     @property
-    def has_register_callback(self) -> bool:
-        return Routine.REGISTER_CALLBACK in self.routines
-
-    @property
     def has_register_callback_ex(self) -> bool:
+        """Altitudes exist; the other routines are in `routines`."""
         return Routine.REGISTER_CALLBACK_EX in self.routines
-
-    @property
-    def has_get_callback_version(self) -> bool:
-        return Routine.GET_CALLBACK_VERSION in self.routines
-
-    @property
-    def has_set_object_context(self) -> bool:
-        return Routine.SET_OBJECT_CONTEXT in self.routines
-
-    @property
-    def has_get_key_object_id(self) -> bool:
-        return Routine.GET_KEY_OBJECT_ID in self.routines
-
-    @property
-    def has_get_key_object_id_ex(self) -> bool:
-        return Routine.GET_KEY_OBJECT_ID_EX in self.routines
-
-    @property
-    def has_release_key_object_id_ex(self) -> bool:
-        return Routine.RELEASE_KEY_OBJECT_ID_EX in self.routines
-
-    @property
-    def has_get_bound_transaction(self) -> bool:
-        return Routine.GET_BOUND_TRANSACTION in self.routines
-
-    @property
-    def has_unregister_callback(self) -> bool:
-        return Routine.UNREGISTER_CALLBACK in self.routines
 
 
 @dataclass(frozen=True, slots=True)

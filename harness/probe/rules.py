@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from harness.cleanup import after
 from harness.errors import UsageError
 from harness.probe import abi
 from harness.probe.conditions import Conditions, packed_text
@@ -88,7 +89,8 @@ class RuleBuilder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.remove()
+        with after(error):
+            self.remove()
 
     def remove(self) -> None:
         """Clear the rules made by this builder; nothing to do when the filter is gone."""

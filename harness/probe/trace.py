@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Pair", "Timed", "Trace", "TraceSource"]
 
-_NO_ROWS: np.ndarray[Any, np.dtype[np.intp]] = np.zeros(0, dtype=np.intp)
-
 
 class Timed(Protocol):
     """What has a place in a trace: a step of a program, its result, a kernel call."""

@@ -16,7 +16,7 @@ from harness.registry.options import REG_FORCE_UNLOAD
 from harness.registry.paths import RegistryPath
 from harness.workload.keys import DEFAULT_LENGTH, Enumeration, OperationsOnKeys
 from harness.workload.opcodes import Opcode
-from harness.workload.recorder import Expected, Handle
+from harness.workload.recorder import Expected, Handle, process_index
 from harness.workload.step import Step
 from harness.workload.values import RegistryValue, encode_value
 
@@ -201,7 +201,7 @@ class ProgramBuilder(OperationsOnKeys):
             handle=self.slot_of(handle),
             out=self.new_slot(),
             access=access,
-            target_process=self.process_index(target_process),
+            target_process=process_index(target_process),
             expect=expect,
             path=handle.path if isinstance(handle, Step) else None,
         )

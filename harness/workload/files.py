@@ -7,7 +7,7 @@ from typing import Protocol
 from harness.registry.access import KEY_ALL_ACCESS, ObjectAttributes
 from harness.registry.paths import RegistryPath
 from harness.workload.opcodes import Opcode
-from harness.workload.recorder import Expected, Handle, Key, Recorder, SupportsRun, _process_index
+from harness.workload.recorder import Expected, Handle, Key, Recorder, SupportsRun
 from harness.workload.step import Step
 
 __all__ = ["REG_PROCESS_APPKEY", "Cleanup", "OperationsOnHives"]
@@ -47,9 +47,6 @@ class OperationsOnHives(Recorder):
         """Remember a key that may need removal."""
         if path is not None:
             self._cleanup.note_key(path)
-
-    def process_index(self, process: str | int) -> int:
-        return _process_index(process)
 
     def load_app_key(
         self,

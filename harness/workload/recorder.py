@@ -16,7 +16,7 @@ from harness.workload.program import Operation, Program
 from harness.workload.result import ProgramResult
 from harness.workload.step import Slot, Step, Under
 
-__all__ = ["PROCESSES", "Expected", "Handle", "Key", "Recorder", "SupportsRun"]
+__all__ = ["PROCESSES", "Expected", "Handle", "Key", "Recorder", "SupportsRun", "process_index"]
 
 
 class SupportsRun(Protocol):
@@ -121,7 +121,7 @@ class Recorder:
         """Run the operations recorded inside the block in another process ("second", ...) or thread."""
         before = self._process, self._thread
         if process is not None:
-            self._process = _process_index(process)
+            self._process = process_index(process)
         if thread is not None:
             self._thread = thread
         try:
@@ -182,7 +182,8 @@ class Recorder:
         return slot, None if key is None else str(key), path
 
 
-def _process_index(process: str | int) -> int:
+def process_index(process: str | int) -> int:
+    """Number of a process role given by name or number."""
     if isinstance(process, int):
         return process
     if process not in PROCESSES:

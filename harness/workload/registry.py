@@ -8,6 +8,7 @@ import secrets
 from types import TracebackType
 from typing import Final, Self
 
+from harness.cleanup import after
 from harness.errors import InfrastructureError, UsageError
 from harness.registry.access import KEY_READ, ObjectAttributes
 from harness.registry.infoclasses import KeyInformationClass
@@ -62,7 +63,8 @@ class Registry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close()
+        with after(error):
+            self.close()
 
     # -- what tests use -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.registry.valuetypes import ValueType, value_type_name
+from harness.registry.valuetypes import ValueType
 
 __all__ = ["RegistryValue", "TypedValue", "decode_text", "encode_text", "encode_value", "python_value"]
 
@@ -86,8 +86,3 @@ def python_value(type: int, data: bytes) -> str | int | bytes | tuple[str, ...]:
     if type == ValueType.QWORD and len(data) == 8:
         return int.from_bytes(data, "little")
     return data
-
-
-def describe_value(type: int, data: bytes) -> str:
-    """For messages: `REG_SZ 'x'`."""
-    return f"{value_type_name(type)} {python_value(type, data)!r}"

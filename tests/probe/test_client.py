@@ -51,7 +51,6 @@ def test_info_is_read_once(probe: Probe, device: FakeDevice) -> None:
     assert probe.info.version == device.version
     assert probe.info.callback_version == (1, 1)
     assert probe.info.has_register_callback_ex
-    assert not probe.info.has_get_key_object_id_ex
     assert probe.info.routines == Routine.REGISTER_CALLBACK | Routine.REGISTER_CALLBACK_EX
     assert probe.info.pointer_mask == 0xFFFF_FFFF_FFFF_FFFF
 

@@ -79,6 +79,17 @@ def test_clean_up_happens_after_a_failure_too() -> None:
     registry.close()
 
 
+def test_trouble_in_cleaning_up_does_not_hide_the_failure() -> None:
+    runner = FakeRunner()
+    registry = Registry(runner)
+    with registry.program() as p:
+        p.create_key(p.test_root / "stuck")
+    runner.keys[upcase(registry.test_root / "stuck")].undeletable = True
+    with pytest.raises(ZeroDivisionError) as caught, registry:
+        raise ZeroDivisionError
+    assert "can't be removed" in caught.value.__notes__[0]
+
+
 def test_a_guest_that_refuses_the_root_is_named() -> None:
     runner = FakeRunner()
     runner.refuse_creates = True
