@@ -20,7 +20,7 @@ from harness.reference import mailbox as mb
 from harness.reference.engine import ERR_EXCEPTION, ERR_INVALID_INSTRUCTION, Engine
 from harness.reference.exports import Convention, Export, VarArgs
 from harness.reference.faults import Access, ExceptionRecord, GuestException, GuestFault, RaiseInGuest
-from harness.reference.memory import PAGEABLE, Memory
+from harness.reference.memory import EXECUTE, PAGEABLE, READ, WRITE, Memory
 from harness.reference.registers import AX, BP, BX, DI, SI, SP, Registers
 from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
 from harness.reference.seh.control import UnwindTo
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["DISPATCH_LEVEL", "Cpu", "Interruption", "Level", "Stack", "Suspension"]
 
 DISPATCH_LEVEL: Final = 2
+_MOV_TO_CR: Final = 0x22  # second opcode byte of mov crN,reg
 #: Unicorn nests 64 deep; a guest that gets there has long used up any real kernel stack.
 _DEEPEST: Final = 60
 #: Stack taken for the kernel's own frames between an export and the guest code it calls.
@@ -40,7 +41,7 @@ _KERNEL_FRAMES: Final = 0x100
 #: Stack that has to be left for a call.
 _RESERVE: Final = 0x200
 _ZEROES: Final = (0, 0, 0, 0)
-_RIGHT: Final = {Access.READ: 1, Access.WRITE: 2, Access.EXECUTE: 4}
+_ACCESS: Final = {READ: Access.READ, WRITE: Access.WRITE, EXECUTE: Access.EXECUTE}
 
 _CELL: Final = struct.Struct("<Q")
 _COUNT: Final = struct.Struct("<I")
@@ -124,6 +125,8 @@ class Cpu:
         self._wide = machine.arch is Arch.X64
         self._chain_at = memory.physical(memory.map.kpcr + EXCEPTION_LIST)
         self._result_mask = memory.map.address_mask
+        self._user_pages = memory.map.user_limit >> 12
+        self._mirrored = False  # code reads the IRQL from CR2
         self._filled: set[int] = set()
         self._paged: set[int] = set()
         self._granted: set[int] = set()
@@ -161,6 +164,8 @@ class Cpu:
         if value >= DISPATCH_LEVEL and self._paged:
             self._forget_paged()
         self._arena[self._irql_at] = value
+        if self._mirrored:
+            self.engine.registers.set_cr2(value)
 
     @property
     def dpc_pending(self) -> bool:
@@ -203,24 +208,24 @@ class Cpu:
 
     # --- translation -----------------------------------------------------------------------------
 
-    def _translate(self, page: int, access: Access) -> int:
+    def _translate(self, page: int, right: int) -> int:
+        """Answer a TLB miss for `page`; see `Engine`."""
         entry = self._memory.pages.get(page, 0)
-        if not entry & _RIGHT[access]:
-            self._refused = (page << 12, access)
-            return 0
-        address = page << 12
-        if address < self._memory.map.user_limit:
-            if page not in self._granted:
-                self._refused = (address, access)
-                return 0
-        elif entry & PAGEABLE:
-            if self._arena[self._irql_at] >= DISPATCH_LEVEL:
-                self._refused = (address, access)
-                return 0
-            self._paged.add(page)
-            self._put(mb.PAGED_CACHED, 1)
-        self._filled.add(page)
-        return entry
+        if entry & right:
+            if page < self._user_pages:
+                if page not in self._granted:
+                    entry = 0
+            elif entry & PAGEABLE:
+                if self._arena[self._irql_at] >= DISPATCH_LEVEL:
+                    entry = 0
+                else:
+                    self._paged.add(page)
+                    self._put(mb.PAGED_CACHED, 1)
+            if entry:
+                self._filled.add(page)
+                return entry
+        self._refused = (page << 12, _ACCESS[right])
+        return 0
 
     def _forget(self, page: int) -> None:
         """Make the next guest instruction see the page table's current entry for `page`."""
@@ -364,6 +369,10 @@ class Cpu:
             return outer.result
         except GuestException:
             self._restore(level)
+            self._clear_stop()
+            raise
+        except BaseException:
+            self._clear_stop()
             raise
         finally:
             levels.pop()
@@ -372,6 +381,12 @@ class Cpu:
                 _CHAIN.pack_into(arena, self._chain_at, level.chain)
             if not levels:
                 self.busy_since = 0.0
+
+    def _clear_stop(self) -> None:
+        """Withdraw a request to stop that ended this call: the code below would find it, and unicorn calls no
+        more hooks for it. Starting at the place where emulation ends runs nothing and resets it."""
+        if len(self.levels) > 1:
+            self.engine.start(self.code.stop, self.code.stop, 0, 0)
 
     def _catch_up(self) -> None:
         """Drop stale translations where code goes on without the thunk or an epilogue, which do it."""
@@ -542,20 +557,37 @@ class Cpu:
             self.engine.stop()
 
     def serve_cr8(self, address: int, instruction: bytes) -> None:
-        """Carry out the ``mov`` to or from CR8 at `address`: the emulator keeps no such register."""
+        """Carry out the ``mov`` to or from CR8 at `address`, a register the emulator does not keep.
+
+        The bytes may be data that only look like one, so nothing happens before they are executed. A write is
+        copied to the IRQL. The first read patches itself into a read of CR2, which nothing else uses here and
+        which follows the IRQL from then on.
+        """
         register = (instruction[3] & 7) | (instruction[0] & 1) << 3
-        after = address + len(instruction)
-        reads = instruction[2] == 0x20
         registers = self.engine.registers
+        if instruction[2] == _MOV_TO_CR:
 
-        def serve(_address: int) -> None:
-            if reads:
-                registers.set_general(register, self.irql)
-            else:
+            def write(_address: int) -> None:
                 self.irql = registers.get_general(register) & 0xF
-            self.engine.set_ip(after)
 
-        self.engine.on_code(address, address, serve)
+            self.engine.on_code(address, address, write)
+            return
+        extended = b"\x41" if register & 8 else b""
+        patch = (extended + bytes((0x0F, 0x20, 0xD0 | register & 7))).ljust(len(instruction), b"\x90")
+        patched: list[int] = []
+
+        def read(_address: int) -> None:
+            if patched:
+                return
+            patched.append(address)
+            self._memory.write(address, patch, force=True)
+            self._mirrored = True
+            registers.set_cr2(self.irql)
+            registers.set_general(register, self.irql)
+            self.engine.flush_code()
+            self.engine.set_ip(address + len(instruction))
+
+        self.engine.on_code(address, address, read)
 
     def close(self) -> None:
         """Free the engine."""

@@ -18,7 +18,6 @@ from unicorn.unicorn_py3 import unicorn as binding
 
 from harness.errors import InfrastructureError
 from harness.guest import Arch
-from harness.reference.faults import Access
 from harness.reference.memory import Memory
 from harness.reference.registers import RegisterFile
 
@@ -31,11 +30,8 @@ ERR_EXCEPTION: Final = uc.UC_ERR_EXCEPTION
 #: uc_ctl requests: number of arguments << 26 | direction (write) << 30.
 _FLUSH_TLB: Final = uc.UC_CTL_TLB_FLUSH | 1 << 30
 _FLUSH_CODE: Final = uc.UC_CTL_TB_FLUSH | 1 << 30
-_ACCESS: Final = {
-    uc.UC_MEM_READ: Access.READ,
-    uc.UC_MEM_WRITE: Access.WRITE,
-    uc.UC_MEM_FETCH: Access.EXECUTE,
-}
+#: Right that an access needs (`memory.READ` ...), and its name.
+_NEEDS: Final = {uc.UC_MEM_READ: 1, uc.UC_MEM_WRITE: 2, uc.UC_MEM_FETCH: 4}
 
 _lib: Any = binding.uclib
 _Hook = Callable[[Any, int, int, Any], None]
@@ -44,16 +40,13 @@ _INTERRUPT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_v
 _INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 
 
-class _TlbEntry(ctypes.Structure):
-    _fields_ = (("paddr", ctypes.c_uint64), ("perms", ctypes.c_uint32))
-
-
+# The entry to fill in is { uint64_t paddr; int perms; }, 16 bytes with its padding.
 _FILL = ctypes.CFUNCTYPE(
     ctypes.c_bool,
     ctypes.c_void_p,
     ctypes.c_uint64,
     ctypes.c_int,
-    ctypes.POINTER(_TlbEntry),
+    ctypes.POINTER(ctypes.c_uint64),
     ctypes.c_void_p,
 )
 
@@ -61,11 +54,11 @@ _FILL = ctypes.CFUNCTYPE(
 class Engine:
     """One unicorn engine over a machine's memory.
 
-    `translate(page, access)` answers TLB misses: physical address | rights of a virtual page number, or 0
-    to refuse, upon which `start` ends with `ERR_EXCEPTION` and the instruction pointer at the culprit.
+    `translate(page, right)` answers TLB misses: physical address | rights of a virtual page number, or 0 to
+    refuse it the right it needs, upon which `start` ends with `ERR_EXCEPTION` and the instruction pointer at the culprit.
     """
 
-    def __init__(self, arch: Arch, memory: Memory, translate: Callable[[int, Access], int]) -> None:
+    def __init__(self, arch: Arch, memory: Memory, translate: Callable[[int, int], int]) -> None:
         self.arch = arch
         self._uc: Any = unicorn.Uc(uc.UC_ARCH_X86, uc.UC_MODE_64 if arch is Arch.X64 else uc.UC_MODE_32)
         self._handle = self._uc._uch
@@ -82,16 +75,15 @@ class Engine:
         self._flush_code = ctypes.c_int(_FLUSH_CODE)
         self._install_fill(translate)
 
-    def _install_fill(self, translate: Callable[[int, Access], int]) -> None:
-        access_of = _ACCESS
+    def _install_fill(self, translate: Callable[[int, int], int]) -> None:
+        needs = _NEEDS
 
         def fill(_uc: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
-            found = translate(address >> 12, access_of[access])
+            found = translate(address >> 12, needs[access])
             if not found:
                 return False
-            slot = entry[0]
-            slot.paddr = found & ~0xFFF
-            slot.perms = found & 7
+            entry[0] = found & ~0xFFF
+            entry[1] = found & 7
             return True
 
         self._add(uc.UC_HOOK_TLB_FILL, _FILL(fill))

@@ -89,6 +89,18 @@ class Memory:
             self.arena[frame : frame + PAGE] = _ZEROES
             self.pages[first + i] = frame | rights
 
+    def map_filled(self, address: int, rights: int, content: bytes) -> None:
+        """Map one page that holds `content` (PAGE bytes). Raises `MemoryExhausted`."""
+        if self._free:
+            frame = self._free.pop()
+        elif self._next_frame < self.size:
+            frame = self._next_frame
+            self._next_frame += PAGE
+        else:
+            raise MemoryExhausted
+        self.arena[frame : frame + PAGE] = content
+        self.pages[address >> 12] = frame | rights
+
     def map_alias(self, address: int, target: int, rights: int) -> None:
         """Map one page at `address` onto the frame behind the mapped page `target`."""
         self.pages[address >> 12] = (self.pages[target >> 12] & _FRAME) | rights

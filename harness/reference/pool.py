@@ -9,8 +9,7 @@ leave the page table and are not handed out again until the region is used up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.reference.faults import MemoryExhausted
 from harness.reference.layout import PAGE, PAGE_MASK, Range
@@ -27,6 +26,7 @@ DISPATCH_LEVEL: Final = 2
 #: Around an allocation, and in a fresh one that is not asked to be zeroed.
 _GUARD: Final = 0xF1
 _FRESH: Final = bytes((0xFA,)) * PAGE
+_ZEROES: Final = bytes(PAGE)
 _GUARDS: Final = bytes((_GUARD,)) * PAGE
 #: How many freed allocations are remembered, to tell a double free from a wild one.
 _REMEMBERED: Final = 16384
@@ -35,8 +35,7 @@ BAD_POOL_CALLER: Final = 0xC2
 SPECIAL_POOL_CORRUPTION: Final = 0xC1
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """A live or freed allocation: guest address, requested bytes, tag, and who asked from where."""
 
     address: int
@@ -68,6 +67,7 @@ class _Region:
     def __init__(self, where: Range) -> None:
         self._range = where
         self._next = where.start
+        self._fresh = True  # nothing of the range has been used twice
 
     def reserve(self, pages: int, live: dict[int, int]) -> int:
         """A page-aligned address with `pages` free pages and one more after them."""
@@ -75,12 +75,15 @@ class _Region:
         for _attempt in range(2):
             while self._next + need <= self._range.end:
                 start = self._next
-                taken = next((p for p in range(start >> 12, (start + need) >> 12) if p in live), None)
+                taken = None
+                if not self._fresh:
+                    taken = next((p for p in range(start >> 12, (start + need) >> 12) if p in live), None)
                 if taken is None:
                     self._next = start + need
                     return start
                 self._next = (taken + 2) << 12
             self._next = self._range.start
+            self._fresh = False
         raise MemoryExhausted
 
 
@@ -124,33 +127,37 @@ class Pool:
         rights = READ | WRITE | (4 if execute else 0) | (PAGEABLE if paged else 0)
         try:
             first = self._regions[paged].reserve(pages, self._memory.pages)
-            self._memory.map_pages(first, pages, rights)
+            if size < PAGE:
+                address = self._map_small(first, size, rights, zero)
+            else:
+                address = first
+                self._map_large(first, pages, size, rights, zero)
         except MemoryExhausted:
             return 0
-        end = first + pages * PAGE
-        rounded = (max(size, 1) + self._align - 1) & -self._align
-        address = first if size >= PAGE else end - rounded
         caller = self._machine.caller()
         if owner is None:
             owner = self._machine.calling_driver()
         found = Allocation(address, size, tag, paged, owner, caller, first, pages)
         self._live[address] = found
         self._freed.pop(address, None)
-        self._paint(found, zero)
         return address
 
-    def _paint(self, found: Allocation, zero: bool) -> None:
-        """Guard bytes before and after; the block itself zero or filled with a pattern no pointer has."""
+    def _map_small(self, first: int, size: int, rights: int, zero: bool) -> int:
+        """One page that ends with the block: guard bytes, the block (zero or no pointer), guard bytes."""
+        at = PAGE - ((max(size, 1) + self._align - 1) & -self._align)
+        body = _ZEROES if zero else _FRESH
+        content = b"".join((_GUARDS[:at], body[:size], _GUARDS[: PAGE - at - size]))
+        self._memory.map_filled(first, rights, content)
+        return first + at
+
+    def _map_large(self, first: int, pages: int, size: int, rights: int, zero: bool) -> None:
+        """Pages that begin with the block, guard bytes after it."""
         memory = self._memory
-        before = found.address - found.first_page
-        if before:
-            memory.write(found.first_page, _GUARDS[:before])
-        after = found.end - found.address - found.size
-        if after:
-            memory.write(found.address + found.size, _GUARDS[:after])
+        memory.map_pages(first, pages, rights)
         if not zero:
-            for offset in range(0, found.size, PAGE):
-                memory.write(found.address + offset, _FRESH[: min(PAGE, found.size - offset)])
+            for offset in range(0, size, PAGE):
+                memory.write(first + offset, _FRESH[: min(PAGE, size - offset)])
+        memory.write(first + size, _GUARDS[: pages * PAGE - size])
 
     def free(self, address: int, tag: int | None = None) -> None:
         """Free an allocation; `tag` None or 0 accepts any.
@@ -195,25 +202,25 @@ class Pool:
         self._machine.bugcheck(BAD_POOL_CALLER, 0x46, address, 0, 0, reason=f"freed address is {reason}")
 
     def _check_guards(self, found: Allocation) -> None:
-        memory = self._memory
         before = found.address - found.first_page
-        after = found.end - found.address - found.size
-        for start, size, kind in (
-            (found.first_page, before, 0x23),
-            (found.address + found.size, after, 0x24),
-        ):
-            content = memory.read(start, size)
-            if content != _GUARDS[:size]:
-                at = start + next(i for i, byte in enumerate(content) if byte != _GUARD)
-                side = "before" if kind == 0x23 else "after the end of"
-                self._machine.bugcheck(
-                    SPECIAL_POOL_CORRUPTION,
-                    found.address,
-                    at,
-                    0,
-                    kind,
-                    reason=f"bytes {side} {found} were written",
-                )
+        last = found.address + found.size
+        if before:
+            page = self._memory.read(found.first_page, PAGE)
+            after = page[before + found.size :]
+            if page.startswith(_GUARDS[:before]) and _GUARDS.startswith(after):
+                return
+        else:
+            page = after = self._memory.read(last, found.end - last)
+            if _GUARDS.startswith(after):
+                return
+        start, content, kind = last, after, 0x24
+        if before and page[:before] != _GUARDS[:before]:
+            start, content, kind = found.first_page, page[:before], 0x23
+        at = start + next(i for i, byte in enumerate(content) if byte != _GUARD)
+        side = "before" if kind == 0x23 else "after the end of"
+        self._machine.bugcheck(
+            SPECIAL_POOL_CORRUPTION, found.address, at, 0, kind, reason=f"bytes {side} {found} were written"
+        )
 
     def _release(self, found: Allocation) -> None:
         del self._live[found.address]

@@ -55,6 +55,7 @@ class RegisterFile:
         self._write_ids = (ctypes.c_int * len(written))(*written)
         self._values = (ctypes.c_uint64 * self._count)()
         self._pointers = _pointers(self._values, 8, self._count)
+        self._cr2 = (ctypes.c_int * 1)(x86.UC_X86_REG_CR2)
         self._wide = arch is Arch.X64
         xmm = _XMM if self._wide else 8
         self._xmm_count = xmm
@@ -84,6 +85,11 @@ class RegisterFile:
         self._values[0] = value
         ids = (ctypes.c_int * 1)(self._ids[number])
         self._lib.uc_reg_write_batch(self._handle, ids, self._pointers, 1)
+
+    def set_cr2(self, value: int) -> None:
+        """Load CR2."""
+        self._values[0] = value
+        self._lib.uc_reg_write_batch(self._handle, self._cr2, self._pointers, 1)
 
     def write(self, registers: Registers) -> None:
         """Load `registers`; vector registers it does not mention keep their value.

@@ -131,12 +131,19 @@ def _may_raise(w: _Writer) -> None:
     w.short("75", "slow")
 
 
+def _set_irql(w: _Writer, value: int) -> None:
+    """Set the IRQL, and on x64 its mirror CR2; uses dx there."""
+    w.irql("c605", f"{value:02x}")
+    if w.wide:
+        w.op(f"ba{value:02x}000000 0f22d2")
+
+
 def _acquire(w: _Writer) -> bytes:
     """Lock in cx; returns the old IRQL."""
     _may_raise(w)
     _must_be_free(w)
     w.irql("0fb605")
-    w.irql("c605", "02")
+    _set_irql(w, 2)
     _take(w)
     w.op("c3")
     return w.slow()
@@ -150,7 +157,7 @@ def _acquire_stdcall(w: _Writer) -> bytes:
     w.op("8b542408")
     w.irql("0fb605")
     w.op("8802")
-    w.irql("c605", "02")
+    _set_irql(w, 2)
     _take(w)
     w.op("c20800")
     return w.slow()
@@ -168,6 +175,8 @@ def _release(w: _Writer, tail: str = "c3") -> bytes:
     w.short("74", "slow")
     w.op("48c70100000000" if w.wide else "c70100000000")
     w.irql("8815")
+    if w.wide:
+        w.op("0fb6d2 0f22d2")
     w.op(tail)
     return w.slow()
 
@@ -188,7 +197,7 @@ def _lock_mutex(w: _Writer) -> bytes:
     w.op("48894108" if w.wide else "894104")
     w.irql("0fb605")
     w.op("894130" if w.wide else "89411c")
-    w.irql("c605", "01")
+    _set_irql(w, 1)
     w.op("c3")
     return w.slow()
 
@@ -203,7 +212,9 @@ def _unlock_mutex(w: _Writer) -> bytes:
     w.short("77", "slow")
     w.op("48c7410800000000" if w.wide else "c7410400000000")
     w.op("c70101000000")
-    w.mem("8805" if w.wide else "a2", w._place.irql)
+    w.irql("8805" if w.wide else "a2")
+    if w.wide:
+        w.op("0f22d0")
     w.op("c3")
     return w.slow()
 
