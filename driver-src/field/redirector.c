@@ -3,6 +3,7 @@
  * strings, each with its terminator.
  *
  * harness: since 6.0
+ * harness: with guarded
  */
 #include "field.h"
 
@@ -67,6 +68,19 @@ static BOOLEAN Translate(PUNICODE_STRING full, PUNICODE_STRING target)
     return found;
 }
 
+typedef struct _DISPOSITION {
+    PULONG where;
+    ULONG value;
+} DISPOSITION;
+
+static NTSTATUS NTAPI TellDisposition(PVOID context)
+{
+    DISPOSITION *out = context;
+
+    *out->where = out->value;
+    return STATUS_SUCCESS;
+}
+
 static NTSTATUS Redirect(BOOLEAN create, PREG_CREATE_KEY_INFORMATION info)
 {
     UNICODE_STRING full, target = {0};
@@ -96,7 +110,9 @@ static NTSTATUS Redirect(BOOLEAN create, PREG_CREATE_KEY_INFORMATION info)
     *info->ResultObject = object;
     info->GrantedAccess = info->DesiredAccess;
     if (create && info->Disposition != NULL) {
-        *info->Disposition = disposition;
+        DISPOSITION out = {info->Disposition, disposition};
+
+        guarded_call(TellDisposition, &out); /* the requester's own variable */
     }
     InterlockedIncrement((PLONG)&sandbox.redirected);
     status = STATUS_CALLBACK_BYPASS;

@@ -1,6 +1,8 @@
 /*
  * Where drivers keep things: lookaside lists of every kind, interlocked lists, resources, push locks, rundown
  * protection, mutexes. Every notification takes the whole tour; an IOCTL tells the counts.
+ *
+ * harness: since 6.0
  */
 #include "field.h"
 
