@@ -215,8 +215,8 @@ def input_is_not_captured(patch: Patch) -> None:
     patch.setattr(WindowsVersion, "captures_input", property(lambda self: False))
 
 
-def no_v1_structures(patch: Patch) -> None:
-    patch.setattr(WindowsVersion, "has_create_v1", property(lambda self: False))
+def old_callback_version(patch: Patch) -> None:
+    patch.setattr(WindowsVersion, "callback_version", property(lambda self: (1, 0)))
 
 
 _ORDER = "layering/test_order.py::"
@@ -320,8 +320,8 @@ MUTANTS = (
         ("capture/test_capture.py::test_input_is_captured_in_system_memory",),
     ),
     Mutant(
-        "no V1 structures",
-        no_v1_structures,
-        ("versions/test_versions.py::test_the_structure_version_of_create_and_open",),
+        "callback version 1.0 for ever",
+        old_callback_version,
+        ("information/test_object_id.py::test_the_callback_version",),
     ),
 )

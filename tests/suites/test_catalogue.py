@@ -104,6 +104,16 @@ def test_the_suites_name_only_statements_that_exist() -> None:
     assert coverage(ROOT / "suites").unknown == ()
 
 
+def test_at_least_a_hundred_statements_are_proven() -> None:
+    proven = [b for b in coverage(ROOT / "suites").covered if b.asserts]
+    assert len(proven) >= 100
+
+
+def test_the_coverage_table_is_up_to_date() -> None:
+    """Write it anew with ``python -m harness.catalogue > suites/COVERAGE.md``."""
+    assert (ROOT / "suites" / "COVERAGE.md").read_text(encoding="utf-8") == render(coverage(ROOT / "suites"))
+
+
 def test_the_wheel_carries_the_catalogue() -> None:
     import tomllib
 

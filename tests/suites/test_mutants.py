@@ -37,7 +37,8 @@ def run_suites(tests: tuple[str, ...], results: Path) -> Outcomes:
     arguments = [
         *(str(ROOT / "suites" / test) for test in tests),
         f"--rootdir={ROOT}", f"--target={TARGET}", f"--results={results}", "--isolation=session",
-        "-q", "-p", "no:cacheprovider", "-p", "no:terminal",
+        "-p", "no:cacheprovider", "-p", "no:terminal",
+        "-o", "addopts=--import-mode=importlib",  # the project's own hold options of the terminal reporter
     ]  # fmt: skip
     if not importlib.metadata.entry_points(group="pytest11", name="harness"):
         arguments += ["-p", "harness.plugin"]
