@@ -9,30 +9,30 @@ export may call the guest again, on the same stack, below the frame that trapped
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from harness.errors import InfrastructureError
 from harness.guest import Arch
 from harness.reference import mailbox as mb
 from harness.reference.engine import ERR_EXCEPTION, ERR_INVALID_INSTRUCTION, Engine
-from harness.reference.exports import Convention, Export, VarArgs
-from harness.reference.faults import Access, ExceptionRecord, GuestException, GuestFault, RaiseInGuest
-from harness.reference.memory import EXECUTE, PAGEABLE, READ, WRITE, Memory
-from harness.reference.registers import AX, BP, BX, DI, SI, SP, Registers
+from harness.reference.exports import Export
+from harness.reference.faults import GuestException, GuestFault, RaiseInGuest
+from harness.reference.invoke import Invoker, invoker
+from harness.reference.levels import Interruption, Level, LevelReturned, Stack, Suspension
+from harness.reference.memory import Memory
+from harness.reference.registers import AX, BP, BX, DI, SI, SP
 from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
 from harness.reference.seh.control import UnwindTo
 from harness.reference.stubs import StubPlace, build_stub
+from harness.reference.translation import DISPATCH_LEVEL, Translation
 from harness.reference.traps import ARGS_AREA, SAVE_AREA, KernelCode
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
 
-__all__ = ["DISPATCH_LEVEL", "Cpu", "Interruption", "Level", "Stack", "Suspension"]
+__all__ = ["DISPATCH_LEVEL", "Cpu", "Suspension"]
 
-DISPATCH_LEVEL: Final = 2
 _MOV_TO_CR: Final = 0x22  # second opcode byte of mov crN,reg
 #: Unicorn nests 64 deep; a guest that gets there has long used up any real kernel stack.
 _DEEPEST: Final = 60
@@ -41,7 +41,6 @@ _KERNEL_FRAMES: Final = 0x100
 #: Stack that has to be left for a call.
 _RESERVE: Final = 0x200
 _ZEROES: Final = (0, 0, 0, 0)
-_ACCESS: Final = {READ: Access.READ, WRITE: Access.WRITE, EXECUTE: Access.EXECUTE}
 
 _CELL: Final = struct.Struct("<Q")
 _COUNT: Final = struct.Struct("<I")
@@ -49,64 +48,6 @@ _CALL: Final = struct.Struct("<8Q")  # CALL_SP .. DONE
 _CHAIN: Final = _COUNT
 _DONE: Final = struct.Struct("<4Q")
 _PAIR: Final = struct.Struct("<2Q")
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """A kernel stack: ``[low, high)``, contiguous in the arena at ``address + delta``."""
-
-    low: int
-    high: int
-    delta: int
-
-
-class Level:
-    """One call into the guest that has not returned."""
-
-    __slots__ = ("base", "chain", "frame", "function", "stack", "trap", "trap_sp")
-
-    def __init__(self, function: int, frame: int, base: int, stack: Stack) -> None:
-        self.function = function
-        self.frame = frame  # save area; identifies the level
-        self.base = base  # stack pointer at the call instruction
-        self.stack = stack
-        self.trap = 0  # hook instruction of the export being served, 0 when guest code runs
-        self.trap_sp = 0
-        self.chain = 0  # x86: the caller's exception registration
-
-
-@dataclass(frozen=True, slots=True)
-class Interruption:
-    """Why guest code stopped before its return.
-
-    Exactly one of these is set: `fault` (page address and kind of access), `vector` (interrupt number),
-    `record` (raised by an export), `target` (an export unwinds), `invalid` (undefined instruction).
-    """
-
-    fault: tuple[int, Access] | None = None
-    vector: int | None = None
-    record: ExceptionRecord | None = None
-    target: UnwindTo | None = None
-    invalid: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Suspension:
-    """A call put aside while it waits inside an export; `Cpu.resume` takes it up again."""
-
-    level: Level
-    registers: Registers
-    irql: int
-    chain: int  # x86: its exception registrations
-
-
-class _LevelReturned(BaseException):
-    """An outer call returned while an inner one was emulated: its code had jumped into the outer frames."""
-
-    def __init__(self, frame: int, result: int) -> None:
-        super().__init__()
-        self.frame = frame
-        self.result = result
 
 
 class Cpu:
@@ -125,16 +66,11 @@ class Cpu:
         self._wide = machine.arch is Arch.X64
         self._chain_at = memory.physical(memory.map.kpcr + EXCEPTION_LIST)
         self._result_mask = memory.map.address_mask
-        self._user_pages = memory.map.user_limit >> 12
         self._mirrored = False  # code reads the IRQL from CR2
-        self._filled: set[int] = set()
-        self._paged: set[int] = set()
-        self._granted: set[int] = set()
         self._scope_ends: set[int] = set()
-        self._refused: tuple[int, Access] | None = None
         self._vector: int | None = None
         self._raised: BaseException | None = None
-        self._invokers: list[Callable[[int, Level], int | None]] = []
+        self._invokers: list[Invoker] = []
         self.levels: list[Level] = []
         #: Outermost calls so far: changes whenever guest code has run.
         self.begun = 0
@@ -146,11 +82,12 @@ class Cpu:
         self.expired = False
         self.closed = False
         self.code = KernelCode(memory, mailbox)
-        self.engine = Engine(machine.arch, memory, self._translate)
+        self.translation = Translation(memory, self._box, self._irql_at)
+        self.engine = Engine(machine.arch, memory, self.translation.translate)
+        self.translation.flush_engine = self.engine.flush_tlb
         self.engine.on_code(*self.code.hook_range, self._on_trap)
         self.engine.on_interrupt(self._on_interrupt)
         self.engine.on_invalid()
-        memory.forget = self._forget
 
     # --- state -----------------------------------------------------------------------------------
 
@@ -161,8 +98,8 @@ class Cpu:
 
     @irql.setter
     def irql(self, value: int) -> None:
-        if value >= DISPATCH_LEVEL and self._paged:
-            self._forget_paged()
+        if value >= DISPATCH_LEVEL:
+            self.translation.forget_paged()
         self._arena[self._irql_at] = value
         if self._mirrored:
             self.engine.registers.set_cr2(value)
@@ -175,12 +112,6 @@ class Cpu:
     @dpc_pending.setter
     def dpc_pending(self, value: bool) -> None:
         self._put(mb.DPC_PENDING, int(value))
-
-    def _forget_paged(self) -> None:
-        for page in list(self._paged):
-            self._forget(page)
-        self._paged.clear()
-        self._put(mb.PAGED_CACHED, 0)
 
     def arg(self, index: int) -> int:
         """Pointer-sized argument `index` of the export being served."""
@@ -206,47 +137,7 @@ class Cpu:
     def _put(self, cell: int, value: int) -> None:
         _CELL.pack_into(self._arena, self._box + cell, value)
 
-    # --- translation -----------------------------------------------------------------------------
-
-    def _translate(self, page: int, right: int) -> int:
-        """Answer a TLB miss for `page`; see `Engine`."""
-        entry = self._memory.pages.get(page, 0)
-        if entry & right:
-            if page < self._user_pages:
-                if page not in self._granted:
-                    entry = 0
-            elif entry & PAGEABLE:
-                if self._arena[self._irql_at] >= DISPATCH_LEVEL:
-                    entry = 0
-                else:
-                    self._paged.add(page)
-                    self._put(mb.PAGED_CACHED, 1)
-            if entry:
-                self._filled.add(page)
-                return entry
-        self._refused = (page << 12, _ACCESS[right])
-        return 0
-
-    def _forget(self, page: int) -> None:
-        """Make the next guest instruction see the page table's current entry for `page`."""
-        if page not in self._filled:
-            return
-        self._filled.discard(page)
-        at = self._box + mb.INVALID_COUNT
-        count = _COUNT.unpack_from(self._arena, at)[0]
-        if count < mb.INVALID_MAX:
-            _CELL.pack_into(self._arena, self._box + mb.INVALID_LIST + 8 * count, page << 12)
-            _COUNT.pack_into(self._arena, at, count + 1)
-        else:
-            self.flush()
-
-    def flush(self) -> None:
-        """Forget every translation."""
-        self.engine.flush_tlb()
-        _COUNT.pack_into(self._arena, self._box + mb.INVALID_COUNT, 0)
-        self._filled.clear()
-        self._paged.clear()
-        self._put(mb.PAGED_CACHED, 0)
+    # --- code and user memory ----------------------------------------------------------------------
 
     def flush_code(self) -> None:
         """Forget translated code; needed whenever code in memory changed."""
@@ -254,33 +145,28 @@ class Cpu:
 
     def grant_user(self, page: int, scope_end: int) -> None:
         """Let guest code touch a user page until it traps, returns or gets to `scope_end` (0: not known)."""
-        self._granted.add(page)
+        self.translation.granted.add(page)
         if scope_end and scope_end not in self._scope_ends:
             self._scope_ends.add(scope_end)
             self.engine.on_code(scope_end, scope_end, self._on_scope_end)
             self.engine.flush_code()
 
     def _on_scope_end(self, _address: int) -> None:
-        if self._granted:
-            self.revoke_user()
-            self.flush()
-
-    def revoke_user(self) -> None:
-        """End all grants of `grant_user`."""
-        granted, self._granted = self._granted, set()
-        for page in granted:
-            self._forget(page)
+        if self.translation.granted:
+            self.translation.revoke_user()
+            self.translation.flush()
 
     # --- calls -----------------------------------------------------------------------------------
 
-    def call(self, function: int, *args: int) -> int:
+    def call(self, function: int, *args: int, any_irql: bool = False) -> int:
         """Run the guest function to its return; the accumulator's value (64 or 32 bits, unsigned).
 
         Arguments are pointer-sized (pass the halves of a 64-bit value on x86). An exception that no
         handler takes ends in `Machine.unhandled`, a bugcheck; `Machine.call_guarded` catches it instead.
+        ``any_irql=True`` lets the function change the IRQL, for callers that judge it themselves.
         """
         try:
-            return self.run(function, args)
+            return self.run(function, args, any_irql=any_irql)
         except GuestException as error:
             self._machine.unhandled(error)
 
@@ -292,6 +178,7 @@ class Cpu:
         below: int = 0,
         fast: tuple[int, int] = (0, 0),
         keep_chain: bool = False,
+        any_irql: bool = False,
     ) -> int:
         """As `call`, but raises `GuestException` for an exception that no handler takes.
 
@@ -323,11 +210,11 @@ class Cpu:
             if not keep_chain:
                 level.chain = _CHAIN.unpack_from(arena, self._chain_at)[0]
                 _CHAIN.pack_into(arena, self._chain_at, CHAIN_END)
-        if self._granted:
-            self.revoke_user()
+        if self.translation.granted:
+            self.translation.revoke_user()
         _CALL.pack_into(arena, self._box + mb.CALL_SP, base, frame, function, *cells, 0)
         result = self._emulate(level, self.code.thunk)
-        if arena[self._irql_at] != irql and not below:
+        if arena[self._irql_at] != irql and not below and not any_irql:
             self._machine.irql_changed(function, irql)
         return result
 
@@ -353,17 +240,17 @@ class Cpu:
         start, stop, done_at = self.engine.start, self.code.stop, self._box + mb.DONE
         try:
             if ip != self.code.thunk:
-                self._catch_up()
+                self.translation.catch_up()
             while True:
                 status = start(ip, stop, 0, 0)
                 done, frame, result, _high = _DONE.unpack_from(arena, done_at)
                 if done and self._raised is None:
                     if frame != level.frame:
-                        raise _LevelReturned(frame, result & self._result_mask)
+                        raise LevelReturned(frame, result & self._result_mask)
                     return int(result & self._result_mask)
                 ip = self._interrupted(status, level)
-                self._catch_up()
-        except _LevelReturned as outer:
+                self.translation.catch_up()
+        except LevelReturned as outer:
             if outer.frame != level.frame:
                 raise
             return outer.result
@@ -387,11 +274,6 @@ class Cpu:
         more hooks for it. Starting at the place where emulation ends runs nothing and resets it."""
         if len(self.levels) > 1:
             self.engine.start(self.code.stop, self.code.stop, 0, 0)
-
-    def _catch_up(self) -> None:
-        """Drop stale translations where code goes on without the thunk or an epilogue, which do it."""
-        if self._arena[self._box + mb.INVALID_COUNT]:
-            self.flush()
 
     def run_with_frame(self, function: int, frame_pointer: int, *, below: int) -> int:
         """x86: run a filter or a __finally block, which find their variables through ebp."""
@@ -451,7 +333,7 @@ class Cpu:
     def _interrupted(self, status: int, level: Level) -> int:
         """Settle what stopped the guest; returns where to go on."""
         raised, self._raised = self._raised, None
-        refused, self._refused = self._refused, None
+        refused, self.translation.refused = self.translation.refused, None
         vector, self._vector = self._vector, None
         if self.expired:
             self._machine.hung()
@@ -493,47 +375,10 @@ class Cpu:
             address: int = export.function(self._machine)
             return address
         slot = self.code.slot(export)
-        self._invokers.append(self._invoker(export))
+        self._invokers.append(invoker(self._machine, export, self._box))
         place = StubPlace(self.code.next_stub, slot, self._mailbox, self._irql_cell, self._wide)
         stub = build_stub(export.name, self._arch, place)
         return slot if stub is None else self.code.add_stub(export.name, *stub)
-
-    def _invoker(self, export: Export) -> Callable[[int, Level], int | None]:
-        """A function of (stack pointer, level) that reads the arguments and calls the export."""
-        machine, arena, box, memory = self._machine, self._arena, self._box, self._memory
-        function: Callable[..., Any] = export.function
-        variadic = export.variadic
-        kinds = export.args[:-1] if variadic else export.args
-        registers = 2 if export.convention is Convention.FASTCALL and not self._wide else 0
-        in_registers = kinds[:registers]
-        layout = struct.Struct("<" + "".join(k.x64 if self._wide else k.x86 for k in kinds[registers:]))
-        offset = memory.pointer_size
-        size = layout.size
-        unpack_from = layout.unpack_from
-
-        def stack_args(sp: int, level: Level) -> tuple[Any, ...]:
-            stack = level.stack
-            if stack.low <= sp < stack.high - size - offset:
-                return unpack_from(arena, sp + offset + stack.delta)
-            return layout.unpack(memory.read(sp + offset, size))
-
-        if not kinds and not variadic:
-            return lambda _sp, _level: function(machine)
-        if variadic:
-            return lambda sp, level: function(
-                machine, *stack_args(sp, level), VarArgs(machine, sp + offset + size)
-            )
-        if in_registers:
-            masks = [kind.mask for kind in in_registers]
-
-            def fast(sp: int, level: Level) -> int | None:
-                values = struct.unpack_from("<I4xI", arena, box + mb.TRAP_CX)
-                head = [value & mask for value, mask in zip(values, masks, strict=False)]
-                result: int | None = function(machine, *head, *stack_args(sp, level))
-                return result
-
-            return fast
-        return lambda sp, level: function(machine, *stack_args(sp, level))
 
     def _on_trap(self, address: int) -> None:
         """Serve the export whose hook instruction is at `address`. No exception may leave a callback of C."""
@@ -542,8 +387,8 @@ class Cpu:
             (sp,) = _CELL.unpack_from(self._arena, self._box)
             level.trap = address
             level.trap_sp = sp
-            if self._granted:
-                self.revoke_user()
+            if self.translation.granted:
+                self.translation.revoke_user()
             result = self._invokers[(address - self.code.hooks) >> 3](sp, level)
             if result is not None:
                 if self._wide:
@@ -595,4 +440,5 @@ class Cpu:
         self.levels.clear()
         self._invokers.clear()
         self._raised = None
+        self.translation.close()
         self.engine.close()

@@ -12,7 +12,7 @@ from harness.reference.seh import x64, x86
 from harness.reference.seh.control import Resume
 
 if TYPE_CHECKING:
-    from harness.reference.cpu import Interruption, Level
+    from harness.reference.levels import Interruption, Level
     from harness.reference.machine import Machine
 
 __all__ = ["deliver", "is_protected", "settle", "trapped_registers"]

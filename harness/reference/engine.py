@@ -55,7 +55,8 @@ class Engine:
     """One unicorn engine over a machine's memory.
 
     `translate(page, right)` answers TLB misses: physical address | rights of a virtual page number, or 0 to
-    refuse it the right it needs, upon which `start` ends with `ERR_EXCEPTION` and the instruction pointer at the culprit.
+    refuse it the right it needs, upon which `start` ends with `ERR_EXCEPTION` and the instruction pointer
+    at the culprit.
     """
 
     def __init__(self, arch: Arch, memory: Memory, translate: Callable[[int, int], int]) -> None:

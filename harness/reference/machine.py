@@ -17,7 +17,7 @@ from harness.guest.bugcheck import Bugcheck, Frame
 from harness.reference import dispatch, segments
 from harness.reference import mailbox as mb
 from harness.reference.clock import Clock
-from harness.reference.cpu import DISPATCH_LEVEL, Cpu, Interruption, Level, Stack
+from harness.reference.cpu import DISPATCH_LEVEL, Cpu
 from harness.reference.crash import Fault, FaultPolicy
 from harness.reference.exports import ExportTable
 from harness.reference.faults import (
@@ -29,6 +29,7 @@ from harness.reference.faults import (
     access_violation,
 )
 from harness.reference.layout import PAGE
+from harness.reference.levels import Interruption, Level, Stack
 from harness.reference.loader import Loader
 from harness.reference.memory import READ, WRITE, Memory
 from harness.reference.modules import Driver, Modules

@@ -8,6 +8,7 @@ leave the page table and are not handed out again until the region is used up.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -99,7 +100,8 @@ class Pool:
             True: _Region(machine.memory.map.paged_pool),
         }
         self._live: dict[int, Allocation] = {}
-        self._freed: dict[int, Allocation] = {}
+        #: A plain dict finds its oldest entry slowly once many were removed.
+        self._freed: OrderedDict[int, Allocation] = OrderedDict()
 
     def alloc(
         self,
@@ -228,7 +230,7 @@ class Pool:
         freed = self._freed
         freed[found.address] = found
         if len(freed) > _REMEMBERED:
-            del freed[next(iter(freed))]
+            freed.popitem(last=False)
 
     # --- questions -------------------------------------------------------------------------------
 

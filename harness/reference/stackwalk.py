@@ -12,7 +12,7 @@ from harness.reference.seh.unwind import UnwindError
 from harness.reference.seh.x64 import unwind_frame
 
 if TYPE_CHECKING:
-    from harness.reference.cpu import Level
+    from harness.reference.levels import Level
     from harness.reference.machine import Machine
 
 __all__ = ["StackWalker"]

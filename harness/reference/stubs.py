@@ -261,6 +261,7 @@ class _Recipe:
 
 _COMMON: Final = {
     "ExAcquireFastMutex": _Recipe(_lock_mutex),
+    "ExGetPreviousMode": _Recipe(_identity(mb.PREVIOUS_MODE)),
     "ExReleaseFastMutex": _Recipe(_unlock_mutex),
     "IoGetCurrentProcess": _Recipe(_identity(mb.PROCESS)),
     "KeGetCurrentIrql": _Recipe(_irql),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.reference.cpu import Stack
+from harness.reference.levels import Stack
 
 __all__ = ["KERNEL_MODE", "USER_MODE", "Process", "Thread"]
 
