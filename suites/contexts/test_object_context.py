@@ -250,7 +250,7 @@ def test_setting_null(probe: Probe, registry: Registry, record: Recorder) -> Non
     record("B-CTX-18 cleanups", [e.object_context for e in probe.trace.of(close).cleanups])
 
 
-@behaviour("B-CTX-20", "B-INF-13")
+@behaviour("B-CTX-20", "B-INF-13", "B-REG-12")
 @pytest.mark.parametrize("at_apc_level", [False, True], ids=["passive", "apc"])
 def test_the_routines_work_up_to_apc_level(probe: Probe, registry: Registry, at_apc_level: bool) -> None:
     monitor = probe.add(MIDDLE)

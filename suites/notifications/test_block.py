@@ -15,7 +15,7 @@ from suites.support import ODD_STATUS, behaviour, versions
 from suites.workloads import Workload, workloads
 
 
-@behaviour("B-NOT-05", "B-NOT-07", "B-NOT-08", "B-HIV-24", "B-HIV-03", "B-APP-17")
+@behaviour("B-NOT-05", "B-NOT-07", "B-NOT-08", "B-HIV-24", "B-HIV-03")
 @pytest.mark.parametrize("workload", workloads(blockable=True), ids=str)
 def test_a_blocked_operation_fails_with_that_status_and_has_no_effect(
     scene: Scene, guest: Guest, probe: Probe, workload: Workload

@@ -252,7 +252,7 @@ def test_closing_one_of_two_handles(probe: Probe, registry: Registry, record: Re
     assert probe.trace.of(last) == [Pre.KeyHandleClose, Post.KeyHandleClose]
 
 
-@behaviour("B-HIV-23", "B-TXN-05", "B-REG-17")
+@behaviour("B-HIV-23")
 def test_operations_without_a_class_cause_none(probe: Probe, registry: Registry) -> None:
     probe.add_monitor()
 

@@ -15,7 +15,7 @@ from suites.support import HIGH, LOW, MIDDLE, THREE, behaviour, callers, version
 COLLISION = NTSTATUS.FLT_INSTANCE_ALTITUDE_COLLISION
 
 
-@behaviour("B-REG-02", "B-REG-03", "B-REG-26", "B-REG-27", "B-REG-28", "B-VER-09", "B-INF-02")
+@behaviour("B-REG-02", "B-REG-03", "B-VER-09", "B-INF-02")
 def test_the_routines_of_this_windows_exist(guest: Guest, probe: Probe) -> None:
     version = guest.info.version
     since = {
