@@ -59,6 +59,11 @@ class _Thread:
 @dataclass
 class _Cpu:
     irql: int = 0
+    #: Python functions that stand for guest routines other than registry callbacks.
+    routines: dict[int, Callable[..., int]] = field(default_factory=dict)
+
+    def call(self, routine: int, *args: int) -> int:
+        return self.routines[routine](*args)
 
     def current_pc(self) -> int:
         return 0
