@@ -147,7 +147,7 @@ def io_cancel_irp(m: Machine, address: int) -> int:
     m.cpu.irql = DISPATCH_LEVEL
     engine = m.kernel.io.irps
     location = engine.stack_layout.at(m.memory, view["CurrentStackLocation"])
-    m.cpu.call(routine, location["DeviceObject"], address)
+    m.cpu.call(routine, location["DeviceObject"], address, any_irql=True)
     return 1
 
 

@@ -6,11 +6,10 @@ nf-wdm-iofcalldriver, kernel/handling-irps, and bugcheck pages 0x35, 0x44, 0xC9,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from harness.errors import GuestHung
-from harness.guest.bugcheck import Bugcheck
 from harness.reference.kernel.checks import DISPATCH_LEVEL, irql_name
 from harness.reference.kernel.heap import SYSTEM_OWNED
 from harness.reference.kernel.layouts import layout
@@ -290,7 +289,7 @@ class IrpEngine:
         routine = m.memory.ptr(driver.of("MajorFunction") + major * self._step)
         before = m.cpu.irql
         disabled = m.current.body.apc_disable
-        status = m.cpu.call(routine, device.address, address) & 0xFFFFFFFF
+        status = m.cpu.call(routine, device.address, address, any_irql=True) & 0xFFFFFFFF
         if m.cpu.irql != before:
             m.bugcheck(
                 0xC9,
@@ -298,6 +297,8 @@ class IrpEngine:
                 device.address,
                 before,
                 m.cpu.irql,
+                driver=device.body.driver.body.module,
+                stack=(routine, *m.stacks.addresses()),
                 reason=f"the dispatch routine for major function {major:#x} was called at "
                 f"{irql_name(before)} "
                 f"and returned at {irql_name(m.cpu.irql)}",
@@ -309,6 +310,8 @@ class IrpEngine:
                 routine,
                 m.current.body.apc_disable & 0xFFFFFFFF,
                 disabled & 0xFFFFFFFF,
+                driver=device.body.driver.body.module,
+                stack=(routine, *m.stacks.addresses()),
                 reason="a dispatch routine changed the thread's APC disable count (critical region or mutex)",
             )
         return status
@@ -325,21 +328,16 @@ class IrpEngine:
                 m.kernel.scheduler.run_until(lambda: irp.finished, lambda: self._stuck(irp, device, major))
             elif not irp.finished:
                 self._never_completed(irp, device, major, status)
-            elif status != irp.status and major != IRP_MJ_CREATE and not self._may_differ(status, irp.status):
+            elif status != irp.status and major != IRP_MJ_CREATE:
                 m.kernel.debug.note(
                     f"{device.body.driver.body.name}: major function {major:#x} returned {status:#010x} "
                     f"but completed the request with {irp.status:#010x}"
                 )
-            data = self._take_back(irp)
-            return IoResult(irp.status, irp.information, data)
+            return IoResult(irp.status, irp.information)
         finally:
             if address in self.live and irp.finished:
                 self.free(irp)
             m.kernel.objects.dereference(device)
-
-    @staticmethod
-    def _may_differ(returned: int, completed: int) -> bool:
-        return returned == completed
 
     def _never_completed(self, irp: Irp, device: KernelObject, major: int, status: int) -> None:
         m = self.m
@@ -354,27 +352,16 @@ class IrpEngine:
             driver=device.body.driver.body.module,
             stack=(routine,),
             reason=f"the dispatch routine for major function {major:#x} returned {status:#010x} without "
-            "completing "
-            "the request, passing it down or returning STATUS_PENDING",
+            "completing the request, passing it down or returning STATUS_PENDING",
         )
 
     def _stuck(self, irp: Irp, device: KernelObject, major: int) -> NoReturn:
-        driver = device.body.driver.body.name
-        raise GuestHung(
-            Bugcheck(
-                0,
-                (irp.address, major, 0, 0),
-                driver,
-                f"the request with major function {major:#x} was left pending and nothing that could "
-                "complete it "
-                "is left to run (no work item, timer, DPC or thread)",
-                self.m.stack(),
-            )
+        found = self.m.describe_hang(
+            f"the request with major function {major:#x} (IRP {irp.address:#x}) was left pending and nothing "
+            "that could complete it is left to run (no work item, timer, DPC or thread)"
         )
-
-    def _take_back(self, irp: Irp) -> bytes:
-        """The bytes of the output buffer after completion."""
-        return b""
+        module = device.body.driver.body.module
+        raise GuestHung(replace(found, driver=module.name if module is not None else ""))
 
     # -- completing --------------------------------------------------------------------------------------
 
@@ -421,7 +408,7 @@ class IrpEngine:
                 if view["CurrentLocation"] <= view["StackCount"]:
                     device = self.stack_layout.at(m.memory, view["CurrentStackLocation"])["DeviceObject"]
                 irql = m.cpu.irql
-                answer = m.cpu.call(routine, device, irp.address, context) & 0xFFFFFFFF
+                answer = m.cpu.call(routine, device, irp.address, context, any_irql=True) & 0xFFFFFFFF
                 if m.cpu.irql != irql:
                     m.bugcheck(
                         0xC4, 0xFA, routine, irql, m.cpu.irql, reason="a completion routine changed the IRQL"

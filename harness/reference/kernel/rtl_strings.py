@@ -2,7 +2,8 @@
 
 Sources: nf-wdm-rtlinitunicodestring, nf-wdm-rtlcopyunicodestring, nf-wdm-rtlappendunicodestringtostring,
 nf-wdm-rtlcompareunicodestring, nf-ntddk-rtlprefixunicodestring, nf-wdm-rtlunicodestringtoansistring and
-the pages of their siblings. The pageable ones are made for PASSIVE_LEVEL, as their pages say; see `need_irql`.
+the pages of their siblings. The pageable ones are made for PASSIVE_LEVEL, as their pages say; see
+`need_irql`.
 """
 
 from __future__ import annotations

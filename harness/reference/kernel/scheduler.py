@@ -170,6 +170,7 @@ class Scheduler:
         view["SystemArgument2"] = argument2
         view["DpcData"] = address
         self.dpcs.append(address)
+        self.m.cpu.dpc_pending = True
         return True
 
     def remove_dpc(self, address: int) -> bool:
@@ -200,6 +201,7 @@ class Scheduler:
                 self.in_dpc -= 1
                 m.cpu.irql = before
             ran = True
+        m.cpu.dpc_pending = bool(self.dpcs or self.in_dpc)
         return ran
 
     def _check_irql(self, routine: int, expected: int, what: str) -> None:
