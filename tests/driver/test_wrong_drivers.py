@@ -101,7 +101,8 @@ def test_it_behaves_until_then(name: str, arch: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(HANGS))
 def test_a_hang_is_named(name: str, arch: str) -> None:
-    with workload.started(name, arch, WIN10_22H2) as guest, pytest.raises(GuestCrashed) as caught:
+    started = workload.started(name, arch, WIN10_22H2, deadline=1.0)
+    with started as guest, pytest.raises(GuestCrashed) as caught:
         HANGS[name](guest, name)
     bugcheck = caught.value.bugcheck
     assert isinstance(caught.value, GuestHung) or bugcheck.code == 0xC9, str(bugcheck)

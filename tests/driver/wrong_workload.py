@@ -27,9 +27,9 @@ def driver_image(relative: str, arch: str) -> bytes:
 
 
 @contextmanager
-def started(name: str, arch: str, version: WindowsVersion) -> Iterator[Guest]:
-    """A guest with the wrong driver `name` running."""
-    with reference.boot(version, arch=arch) as guest:
+def started(name: str, arch: str, version: WindowsVersion, *, deadline: float = 10.0) -> Iterator[Guest]:
+    """A guest with the wrong driver `name` running; a hang is one after `deadline` seconds."""
+    with reference.boot(version, arch=arch, deadline=deadline) as guest:
         guest.install_driver(name, driver_image(f"wrong/{name}.c", arch))
         assert guest.start_driver(name) == 0
         yield guest
