@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+import harness
 from harness.errors import GuestCrashed, HarnessError, UnsupportedError
 from harness.guest.bugcheck import Bugcheck
 from harness.plugin.options import SETTINGS
@@ -27,6 +29,9 @@ __all__ = ["LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"
 #: Attributes of a report; pytest-xdist carries attributes of simple types to the controller.
 ROW_ATTRIBUTE: Final = "harness_row"
 OUTCOME_ATTRIBUTE: Final = "harness_outcome"
+
+
+_PACKAGE: Final = Path(harness.__file__).parent
 
 
 @dataclass(slots=True)
@@ -52,6 +57,8 @@ def make_report(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The body of the pytest_runtest_makereport wrapper."""
+    if call.excinfo is not None and not item.config.getoption("fulltrace"):
+        _shorten(call.excinfo, item.path)
     report = yield
     log = item.stash.setdefault(LOG, TestLog())
     log.duration += call.duration
@@ -76,6 +83,22 @@ def make_report(
         if row is not None:
             setattr(report, ROW_ATTRIBUTE, row.to_json())
     return report
+
+
+def _shorten(excinfo: pytest.ExceptionInfo[BaseException], test: Path) -> None:
+    """Show where the test was, not how the harness came to raise what it raised on purpose."""
+    error = excinfo.value
+    places = [Path(entry.path) for entry in excinfo.traceback]
+    if not isinstance(error, HarnessError) or test not in places:
+        return
+    outside = [at for at, place in enumerate(places) if not place.is_relative_to(_PACKAGE)]
+    link = error.__traceback__
+    for _ in range(outside[-1]):
+        link = link.tb_next if link is not None else None
+    if link is not None:
+        link.tb_next = None
+    excinfo.traceback = type(excinfo.traceback)(excinfo.tb)
+    error.__cause__, error.__suppress_context__ = None, True
 
 
 def _outcome(report: pytest.TestReport, error: BaseException | None) -> Outcome | None:

@@ -87,6 +87,9 @@ class RunLog:
         kinds = ", ".join(matrix.kinds) or "no guest"
         terminalreporter.section("harness")
         terminalreporter.write_line(f"{tally} on {len(matrix.targets)} target(s), kind of guest: {kinds}")
+        for result in matrix.failures:
+            if result.outcome is not Outcome.FAIL:  # pytest's summary cuts the line, and the stack with it
+                terminalreporter.write_line(f"{result.test} on {result.target}: {result.message}", red=True)
         terminalreporter.write_line(f"results: {self._writer.folder}")
 
 

@@ -65,7 +65,7 @@ def new_run_folder(results: Path) -> Path:
 
 
 class RunWriter:
-    """Writes one run's folder. A context manager; leaving it without `finish` marks the run as not finished."""
+    """Writes one run's folder. A context manager; left without `finish` the run counts as not finished."""
 
     def __init__(self, folder: Path, *, arguments: tuple[str, ...] = (), harness: str = "") -> None:
         self.folder = folder

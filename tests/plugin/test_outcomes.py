@@ -136,3 +136,16 @@ def test_a_worker_that_dies_is_infra(suite: pytest.Pytester, run: Run, rows: Row
     suite.makepyfile("import os\ndef test_it(guest): os._exit(9)\ndef test_other(guest): pass")
     assert run("-n", "1").ret == 3
     assert sorted(row["outcome"] for row in rows()) == ["INFRA", "PASS"]
+
+
+def test_a_crash_shows_the_test_and_not_the_harness(suite: pytest.Pytester, run: Run) -> None:
+    suite.makepyfile(
+        """
+        def test_dies(guest):
+            guest.execute(["crash"])
+        """
+    )
+    text = "\n".join(run().outlines)
+    assert '>       guest.execute(["crash"])' in text
+    assert "harness/guest" not in text
+    assert "wrong.sys!Callback+0x4 [wrong.c:12] <- nt!CmpCall+0x8" in text, "the whole stack, at any width"
