@@ -57,7 +57,7 @@ def make_report(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The body of the pytest_runtest_makereport wrapper."""
-    if call.excinfo is not None and not item.config.getoption("fulltrace"):
+    if call.excinfo is not None and not item.config.getoption("fulltrace", False):
         _shorten(call.excinfo, item.path)
     report = yield
     log = item.stash.setdefault(LOG, TestLog())
