@@ -90,7 +90,7 @@ def _refuse(why: str) -> DriverRefusedError:
     return DriverRefusedError(f"not a driver image Windows would load: {why}", status=INVALID_IMAGE_FORMAT)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def parse(data: bytes) -> PeImage:
     """Read an image file. Raises `DriverRefusedError` with STATUS_INVALID_IMAGE_FORMAT, nothing else."""
     if len(data) > MAX_FILE:
