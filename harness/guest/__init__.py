@@ -9,6 +9,7 @@ from harness.guest.base import (
     GuestInfo,
     GuestKind,
     IoctlResult,
+    OpenDevice,
 )
 from harness.guest.bugcheck import Bugcheck, Frame
 
@@ -23,4 +24,5 @@ __all__ = [
     "GuestInfo",
     "GuestKind",
     "IoctlResult",
+    "OpenDevice",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "GuestInfo",
     "GuestKind",
     "IoctlResult",
+    "OpenDevice",
 ]
 
 #: Values of the service key's Parameters subkey: int becomes REG_DWORD, str REG_SZ, bytes REG_BINARY.
@@ -91,6 +92,32 @@ class IoctlResult:
     information: int
 
 
+class OpenDevice:
+    """A device a guest opened for several requests; a context manager.
+
+    This one serves guests that can't keep a device open: every request opens and closes it.
+    """
+
+    def __init__(self, guest: Guest, name: str) -> None:
+        self.guest = guest
+        self.name = name
+
+    def ioctl(self, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
+        """One DeviceIoControl; `output` is the size of the buffer."""
+        return self.guest.ioctl(self.name, code, data, output=output)
+
+    def close(self) -> None:
+        """Close the device, once; a driver can't be unloaded before."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 class Guest(ABC):
     """Loads drivers and runs workloads. A context manager; `close` ends everything it started."""
 
@@ -143,6 +170,13 @@ class Guest(ABC):
     @abstractmethod
     def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
         """Open `device` (``\\\\.\\RegProbe``), one DeviceIoControl, close. `output`: buffer size."""
+
+    def open_device(self, device: str) -> OpenDevice:
+        """Keep `device` open for several requests; spares the open and close of each.
+
+        Raises `InfrastructureError` with the status when it can't be opened.
+        """
+        return OpenDevice(self, device)
 
     @abstractmethod
     def read_device(self, device: str, length: int) -> IoctlResult:

@@ -102,10 +102,14 @@ class Probe:
         """Remove filters and rules, and the driver when `install` put it there."""
         service, self._service = self._service, None
         if service is None:
-            self.reset()
+            try:
+                self.reset()
+            finally:
+                self._link.close()
             return
         guest: Any = self._link.guest
         self._forget_all()
+        self._link.close()
         guest.remove_driver(service)
 
     # -- filters --------------------------------------------------------------------------------------

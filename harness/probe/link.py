@@ -10,7 +10,7 @@ from harness.probe import abi
 from harness.probe.errors import ProbeError
 from harness.registry.status import NTSTATUS
 
-__all__ = ["IoctlReply", "Link", "SupportsIoctl"]
+__all__ = ["IoctlReply", "Link", "SupportsIoctl", "SupportsRequests"]
 
 
 class IoctlReply(Protocol):
@@ -20,21 +20,33 @@ class IoctlReply(Protocol):
     def data(self) -> bytes: ...
 
 
-class SupportsIoctl(Protocol):
-    """Whoever can pass a control request to a device: every guest."""
+class SupportsRequests(Protocol):
+    """An open device."""
 
-    def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlReply: ...
+    def ioctl(self, code: int, data: bytes = b"", *, output: int = 0) -> IoctlReply: ...
+    def close(self) -> None: ...
+
+
+class SupportsIoctl(Protocol):
+    """Whoever can open a device for control requests: every guest."""
+
+    def open_device(self, device: str) -> SupportsRequests: ...
 
 
 class Link:
-    """Speaks the ABI over a guest's `ioctl`. Statuses are unsigned."""
+    """Speaks the ABI to a guest's probe device, which it keeps open. Statuses are unsigned."""
 
     def __init__(self, guest: SupportsIoctl) -> None:
         self.guest = guest
+        self._device = guest.open_device(abi.DEVICE)
+
+    def close(self) -> None:
+        """Close the device; the driver can't be unloaded before."""
+        self._device.close()
 
     def send(self, code: str, request: bytes, *, output: int = 0, what: str = "") -> bytes:
         """One request; `code` is the constant's name. Raises `ProbeError` or `AbiMismatchError`."""
-        answer = self.guest.ioctl(abi.DEVICE, abi.constant(code), request, output=output)
+        answer = self._device.ioctl(abi.constant(code), request, output=output)
         if answer.status == NTSTATUS.REVISION_MISMATCH:
             raise AbiMismatchError(self._versions())
         if answer.status >= 0x8000_0000:
@@ -67,7 +79,7 @@ class Link:
         request = abi.record("REGPROBE_HEADER").pack()
         reply = abi.record("REGPROBE_INFO_REPLY")
         code = abi.constant("IOCTL_REGPROBE_INFO")
-        answer = self.guest.ioctl(abi.DEVICE, code, request, output=reply.size)
+        answer = self._device.ioctl(code, request, output=reply.size)
         if answer.status >= 0x8000_0000:
             raise ProbeError("the probe does not answer, is the driver started?", answer.status)
         return reply.unpack(answer.data)

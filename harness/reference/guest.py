@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import InfrastructureError, UnsupportedError, UsageError
-from harness.guest import Arch, DriverParameters, ExecResult, Guest, GuestInfo, GuestKind, IoctlResult
+from harness.guest import (
+    Arch,
+    DriverParameters,
+    ExecResult,
+    Guest,
+    GuestInfo,
+    GuestKind,
+    IoctlResult,
+    OpenDevice,
+)
 from harness.guest.base import Capability
 from harness.reference.cm.filesystem import FileError, FileSystem
 from harness.reference.cm.manager import ConfigurationManager
@@ -16,6 +26,7 @@ from harness.reference.filtering.engine import FilterEngine
 from harness.reference.filtering.runner import run_program
 from harness.reference.kernel.system import start_kernel
 from harness.reference.machine import Machine
+from harness.registry.status import status_name
 from harness.registry.version import MODELLED, WindowsVersion, architectures
 
 if TYPE_CHECKING:
@@ -26,6 +37,30 @@ if TYPE_CHECKING:
 __all__ = ["ReferenceGuest", "boot"]
 
 _DEADLINE: Final = 10.0
+
+
+class _HeldDevice(OpenDevice):
+    """A device with a handle of the runner process."""
+
+    guest: ReferenceGuest
+
+    def __init__(self, guest: ReferenceGuest, name: str) -> None:
+        super().__init__(guest, name)
+        with guest.as_user():
+            handle = guest.machine.kernel.requests.open(name)
+        if handle >= 0x8000_0000:
+            raise InfrastructureError(f"{name} can't be opened in the guest: {status_name(handle)}")
+        self._handle = handle
+
+    def ioctl(self, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
+        requests = self.guest.machine.kernel.requests
+        return self.guest.requested(lambda: requests.control(self._handle, code, data, output))
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, 0
+        if handle and not self.guest.closed:
+            with self.guest.as_user():
+                self.guest.machine.kernel.requests.close(handle)
 
 
 class ReferenceGuest(Guest):
@@ -45,7 +80,7 @@ class ReferenceGuest(Guest):
         self.files = files
         self.drivers = DriverServices(self.machine, verifier=verifier)
         self.user = self.machine.registry.runners.thread(0, 0)
-        self._closed = False
+        self.closed = False
 
     # -- what it is --------------------------------------------------------------------------------------
 
@@ -111,23 +146,30 @@ class ReferenceGuest(Guest):
     # -- requests ----------------------------------------------------------------------------------------
 
     def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
-        return self._requested(
-            lambda: self.machine.kernel.requests.device_control(device, code, data, output)
-        )
+        return self.requested(lambda: self.machine.kernel.requests.device_control(device, code, data, output))
 
     def read_device(self, device: str, length: int) -> IoctlResult:
-        return self._requested(lambda: self.machine.kernel.requests.read(device, length))
+        return self.requested(lambda: self.machine.kernel.requests.read(device, length))
 
     def write_device(self, device: str, data: bytes) -> IoctlResult:
-        return self._requested(lambda: self.machine.kernel.requests.write(device, data))
+        return self.requested(lambda: self.machine.kernel.requests.write(device, data))
 
-    def _requested(self, request: Callable[[], IoResult]) -> IoctlResult:
-        machine = self.machine
+    def open_device(self, device: str) -> OpenDevice:
+        return _HeldDevice(self, device)
+
+    @contextmanager
+    def as_user(self) -> Iterator[None]:
+        """The runner process' thread is current, its requests come from user mode."""
+        with self.machine.running_as(self.user), self.machine.previous_mode(1):
+            yield
+
+    def requested(self, request: Callable[[], IoResult]) -> IoctlResult:
+        """One I/O request as the runner process makes it."""
         try:
-            with machine.running_as(self.user), machine.previous_mode(1):
+            with self.as_user():
                 result = request()
         finally:
-            machine.memory.reset_user()
+            self.machine.memory.reset_user()
         return IoctlResult(result.status, result.data, result.information)
 
     def as_standard_user(self) -> None:
@@ -143,8 +185,8 @@ class ReferenceGuest(Guest):
         return self.machine.kernel.debug.take()
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self.machine.close()
 
     def __repr__(self) -> str:

@@ -69,6 +69,7 @@ class FakeDevice:
     drain_reply: bytes | None = None
     kernel_reply: dict[str, int | bytes] = field(default_factory=dict)
     unready: bool = False
+    closed: int = 0
     #: `Guest.activity`; None: a guest that runs by itself.
     activity: int | None = None
     _filters: int = 0
@@ -79,8 +80,14 @@ class FakeDevice:
         kind = {"SET_RULE": "REGPROBE_RULE"}.get(name, f"REGPROBE_{name}")
         return [abi.record(kind).unpack(raw) for code, raw in self.requests if code == name]
 
-    def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> Reply:
+    def open_device(self, device: str) -> FakeDevice:
         assert device == abi.DEVICE
+        return self
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def ioctl(self, code: int, data: bytes = b"", *, output: int = 0) -> Reply:
         name = _CODES[code]
         self.requests.append((name, data))
         if self.abi_version >> 16 != abi.constant("REGPROBE_ABI_MAJOR") and name != "INFO":

@@ -61,29 +61,52 @@ class Requests:
             assert isinstance(file, KernelObject)
             return request(m.kernel.io.top_of_stack(file.body.device), file)
         finally:
-            if m.crash is None:
-                m.objects.close(handle, 1)
-                m.kernel.scheduler.drain()
+            self.close(handle)
 
     def device_control(self, device: str, code: int, data: bytes, output: int) -> IoResult:
-        """DeviceIoControl with `output` bytes of room; the data returned is what Information counts."""
+        """Open, DeviceIoControl, close; see `control`."""
+        return self._on(device, lambda target, file: self._control(target, file, code, data, output))
+
+    def control(self, handle: int, code: int, data: bytes, output: int) -> IoResult:
+        """DeviceIoControl on a handle of `open`, with `output` bytes of room.
+
+        The data returned is what Information counts.
+        """
+        file = self.m.objects.resolve(handle)
+        if not isinstance(file, KernelObject):
+            return IoResult(file, 0)
+        target = self.m.kernel.io.top_of_stack(file.body.device)
+        try:
+            return self._control(target, file, code, data, output)
+        finally:
+            self._drain()
+
+    def close(self, handle: int) -> None:
+        """Close a handle of `open`."""
+        if self.m.crash is None:
+            self.m.objects.close(handle, 1)
+            self._drain()
+
+    def _drain(self) -> None:
+        if self.m.crash is None:
+            self.m.kernel.scheduler.drain()
+
+    def _control(
+        self, target: KernelObject, file: KernelObject, code: int, data: bytes, output: int
+    ) -> IoResult:
         m = self.m
-
-        def request(target: KernelObject, file: KernelObject) -> IoResult:
-            wanted = code >> 14 & 3
-            if wanted & ~self._granted(file):
-                return IoResult(NTSTATUS.ACCESS_DENIED, 0)
-            source = m.memory.alloc_user(len(data)) if data else 0
-            if data:
-                m.memory.write(source, data)
-            buffer = m.memory.alloc_user(output) if output else 0
-            result = m.kernel.io.irps.control(target, file, code, source, len(data), buffer, output)
-            size = min(result.information, output)
-            failed = result.status & 0xC0000000 == 0xC0000000
-            out = b"" if failed or not size else m.memory.read(buffer, size)
-            return IoResult(result.status, result.information, out)
-
-        return self._on(device, request)
+        wanted = code >> 14 & 3
+        if wanted & ~self._granted(file):
+            return IoResult(NTSTATUS.ACCESS_DENIED, 0)
+        source = m.memory.alloc_user(len(data)) if data else 0
+        if data:
+            m.memory.write(source, data)
+        buffer = m.memory.alloc_user(output) if output else 0
+        result = m.kernel.io.irps.control(target, file, code, source, len(data), buffer, output)
+        size = min(result.information, output)
+        failed = result.status & 0xC0000000 == 0xC0000000
+        out = b"" if failed or not size else m.memory.read(buffer, size)
+        return IoResult(result.status, result.information, out)
 
     @staticmethod
     def _granted(file: KernelObject) -> int:
