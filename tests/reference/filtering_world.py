@@ -134,8 +134,8 @@ class _Processes:
         self._next += 4
         return _Thread(process, self._next, previous_mode=1)
 
-    def thread_ended(self, thread: _Thread, status: int) -> None:
-        pass
+    def ended(self, process: _Process, status: int) -> None:
+        process.body.exit_status = status
 
 
 class World:

@@ -328,7 +328,8 @@ def test_a_post_object_can_be_opened_before_windows_8_1_only(version: WindowsVer
     def check(note: Notification) -> int:
         if note.notify_class is Post.CreateKeyEx:
             obj = world.objects.at(note.members["Object"])
-            assert obj is not None and obj.type.open_check is not None
+            assert obj is not None
+            assert obj.type.open_check is not None
             statuses.append(obj.type.open_check(obj, KEY_ALL_ACCESS, 0))
         return 0
 

@@ -105,7 +105,7 @@ def cm_set_callback_object_context(
 def cm_callback_get_key_object_id(
     m: Machine, cookie_at: int, object_at: int, id_at: int, name_at: int
 ) -> int:
-    """ObjectName points at the system's string, which may be from before a rename (B-INF-09, B-INF-10)."""
+    """ObjectName points at the system's string, maybe from before a rename (B-INF-09, B-INF-10)."""
     need_irql(m, APC_LEVEL, "CmCallbackGetKeyObjectID", "nf-wdm-cmcallbackgetkeyobjectid")
     registration, key = _by_cookie(m, cookie_at), _key_at(m, object_at)
     if registration is None or key is None:
@@ -121,7 +121,7 @@ def cm_callback_get_key_object_id(
 def cm_callback_get_key_object_id_ex(
     m: Machine, cookie_at: int, object_at: int, id_at: int, name_at: int, flags: int
 ) -> int:
-    """ObjectName receives a string the caller must release, in paged pool of the calling driver (B-INF-12)."""
+    """ObjectName receives a string in the calling driver's pool, which it must release (B-INF-12)."""
     need_irql(m, APC_LEVEL, "CmCallbackGetKeyObjectIDEx", "nf-wdm-cmcallbackgetkeyobjectidex")
     registration, key = _by_cookie(m, cookie_at), _key_at(m, object_at)
     if registration is None or key is None or flags:
@@ -130,7 +130,7 @@ def cm_callback_get_key_object_id_ex(
         m.memory.put_ptr(id_at, key.key.object_id)
     if name_at:
         memory = m.memory
-        raw = engine_of(m).keys.path(key).encode("utf-16-le", "surrogatepass")
+        raw = engine_of(m).keys.raw_path(key)
         if len(raw) > _MAX_NAME:
             return NTSTATUS.NAME_TOO_LONG
         size = memory.unicode_string_size

@@ -41,6 +41,8 @@ class KeyObject:
         "in_post_open",
         "key",
         "object",
+        "path_names",
+        "path_raw",
         "process",
         "transaction",
         "transaction_object",
@@ -55,6 +57,9 @@ class KeyObject:
         self.transaction_object: KernelObject | None = None
         self.contexts: dict[Registration, int] | None = None
         self.object: KernelObject | None = None
+        #: The path in UTF-16 as of `KeyObjects.names_version`; callbacks ask for it all the time.
+        self.path_raw = b""
+        self.path_names = -1
         self.address = 0
         #: The last reference is gone: only Cm routines may be given the object (B-OBJ-04, 05).
         self.closing = False
@@ -73,6 +78,8 @@ class KeyObjects:
         mapping = GenericMapping(KEY_READ, KEY_WRITE, KEY_EXECUTE, KEY_ALL_ACCESS)
         self.type = self._objects.define_type("Key", mapping, _BODY_SIZE)
         self.type.delete = self._delete
+        #: Counts what can change the name of an open key: renames, and commits that carry them.
+        self.names_version = 0
         #: Key id -> [open objects, name of CmCallbackGetKeyObjectID or 0]. The name is of the key, shared
         #: by its objects, and goes with the last of them (B-INF-09, B-INF-10).
         self._names: dict[int, list[int]] = {}
@@ -122,13 +129,20 @@ class KeyObjects:
         """The absolute path, \\REGISTRY\\... (B-INF-04)."""
         return self._engine.cm.path_of(key.key)
 
+    def raw_path(self, key: KeyObject) -> bytes:
+        """The absolute path in UTF-16-LE."""
+        if key.path_names != self.names_version:
+            key.path_raw = self.path(key).encode("utf-16-le", "surrogatepass")
+            key.path_names = self.names_version
+        return key.path_raw
+
     def cached_name(self, key: KeyObject) -> int:
         """Address of the UNICODE_STRING that CmCallbackGetKeyObjectID shows: as of the first time it was
         asked for, whatever renames came since (B-INF-10, B-INF-11)."""
         entry = self._names[key.key.object_id]
         if not entry[1]:
             memory = self._engine.memory
-            raw = self.path(key).encode("utf-16-le", "surrogatepass")
+            raw = self.raw_path(key)
             size = memory.unicode_string_size
             address = self._engine.machine.pool.alloc(
                 size + len(raw) + 2, _NAME_TAG, paged=True, zero=True, owner=SYSTEM_OWNED

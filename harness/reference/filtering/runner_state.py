@@ -79,10 +79,10 @@ class Runners:
     def ended(self, role: int) -> None:
         """The process is gone; the role gets a new one on next use."""
         process = self._processes.pop(role, None)
-        if process is not None:
-            process.body.exit_status = 0
         for key in [key for key in self._threads if key[0] == role]:
-            self._machine.kernel.processes.thread_ended(self._threads.pop(key), 0)
+            del self._threads[key]
+        if process is not None:
+            self._machine.kernel.processes.ended(process, 0)
 
 
 @dataclass(slots=True)

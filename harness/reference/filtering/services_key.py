@@ -84,6 +84,7 @@ def rename_key(engine: FilterEngine, handle: int, name_at: int) -> int:
             return key.address, who.show_string(scratch, name, captured=False)
 
         def perform() -> int:
+            engine.keys.names_version += 1
             return engine.cm.rename_key(key.key, name.text, caller=who.caller(), transaction=key.transaction)
 
         return engine.run(Operation.RENAME_KEY, key, head, perform)

@@ -101,7 +101,7 @@ def query_name_string(
 
     def perform() -> int:
         memory = engine.memory
-        raw = engine.keys.path(key).encode("utf-16-le", "surrogatepass")
+        raw = engine.keys.raw_path(key)
         header = memory.unicode_string_size
         if len(raw) > _MAX_NAME - 2:
             return NTSTATUS.NAME_TOO_LONG

@@ -145,6 +145,7 @@ class Transactions:
         if not body.transaction.is_active:  # a resource manager rolled it back meanwhile
             return NTSTATUS.TRANSACTION_ALREADY_ABORTED
         status = body.transaction.commit()
+        self._engine.keys.names_version += 1
         self._tell(body, TRANSACTION_NOTIFY_COMMIT)
         self._let_go(body)
         return status
