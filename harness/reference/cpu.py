@@ -151,10 +151,11 @@ class Cpu:
             self.engine.on_code(scope_end, scope_end, self._on_scope_end)
             self.engine.flush_code()
 
-    def _on_scope_end(self, _address: int) -> None:
+    def _on_scope_end(self, address: int) -> None:
         if self.translation.granted:
             self.translation.revoke_user()
-            self.translation.flush()
+            self._put(mb.RESUME, address)
+            self.engine.set_ip(self.code.leave_scope)
 
     # --- calls -----------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ __all__ = [
     "PREVIOUS_MODE",
     "PROCESS",
     "PROCESS_ID",
+    "RESUME",
     "RETURN",
     "RETURN_HIGH",
     "THREAD",
@@ -60,5 +61,6 @@ THREAD_ID: Final = 0xB8
 PREVIOUS_MODE: Final = 0xC0
 COUNTER: Final = 0xC8  # the last value of the performance counter
 DPC_PENDING: Final = 0xD0  # lowering the IRQL has to go through Python, which then runs DPCs
+RESUME: Final = 0xD8  # where code goes on that left a protected scope by way of `KernelCode.leave_scope`
 INVALID_LIST: Final = 0x100  # addresses whose translations the next code to run has to drop
 INVALID_MAX: Final = 64

@@ -70,6 +70,8 @@ class KernelCode:
         memory.write(self.thunk_page, thunk, force=True)
         #: x86: ``frame_call(function, ebp)`` calls a filter or __finally block on its function's frame.
         self.frame_call = 0 if self._wide else self.add_stub("frame call", bytes.fromhex(_FRAME_CALL))
+        #: Drops the translations listed in the mailbox and goes on at RESUME with every register kept.
+        self.leave_scope = self.add_stub("leave scope", self._build_leave_scope())
 
     # --- the call thunk --------------------------------------------------------------------------
 
@@ -89,6 +91,18 @@ class KernelCode:
         code.short("75", "next")
         code.mem("c705", box + mb.INVALID_COUNT, "00000000")
         code.op("c3")
+
+    def _build_leave_scope(self) -> bytes:
+        box = self._mailbox
+        code = Code(self._next_stub, wide=self._wide)
+        code.op("9c 50 51 52")  # pushf; push ax, cx, dx
+        code.mem("833d", box + mb.INVALID_COUNT, "00")  # cmp dword [count],0
+        code.short("74", "current")
+        code.jump("e8", self.invalidate)
+        code.label("current")
+        code.op("5a 59 58 9d")
+        code.mem("ff25", box + mb.RESUME)  # jmp [resume]
+        return code.finish()
 
     def _build_thunk64(self) -> bytes:
         box = self._mailbox
