@@ -36,6 +36,10 @@ def is_protected(machine: Machine, registers: Registers) -> int | None:
 
 def settle(machine: Machine, why: Interruption, level: Level) -> int:
     """Handle an interruption; loads the registers to go on with and returns their instruction pointer."""
+    if why.fault is not None:
+        known = _known_guarded(machine, *why.fault)
+        if known:
+            return known
     registers = trapped_registers(machine, level)
     if why.fault is not None:
         page, access = why.fault
@@ -53,6 +57,21 @@ def settle(machine: Machine, why: Interruption, level: Level) -> int:
     else:
         record = machine.faults.undefined(registers)
     return deliver(machine, registers, record, level)
+
+
+def _known_guarded(machine: Machine, page: int, access: Access) -> int:
+    """Grant a user page to an instruction that `is_protected` judged before; where it is, or 0."""
+    if access is Access.EXECUTE or not machine.memory.is_user(page) or machine.cpu.irql >= 2:
+        return 0
+    if not machine.memory.rights(page) & (2 if access is Access.WRITE else 1):
+        return 0
+    ip = machine.cpu.engine.registers.ip()
+    driver = machine.modules.at(ip)
+    end = None if driver is None else driver.guarded.get(ip)
+    if end is None:
+        return 0
+    machine.cpu.grant_user(page >> 12, end)
+    return ip
 
 
 def _user(machine: Machine, page: int, access: Access, registers: Registers) -> int:

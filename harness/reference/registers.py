@@ -56,6 +56,9 @@ class RegisterFile:
         self._values = (ctypes.c_uint64 * self._count)()
         self._pointers = _pointers(self._values, 8, self._count)
         self._cr2 = (ctypes.c_int * 1)(x86.UC_X86_REG_CR2)
+        self._ip_id = (ctypes.c_int * 1)(self._ids[len(names) - 2])
+        self._ip = (ctypes.c_uint64 * 1)()
+        self._ip_pointer = _pointers(self._ip, 8, 1)
         self._wide = arch is Arch.X64
         xmm = _XMM if self._wide else 8
         self._xmm_count = xmm
@@ -75,6 +78,11 @@ class RegisterFile:
             cells = self._xmm_values
             found.xmm = {i: cells[2 * i] | cells[2 * i + 1] << 64 for i in range(self._xmm_count)}
         return found
+
+    def ip(self) -> int:
+        """The instruction pointer alone."""
+        self._lib.uc_reg_read_batch(self._handle, self._ip_id, self._ip_pointer, 1)
+        return self._ip[0]
 
     def get_general(self, number: int) -> int:
         """One general register."""

@@ -241,7 +241,7 @@ def is_protected(machine: Machine, registers: Registers) -> int | None:
     is not a C one).
     """
     walk = registers.copy()
-    for _depth in range(_DEEPEST):
+    for depth in range(_DEEPEST):
         driver, pc = machine.modules.at(walk.ip), walk.ip
         before = walk.sp
         try:
@@ -253,7 +253,10 @@ def is_protected(machine: Machine, registers: Registers) -> int | None:
         if at.handler is not None and at.handler.search and driver is not None:
             end = _guarded(machine.memory, at, pc - driver.base)
             if end is not None:
-                return driver.base + end if end else 0
+                found = driver.base + end if end else 0
+                if depth == 0:
+                    driver.guarded[pc] = found
+                return found
         if walk.sp <= before:
             return None
     return None
