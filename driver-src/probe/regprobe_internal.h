@@ -178,6 +178,13 @@ typedef struct _ACTION_REPORT {
     ULONG data_length;
 } ACTION_REPORT;
 
+/* A thread that is running rules of a filter; see RulesApply. */
+typedef struct _ACTING {
+    struct _ACTING *next;
+    const FILTER *filter;
+    HANDLE thread;
+} ACTING;
+
 typedef struct _PROBE {
     PDRIVER_OBJECT driver;
     PDEVICE_OBJECT device;
@@ -198,6 +205,7 @@ typedef struct _PROBE {
     ULONG next_filter_id;
     ULONG next_rule_id;
     ULONG rule_count;
+    ACTING *acting; /* under `rules_lock` */
     RULE *kept_rules; /* rules an operation may still point into; freed at unload */
     volatile LONG quiet_threads;
     PVOID volatile quiet[QUIET_THREADS];

@@ -387,8 +387,43 @@ static BOOLEAN OccurrenceApplies(RULE *rule)
     return occurrence >= first && (rule->request.nth_count == 0 || occurrence - first < rule->request.nth_count);
 }
 
-/* Runs the actions of every rule that matches, up to the first terminal one. */
-VOID RulesApply(NOTIFICATION *notification, DECISION *decision)
+/* FALSE: this thread is inside a rule of this filter already. */
+static BOOLEAN ActingEnter(ACTING *acting, const FILTER *filter)
+{
+    const ACTING *other;
+    BOOLEAN first = TRUE;
+    KIRQL irql;
+
+    acting->filter = filter;
+    acting->thread = PsGetCurrentThreadId();
+    KeAcquireSpinLock(&probe.rules_lock, &irql);
+    for (other = probe.acting; other != NULL; other = other->next) {
+        if (other->filter == filter && other->thread == acting->thread) {
+            first = FALSE;
+            break;
+        }
+    }
+    if (first) {
+        acting->next = probe.acting;
+        probe.acting = acting;
+    }
+    KeReleaseSpinLock(&probe.rules_lock, irql);
+    return first;
+}
+
+static VOID ActingLeave(ACTING *acting)
+{
+    ACTING **link;
+    KIRQL irql;
+
+    KeAcquireSpinLock(&probe.rules_lock, &irql);
+    for (link = &probe.acting; *link != acting; link = &(*link)->next) {
+    }
+    *link = acting->next;
+    KeReleaseSpinLock(&probe.rules_lock, irql);
+}
+
+static VOID ApplyTable(NOTIFICATION *notification, DECISION *decision)
 {
     RULE_TABLE *table = TableReference(notification->filter);
     ULONG index;
@@ -401,4 +436,21 @@ VOID RulesApply(NOTIFICATION *notification, DECISION *decision)
         }
     }
     TableRelease(table);
+}
+
+/*
+ * Runs the actions of every rule that matches, up to the first terminal one. Before Vista there is no layering
+ * (B-LAY-15): a registry call of an action can come back to its own callback, and rules that ran again there
+ * would go on until the stack is used up. So they don't; such a notification is recorded only.
+ */
+VOID RulesApply(NOTIFICATION *notification, DECISION *decision)
+{
+    ACTING acting;
+
+    if (!probe.short_structures) {
+        ApplyTable(notification, decision);
+    } else if (ActingEnter(&acting, notification->filter)) {
+        ApplyTable(notification, decision);
+        ActingLeave(&acting);
+    }
 }

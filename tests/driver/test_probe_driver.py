@@ -14,9 +14,10 @@ from harness import reference
 from harness.driver import probe_image
 from harness.guest import Guest
 from harness.probe import Probe, abi
+from harness.probe.enums import InnerCall
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
-from harness.registry.version import MODELLED, WIN10_22H2, WIN11_24H2, XP, WindowsVersion, architectures
+from harness.registry.version import MODELLED, WIN10_22H2, WIN11_24H2, WS03, XP, WindowsVersion, architectures
 from harness.workload.registry import Registry
 
 EVERYWHERE = [(version, arch) for version in MODELLED for arch in architectures(version)]
@@ -173,3 +174,17 @@ def test_what_was_allocated_is_freed(version: WindowsVersion, arch: str) -> None
         assert after.pool_bytes == before.pool_bytes
         assert after.rules == 0
         assert after.in_flight == 0
+
+
+def test_before_vista_a_rule_does_not_run_inside_itself(arch: str) -> None:
+    """Nothing keeps an inner call from coming back to its own callback there (B-LAY-15)."""
+    with probe_on(WS03, arch) as (guest, probe):
+        watcher = probe.add_monitor()
+        watcher.on(Pre.OpenKeyEx).call(InnerCall.OPEN_KEY, r"\REGISTRY\MACHINE\SOFTWARE")
+        with Registry(guest) as registry, registry.program() as p:
+            p.create_key(p.test_root / "app")
+            opened = p.open_key(p.test_root / "app")
+        assert opened.status == 0
+        calls = probe.trace.of(opened).actions
+        assert len(calls) == 1
+        assert calls[0].status == 0
