@@ -10,8 +10,13 @@
 /* sprintf and its kin are the kernel's, not wrappers of a C library */
 #define __USE_MINGW_ANSI_STDIO 0
 
+/* declared without a calling convention, which is wrong on x86 */
+#define ZwCreateKeyTransacted ZwCreateKeyTransactedOfTheHeader
+#define ZwOpenKeyTransacted ZwOpenKeyTransactedOfTheHeader
 #include <ntifs.h>
 #include <ntstrsafe.h>
+#undef ZwCreateKeyTransacted
+#undef ZwOpenKeyTransacted
 
 #define FIELD_IOCTL(n, method) CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800 + (n), method, FILE_ANY_ACCESS)
 
@@ -23,6 +28,12 @@ NTSYSAPI NTSTATUS NTAPI CmCallbackGetKeyObjectIDEx(PLARGE_INTEGER cookie, PVOID 
 NTSYSAPI VOID NTAPI CmCallbackReleaseKeyObjectIDEx(PCUNICODE_STRING name);
 NTSYSAPI PVOID NTAPI ExAllocatePool2(ULONG64 flags, SIZE_T size, ULONG tag);
 NTSYSAPI extern POBJECT_TYPE *CmKeyObjectType;
+
+/*
+ * The type behind an imported variable such as PsProcessType. The headers here import the variable itself, which
+ * makes it one indirection less than the `*PsProcessType` of Microsoft's headers; the machine code is the same.
+ */
+#define OBJECT_TYPE_OF(variable) ((POBJECT_TYPE)(variable))
 
 #define FIELD_POOL_PAGED 0x100ULL
 #define FIELD_POOL_NON_PAGED 0x40ULL

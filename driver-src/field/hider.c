@@ -86,7 +86,7 @@ static NTSTATUS Again(PREG_POST_OPERATION_INFORMATION post, BOOLEAN values)
     room = values ? entries->Length : keys->Length;
     out = values ? entries->KeyValueInformation : keys->KeyInformation;
     result_length = values ? entries->ResultLength : keys->ResultLength;
-    status = ObOpenObjectByPointer(post->Object, OBJ_KERNEL_HANDLE, NULL, KEY_ALL_ACCESS, *CmKeyObjectType, KernelMode, &key);
+    status = ObOpenObjectByPointer(post->Object, OBJ_KERNEL_HANDLE, NULL, KEY_ALL_ACCESS, OBJECT_TYPE_OF(CmKeyObjectType), KernelMode, &key);
     if (!NT_SUCCESS(status)) {
         ExFreePoolWithTag(buffer, TAG);
         return STATUS_SUCCESS;

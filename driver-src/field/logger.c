@@ -224,7 +224,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING service)
     InitializeObjectAttributes(&attributes, NULL, OBJ_KERNEL_HANDLE, NULL, NULL);
     status = PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, &attributes, NULL, NULL, Writer, NULL);
     if (NT_SUCCESS(status)) {
-        status = ObReferenceObjectByHandle(thread, SYNCHRONIZE, *PsThreadType, KernelMode, (PVOID *)&logger.thread, NULL);
+        status = ObReferenceObjectByHandle(thread, SYNCHRONIZE, OBJECT_TYPE_OF(PsThreadType), KernelMode, (PVOID *)&logger.thread, NULL);
         ZwClose(thread);
     }
     if (NT_SUCCESS(status)) {

@@ -78,7 +78,7 @@ static NTSTATUS LockAndCount(PVOID buffer, ULONG length)
 static NTSTATUS SetUserEvent(HANDLE handle, PULONG previous)
 {
     PKEVENT event;
-    NTSTATUS status = ObReferenceObjectByHandle(handle, EVENT_MODIFY_STATE, *ExEventObjectType, UserMode, (PVOID *)&event, NULL);
+    NTSTATUS status = ObReferenceObjectByHandle(handle, EVENT_MODIFY_STATE, OBJECT_TYPE_OF(ExEventObjectType), UserMode, (PVOID *)&event, NULL);
 
     if (NT_SUCCESS(status)) {
         *previous = KeSetEvent(event, IO_NO_INCREMENT, FALSE);

@@ -125,7 +125,7 @@ static NTSTATUS About(ULONG id, ABOUT *about)
         RtlStringCbCopyNW(about->path, sizeof(about->path), path->Buffer, path->Length);
         ExFreePool(path);
     }
-    about->open_status = ObOpenObjectByPointer(process, OBJ_KERNEL_HANDLE, NULL, GENERIC_READ, *PsProcessType, KernelMode, &handle);
+    about->open_status = ObOpenObjectByPointer(process, OBJ_KERNEL_HANDLE, NULL, GENERIC_READ, OBJECT_TYPE_OF(PsProcessType), KernelMode, &handle);
     ObDereferenceObject(process);
     if (NT_SUCCESS(about->open_status)) {
         if (NT_SUCCESS(ZwQueryInformationProcess(handle, ProcessBasicInformation, &basic, sizeof(basic), &length))) {
@@ -212,7 +212,7 @@ static VOID Watch(VOID)
     if (!NT_SUCCESS(state.notify_ex)) {
         state.notify = PsSetCreateProcessNotifyRoutine(Process, FALSE);
     }
-    operation.ObjectType = PsProcessType;
+    operation.ObjectType = (POBJECT_TYPE *)&PsProcessType; /* the address of the variable */
     operation.Operations = OB_OPERATION_HANDLE_CREATE | OB_OPERATION_HANDLE_DUPLICATE;
     operation.PreOperation = BeforeHandle;
     registration.Version = OB_FLT_REGISTRATION_VERSION;

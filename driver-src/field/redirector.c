@@ -102,7 +102,7 @@ static NTSTATUS Redirect(BOOLEAN create, PREG_CREATE_KEY_INFORMATION info)
     if (!NT_SUCCESS(status)) {
         goto done;
     }
-    status = ObReferenceObjectByHandle(key, info->DesiredAccess, *CmKeyObjectType, KernelMode, &object, NULL);
+    status = ObReferenceObjectByHandle(key, info->DesiredAccess, OBJECT_TYPE_OF(CmKeyObjectType), KernelMode, &object, NULL);
     ZwClose(key);
     if (!NT_SUCCESS(status)) {
         goto done;

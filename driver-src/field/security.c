@@ -120,7 +120,7 @@ static NTSTATUS LockKey(PWCH text, USHORT length)
     if (!NT_SUCCESS(status)) {
         return status;
     }
-    descriptor = Build(KEY_READ, KEY_READ);
+    descriptor = Build(KEY_ALL_ACCESS, KEY_READ);
     status = STATUS_INSUFFICIENT_RESOURCES;
     if (descriptor != NULL) {
         status = RtlAbsoluteToSelfRelativeSD(descriptor, NULL, &size);

@@ -52,6 +52,7 @@ static VOID Formats(TEXT *text)
     ANSI_STRING narrow = RTL_CONSTANT_STRING("narrow");
     WCHAR wide[64];
     CHAR small[8];
+    NTSTATUS status;
     int written;
 
     Line(text, "int=%d|%5d|%-5d|%05d|%+d|%i|%u\n", -7, 42, 42, 42, 42, 9, 4000000000u);
@@ -72,9 +73,12 @@ static VOID Formats(TEXT *text)
     Line(text, "wcut=%d\n", written);
     written = sprintf(small, "%03d", 7);
     Line(text, "sprintf=%d|%s\n", written, small);
-    Line(text, "cb=%08x", RtlStringCbPrintfW(wide, sizeof(wide), L"%s\\%s", L"a", L"b"));
-    Line(text, "|%ws|%08x", wide, RtlStringCbCopyW(wide, 6, L"longer"));
-    Line(text, "|%ws|%08x|%ws\n", wide, RtlStringCchCatW(wide, 64, L"+tail"), wide);
+    status = RtlStringCbPrintfW(wide, sizeof(wide), L"%s\\%s", L"a", L"b");
+    Line(text, "cb=%08x|%ws", status, wide);
+    status = RtlStringCbCopyW(wide, 6, L"longer");
+    Line(text, "|%08x|%ws", status, wide);
+    status = RtlStringCchCatW(wide, 64, L"+tail");
+    Line(text, "|%08x|%ws\n", status, wide);
 }
 
 static VOID Searching(TEXT *text)
