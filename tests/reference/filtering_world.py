@@ -74,7 +74,7 @@ class _Pool:
         self._memory = memory
         self.live: set[int] = set()
 
-    def alloc(self, size: int, tag: int, *, paged: bool, zero: bool, owner: object) -> int:
+    def alloc(self, size: int, tag: int, *, paged: bool, zero: bool, owner: object = None) -> int:
         address = self._memory.alloc_static(size)
         self.live.add(address)
         return address

@@ -7,6 +7,7 @@ nf-wdm-cmcallbackreleasekeyobjectidex, nf-wdm-cmgetboundtransaction. All run at 
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
@@ -23,6 +24,8 @@ __all__: list[str] = []
 
 _NAME_TAG: Final = int.from_bytes(b"CMkn", "little")
 _MAX_NAME: Final = 0xFFFC
+#: UNICODE_STRING: Length, MaximumLength, Buffer.
+_STRING: Final = {4: struct.Struct("<HHI"), 8: struct.Struct("<HH4xQ")}
 
 
 def _register(m: Machine, routine: int, altitude: str | None, context: int, cookie_at: int, page: str) -> int:
@@ -133,12 +136,11 @@ def cm_callback_get_key_object_id_ex(
         raw = engine_of(m).keys.raw_path(key)
         if len(raw) > _MAX_NAME:
             return NTSTATUS.NAME_TOO_LONG
-        size = memory.unicode_string_size
-        address = m.pool.alloc(
-            size + len(raw) + 2, _NAME_TAG, paged=True, zero=False, owner=m.calling_driver()
-        )
-        memory.write(address + size, raw + b"\0\0")
-        memory.put_unicode_string(address, len(raw), len(raw) + 2, address + size)
+        string = _STRING[memory.pointer_size]
+        length = len(raw)
+        # Zeroed pool spares the pool's fill pattern; every byte is written here anyhow.
+        address = m.pool.alloc(string.size + length + 2, _NAME_TAG, paged=True, zero=True)
+        memory.write(address, string.pack(length, length + 2, address + string.size) + raw)
         memory.put_ptr(name_at, address)
     return NTSTATUS.SUCCESS
 
