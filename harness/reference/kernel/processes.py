@@ -117,7 +117,17 @@ class Processes:
         raw = name.encode("ascii", "replace")[: _IMAGE_NAME_SIZE - 1]
         m.memory.write(obj.address + _IMAGE_NAME_AT, raw)
         self.by_pid[process.pid] = process
+        m.kernel.notify.process_created(process)
         return process
+
+    def ended(self, process: Process, status: int) -> None:
+        """A process ends: its threads, then the notifications; the object stays for those who hold it."""
+        for thread in list(process.body.threads):
+            self.thread_ended(thread, status)
+        self.m.kernel.notify.process_ended(process)
+        process.body.exit_status = status
+        self.m.memory.put_u32(process.address + 4, 1)
+        self.by_pid.pop(process.pid, None)
 
     def create_thread(self, process: Process, *, tid: int = 0, start: int = 0) -> Thread:
         """A thread with a kernel stack of its own. User processes' threads come from user mode."""
@@ -134,6 +144,8 @@ class Processes:
         self._link(obj.address)
         self.by_tid[thread.tid] = thread
         process.body.threads.append(thread)
+        if not process.system:
+            m.kernel.notify.thread(process.pid, thread.tid, created=True)
         return thread
 
     def _link(self, address: int) -> None:
@@ -147,6 +159,8 @@ class Processes:
 
     def thread_ended(self, thread: Thread, status: int) -> None:
         """The thread is over: its object is signalled and stays until the last reference goes."""
+        if not thread.process.system:
+            self.m.kernel.notify.thread(thread.process.pid, thread.tid, created=False)
         thread.body.exit_status = status
         self.by_tid.pop(thread.tid, None)
         if thread in thread.process.body.threads:
