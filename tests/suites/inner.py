@@ -19,7 +19,7 @@ TARGET = "reference:10.0.26100"
 
 
 class Outcomes:
-    """A pytest plugin that keeps how each test ended, by its node id below suites/ without parameters."""
+    """A pytest plugin that keeps how each test ended, by its id below suites/ without the target."""
 
     def __init__(self) -> None:
         self.passed: dict[str, int] = defaultdict(int)
@@ -32,7 +32,7 @@ class Outcomes:
         row = getattr(report, ROW_ATTRIBUTE, None)
         if row is not None:
             self.recorded.update(RunResult.from_json(row).recorded)
-        test = report.nodeid.removeprefix("suites/").partition("[")[0]
+        test = report.nodeid.removeprefix("suites/").replace(f"[{TARGET}]", "").replace(f"[{TARGET}-", "[")
         if report.failed:
             self.failed[test] += 1
             self.messages.append(report.longreprtext)
@@ -41,10 +41,10 @@ class Outcomes:
 
 
 def run_suites(tests: tuple[str, ...], results: Path, *options: str) -> Outcomes:
-    """Run tests below suites/ on the reference guest and tell how they ended."""
+    """Run files or tests below suites/ on the reference guest; ``test_x[set-value]`` is one case of a test."""
     outcomes = Outcomes()
     arguments = [
-        *(str(ROOT / "suites" / test) for test in tests),
+        *(str(ROOT / "suites" / _with_target(test)) for test in tests),
         f"--rootdir={ROOT}", f"--target={TARGET}", f"--results={results}", "--isolation=session",
         "-p", "no:cacheprovider", "-p", "no:terminal",
         "-o", "addopts=--import-mode=importlib",  # the project's own hold options of the terminal reporter
@@ -53,3 +53,10 @@ def run_suites(tests: tuple[str, ...], results: Path, *options: str) -> Outcomes
     installed = importlib.metadata.entry_points(group="pytest11", name="harness")
     pytest.main(arguments, plugins=[outcomes] if installed else [outcomes, harness.plugin])
     return outcomes
+
+
+def _with_target(test: str) -> str:
+    if "::" not in test:
+        return test
+    name, bracket, parameters = test.partition("[")
+    return f"{name}[{TARGET}-{parameters}" if bracket else f"{name}[{TARGET}]"

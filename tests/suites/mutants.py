@@ -224,55 +224,62 @@ _CLEANUP = "contexts/test_cleanup.py::"
 
 MUTANTS = (
     Mutant(
-        "altitude order reversed", reversed_altitudes, (f"{_ORDER}test_pre_notifications_go_down_the_stack",)
+        "altitude order reversed",
+        reversed_altitudes,
+        (f"{_ORDER}test_pre_notifications_go_down_the_stack[set-value]",),
     ),
     Mutant(
         "fractions of altitudes ignored",
         altitudes_as_text,
-        ("registration/test_register.py::test_a_higher_number_is_higher_in_the_stack",),
+        (
+            "registration/test_register.py::test_a_higher_number_is_higher_in_the_stack"
+            "[(0, 1, 2)-380000.75/380000.5/380000.25]",
+        ),
         ("notifications/test_post.py::test_post_runs_before_the_caller_goes_on",),
     ),
     Mutant(
         "post delivered to whoever blocked",
         post_for_the_blocker,
         (
-            f"{_ORDER}test_a_block_in_the_middle_is_seen_above_and_hidden_below",
-            f"{_ORDER}test_whoever_lets_the_pre_pass_gets_the_post",
-            "notifications/test_block.py::test_a_blocked_operation_fails_with_that_status_and_has_no_effect",
+            f"{_ORDER}test_a_block_in_the_middle_is_seen_above_and_hidden_below[set-value]",
+            f"{_ORDER}test_whoever_lets_the_pre_pass_gets_the_post[1]",
+            "notifications/test_block.py::test_a_blocked_operation_fails_with_that_status_and_has_no_effect[set-value]",
         ),
     ),
     Mutant(
         "no post above a block",
         no_post_above_a_block,
-        (f"{_ORDER}test_a_block_in_the_middle_is_seen_above_and_hidden_below",),
+        (f"{_ORDER}test_a_block_in_the_middle_is_seen_above_and_hidden_below[set-value]",),
     ),
     Mutant(
         "a blocked operation is performed",
         blocked_is_performed,
-        ("notifications/test_block.py::test_a_blocked_operation_fails_with_that_status_and_has_no_effect",),
+        (
+            "notifications/test_block.py::test_a_blocked_operation_fails_with_that_status_and_has_no_effect[set-value]",
+        ),
     ),
     Mutant(
         "a bypass is a failure",
         bypass_is_a_failure,
-        ("notifications/test_bypass.py::test_a_bypassed_operation_is_skipped_and_succeeds",),
+        ("notifications/test_bypass.py::test_a_bypassed_operation_is_skipped_and_succeeds[set-value]",),
     ),
     Mutant(
         "overrides do not count",
         overrides_do_not_count,
         (
-            "notifications/test_post.py::test_success_to_failure",
+            "notifications/test_post.py::test_success_to_failure[set-value]",
             "notifications/test_post.py::test_failure_to_success",
         ),
     ),
     Mutant(
         "call contexts mixed up",
         call_contexts_are_mixed_up,
-        ("layering/test_isolation.py::test_call_contexts_of_three_filters_do_not_mix",),
+        ("layering/test_isolation.py::test_call_contexts_of_three_filters_do_not_mix[set-value]",),
     ),
     Mutant(
         "call contexts lost",
         call_contexts_are_lost,
-        ("contexts/test_call_context.py::test_what_pre_stores_arrives_in_post",),
+        ("contexts/test_call_context.py::test_what_pre_stores_arrives_in_post[set-value]",),
     ),
     Mutant(
         "object contexts shared by all filters",
@@ -292,12 +299,12 @@ MUTANTS = (
     Mutant(
         "cleanup omitted at unregistration",
         no_cleanup_at_unregistration,
-        (f"{_CLEANUP}test_unregistering_gives_every_context_back_before_it_returns",),
+        (f"{_CLEANUP}test_unregistering_gives_every_context_back_before_it_returns[7]",),
     ),
     Mutant(
         "own calls start at the top",
         calls_start_at_the_top,
-        ("layering/test_reentrancy.py::test_a_call_is_shown_strictly_below_its_caller",),
+        ("layering/test_reentrancy.py::test_a_call_is_shown_strictly_below_its_caller[bottom-pre]",),
     ),
     Mutant(
         "altitude collisions go unnoticed",
@@ -307,7 +314,7 @@ MUTANTS = (
     Mutant(
         "any cookie unregisters",
         any_cookie_will_do,
-        ("registration/test_unregister.py::test_an_unknown_cookie_is_an_invalid_parameter",),
+        ("registration/test_unregister.py::test_an_unknown_cookie_is_an_invalid_parameter[0x0]",),
     ),
     Mutant(
         "every post says success",
@@ -317,7 +324,7 @@ MUTANTS = (
     Mutant(
         "input not captured",
         input_is_not_captured,
-        ("capture/test_capture.py::test_input_is_captured_in_system_memory",),
+        ("capture/test_capture.py::test_input_is_captured_in_system_memory[set-value]",),
     ),
     Mutant(
         "callback version 1.0 for ever",
