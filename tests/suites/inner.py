@@ -41,7 +41,7 @@ class Outcomes:
 
 
 def run_suites(tests: tuple[str, ...], results: Path, *options: str) -> Outcomes:
-    """Run files or tests below suites/ on the reference guest; ``test_x[set-value]`` is one case of a test."""
+    """Run files or tests below suites/ on the reference guest; ``test_x[set-value]`` is one case."""
     outcomes = Outcomes()
     arguments = [
         *(str(ROOT / "suites" / _with_target(test)) for test in tests),
