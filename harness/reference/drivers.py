@@ -9,6 +9,7 @@ kernel/writing-an-unload-routine, install/the-testsigning-boot-configuration-opt
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from harness.reference.modules import Driver
 
 __all__ = ["DriverServices", "Service"]
+
+#: The same few images are loaded again and again; judging one takes as long as booting.
+_signature = functools.lru_cache(maxsize=16)(check_signature)
 
 _SERVICES: Final = "\\REGISTRY\\MACHINE\\SYSTEM\\CurrentControlSet\\Services"
 _DRIVERS: Final = "C:\\Windows\\System32\\drivers"
@@ -81,7 +85,7 @@ class DriverServices:
         file = name if name.lower().endswith(".sys") else f"{name}.sys"
         path = f"{_DRIVERS}\\{file}"
         self.m.kernel.files.store.write(path, image)
-        service = Service(name, path, check_signature(image))
+        service = Service(name, path, _signature(bytes(image)))
         self._services[name.lower()] = service
         with self.m.running_as(self.m.kernel.processes.system_thread):
             self._write_key(service, parameters or {})
