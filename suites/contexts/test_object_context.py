@@ -7,7 +7,7 @@ import pytest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe, Subject
 from harness.registry.notify import NotifyClass, Post, Pre
-from harness.registry.status import NTSTATUS, nt_success
+from harness.registry.status import NTSTATUS, nt_success, status_name
 from harness.workload import Registry
 from suites.scene import Scene
 from suites.support import MIDDLE, behaviour, requires, versions
@@ -229,7 +229,7 @@ def test_status_of_a_wrong_argument(probe: Probe, registry: Registry, record: Re
 
     (action,) = probe.trace.of(write).actions
     assert not nt_success(action.status)
-    record(f"B-CTX-17 {wrong}", action.status)
+    record(f"B-CTX-17 {wrong}", status_name(action.status))
 
 
 @behaviour("B-CTX-18")
@@ -245,7 +245,7 @@ def test_setting_null(probe: Probe, registry: Registry, record: Recorder) -> Non
         close = p.close(key)
 
     (action,) = probe.trace.of(write).actions
-    record("B-CTX-18 status and old value of setting NULL", (action.status, action.value))
+    record("B-CTX-18 status and old value of setting NULL", (status_name(action.status), hex(action.value)))
     record("B-CTX-18 shown afterwards", [e.object_context for e in probe.trace.of(after)])
     record("B-CTX-18 cleanups", [e.object_context for e in probe.trace.of(close).cleanups])
 
@@ -283,4 +283,4 @@ def test_cookies_of_the_old_routine(probe: Probe, registry: Registry, record: Re
     name, transaction, context = probe.trace.of(write).actions
     assert name.status == NTSTATUS.SUCCESS
     assert transaction.status == NTSTATUS.SUCCESS
-    record("B-CTX-21 CmSetCallbackObjectContext with a legacy cookie", context.status)
+    record("B-CTX-21 CmSetCallbackObjectContext with a legacy cookie", status_name(context.status))

@@ -9,7 +9,7 @@ from harness.plugin.fixtures import Recorder
 from harness.probe import Probe, RuleBuilder
 from harness.registry.notify import NotifyClass, Pre
 from harness.registry.paths import same_path
-from harness.registry.status import NTSTATUS
+from harness.registry.status import NTSTATUS, status_name
 from harness.workload import Registry
 from suites.support import MIDDLE, behaviour, versions
 
@@ -240,7 +240,7 @@ def test_the_name_of_a_key_that_is_being_closed(
         close = p.close(p.create_key(p.test_root / "app"))
 
     (action,) = probe.trace.of(close).actions
-    record("B-OBJ-05 status in pre handle-close", action.status)
+    record("B-OBJ-05 status in pre handle-close", status_name(action.status))
     if action.status == NTSTATUS.SUCCESS:
         assert same_path(action.key_name, registry.test_root / "app")
 

@@ -7,7 +7,7 @@ import pytest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe
 from harness.registry.notify import Post, Pre
-from harness.registry.status import NTSTATUS, nt_success
+from harness.registry.status import NTSTATUS, nt_success, status_name
 from harness.workload import Registry
 from suites.scene import Scene
 from suites.support import ODD_STATUS, THREE, behaviour, versions
@@ -30,7 +30,7 @@ def test_the_status_above_a_block_is_a_failure(
     (post,) = probe.trace.of(step).seen_by(high).by(workload.post)
     assert not nt_success(post.status)
     record(f"B-LAY-07 {workload}: the status above is the blocking one", post.status == ODD_STATUS)
-    record(f"B-LAY-07 {workload}: ReturnStatus on entry", post.return_status)
+    record(f"B-LAY-07 {workload}: ReturnStatus on entry", status_name(post.return_status))
 
 
 @behaviour("B-LAY-08")
@@ -43,7 +43,7 @@ def test_status_above_a_bypass(scene: Scene, probe: Probe, record: Recorder, wor
     step = scene.perform(workload)
 
     (post,) = probe.trace.of(step).seen_by(high).by(workload.post)
-    record(f"B-LAY-08 {workload}: Status of the higher post after a bypass", post.status)
+    record(f"B-LAY-08 {workload}: Status of the higher post after a bypass", status_name(post.status))
 
 
 @behaviour("B-LAY-09")
@@ -57,7 +57,7 @@ def test_overriding_above_a_block(probe: Probe, registry: Registry, record: Reco
         write = p.set_value(key, "secret", "x")
         read = p.query_value(key, "secret")
 
-    record("B-LAY-09 caller's status after an override above a block", write.status)
+    record("B-LAY-09 caller's status after an override above a block", write.status_name)
     assert write.status in (ODD_STATUS, NTSTATUS.SUCCESS)
     assert read.status == NTSTATUS.OBJECT_NAME_NOT_FOUND, "the override can't make the write happen"
 

@@ -8,7 +8,7 @@ from harness.plugin.fixtures import Recorder
 from harness.probe import Probe
 from harness.registry.access import KEY_ALL_ACCESS
 from harness.registry.notify import Post, Pre
-from harness.registry.status import NTSTATUS
+from harness.registry.status import NTSTATUS, status_name
 from harness.workload import Registry
 from suites.scene import Scene
 from suites.support import MIDDLE, ODD_STATUS, THREE, behaviour, callers, versions
@@ -99,7 +99,7 @@ def test_later_callbacks_see_the_overridden_status(
         write = p.set_value(key, "v", "x")
 
     seen = [probe.trace.of(write).seen_by(stack[n]).by(Post.SetValueKey)[0].status for n in later]
-    record("B-NOT-21 statuses later callbacks saw", seen)
+    record("B-NOT-21 statuses later callbacks saw", [status_name(each) for each in seen])
     assert write.status == ODD_STATUS
     assert set(seen) <= {ODD_STATUS, NTSTATUS.SUCCESS}
 

@@ -12,7 +12,7 @@ from harness.probe import Probe, Subject
 from harness.registry.access import KEY_ALL_ACCESS, KEY_READ
 from harness.registry.notify import NotifyClass, Post, Pre
 from harness.registry.options import KeyOptions
-from harness.registry.status import NTSTATUS, nt_success
+from harness.registry.status import NTSTATUS, nt_success, status_name
 from harness.registry.valuetypes import ValueType
 from harness.workload import ProgramBuilder, Registry, Step
 from suites.scene import Scene
@@ -195,7 +195,7 @@ def test_the_object_of_other_operations(
     step = scene.perform(workload)
 
     (action,) = probe.trace.of(step).actions
-    record(f"B-OBJ-14 {workload}: ObOpenObjectByPointer", action.status)
+    record(f"B-OBJ-14 {workload}: ObOpenObjectByPointer", status_name(action.status))
 
 
 @behaviour("B-OBJ-15")
