@@ -42,7 +42,7 @@
 #define IOCTL_REGPROBE_DRAIN 0x0022E014
 #define IOCTL_REGPROBE_STATISTICS 0x0022E018
 #define IOCTL_REGPROBE_KERNEL_CALL 0x0022E01C
-#define IOCTL_REGPROBE_RESET 0x0022E020
+#define IOCTL_REGPROBE_RESET 0x0022E020         /* removes every filter and rule, empties the ring, sequence from 1 again */
 
 /* REGPROBE_INFO_REPLY.routines: what MmGetSystemRoutineAddress found */
 #define REGPROBE_HAS_REGISTER_CALLBACK 0x00000001
@@ -133,7 +133,11 @@
 #define REGPROBE_BASE_ABSOLUTE 0
 #define REGPROBE_BASE_SUBJECT 1                /* a handle opened by pointer on the subject object */
 
-/* REGPROBE_RULE.call and REGPROBE_KERNEL_CALL.call: key calls open (or create) target first and close it last */
+/*
+ * REGPROBE_RULE.call and REGPROBE_KERNEL_CALL.call: key calls open (or create) target first and close it last.
+ * Output is what the system writes: KEY_VALUE_PARTIAL_INFORMATION, KEY_BASIC_INFORMATION (enumerate),
+ * KEY_FULL_INFORMATION (query key), OBJECT_NAME_INFORMATION (query name).
+ */
 #define REGPROBE_CALL_OPEN_KEY 1
 #define REGPROBE_CALL_CREATE_KEY 2
 #define REGPROBE_CALL_DELETE_KEY 3
@@ -263,7 +267,7 @@ typedef struct _REGPROBE_KERNEL_CALL {
     uint32_t reserved;
     uint32_t target_length;
     uint32_t value_name_length;
-    uint32_t data_length;
+    uint32_t data_length;           /* set value: bytes of data; else size of the output buffer, 0: all of it */
     uint32_t reserved2;
     uint16_t target[512];
     uint16_t value_name[256];

@@ -153,7 +153,8 @@ static VOID CaptureStructure(NOTIFICATION *notification, PVOID information)
         if (notification->pre == NULL) {
             return;
         }
-        if (notification->object == NULL && !notification->is_create_or_open && notification->notify_class != CLASS_POST_LOAD) {
+        if (notification->object == NULL && !notification->is_create_or_open
+            && notification->notify_class != CLASS_POST_LOAD) {
             /* Of a failed operation on a handle the object is alive: the requester's handle holds it. */
             notification->object = MemberPointer(notification->pre, shape->object);
         }
@@ -176,7 +177,8 @@ static VOID CaptureRaw(NOTIFICATION *notification)
     ULONG size;
 
     if (notification->post != NULL) {
-        size = probe.short_structures ? FIELD_OFFSET(REG_POST_OPERATION_INFORMATION, PreInformation) : sizeof(*notification->post);
+        size = probe.short_structures ? (ULONG)FIELD_OFFSET(REG_POST_OPERATION_INFORMATION, PreInformation)
+                                      : (ULONG)sizeof(*notification->post);
         PayloadAppend(record, &event->structure, notification->information, size, size);
         if (notification->pre != NULL) {
             size = ClassSize(notification->shape, notification->pre_class, notification->pre);
@@ -294,10 +296,14 @@ VOID CaptureNotification(NOTIFICATION *notification, PVOID context, PVOID inform
         /* RemainingName exists in the V1 structure only, which says so itself (B-VER-06). */
         if (!notification->is_create_or_open
             || (!probe.short_structures && ((REG_CREATE_KEY_INFORMATION *)notification->pre)->Reserved != NULL)) {
-            CaptureText(record, &event->second_name, MemberPointer(notification->pre, notification->shape->second_name), NAME_LIMIT);
+            const UNICODE_STRING *text = MemberPointer(notification->pre, notification->shape->second_name);
+
+            CaptureText(record, &event->second_name, text, NAME_LIMIT);
         }
     }
     if (notification->pre != NULL && notification->shape->class_name != NO_MEMBER && !probe.short_structures) {
-        CaptureText(record, &event->class_name, MemberPointer(notification->pre, notification->shape->class_name), NAME_LIMIT);
+        const UNICODE_STRING *text = MemberPointer(notification->pre, notification->shape->class_name);
+
+        CaptureText(record, &event->class_name, text, NAME_LIMIT);
     }
 }

@@ -38,7 +38,8 @@ typedef struct _XP_POST_KEY {
 #define LOAD_V2_MARK 2
 
 #define AT(type, member) ((UCHAR)FIELD_OFFSET(type, member))
-#define SHAPE_OF(type) .size = sizeof(type), .call_context = AT(type, CallContext), .object_context = AT(type, ObjectContext)
+#define SHAPE_OF(type)                                                                                 \
+    .size = sizeof(type), .call_context = AT(type, CallContext), .object_context = AT(type, ObjectContext)
 /* clang-format off */
 #define NO_MEMBERS                                                                                        \
     .object = NO_MEMBER, .root_object = NO_MEMBER, .name = NO_MEMBER, .second_name = NO_MEMBER,        \
@@ -51,7 +52,10 @@ typedef struct _XP_POST_KEY {
 #pragma GCC diagnostic ignored "-Woverride-init"
 
 static const SHAPE shape_object = {
-    NO_MEMBERS, SHAPE_OF(REG_DELETE_KEY_INFORMATION), .short_size = AT(REG_DELETE_KEY_INFORMATION, CallContext), .object = 0};
+    NO_MEMBERS,
+    SHAPE_OF(REG_DELETE_KEY_INFORMATION),
+    .short_size = AT(REG_DELETE_KEY_INFORMATION, CallContext),
+    .object = 0};
 static const SHAPE shape_set_value = {
     NO_MEMBERS,
     SHAPE_OF(REG_SET_VALUE_KEY_INFORMATION),
@@ -121,7 +125,10 @@ static const SHAPE shape_query_multiple = {
     .capacity_pointer = AT(REG_QUERY_MULTIPLE_VALUE_KEY_INFORMATION, BufferLength),
     .result_length = AT(REG_QUERY_MULTIPLE_VALUE_KEY_INFORMATION, RequiredBufferLength)};
 static const SHAPE shape_xp_key = {
-    NO_MEMBERS, .size = sizeof(REG_PRE_CREATE_KEY_INFORMATION), .short_size = sizeof(REG_PRE_CREATE_KEY_INFORMATION), .name = 0};
+    NO_MEMBERS,
+    .size = sizeof(REG_PRE_CREATE_KEY_INFORMATION),
+    .short_size = sizeof(REG_PRE_CREATE_KEY_INFORMATION),
+    .name = 0};
 static const SHAPE shape_xp_post_key = {
     NO_MEMBERS,
     .size = sizeof(XP_POST_KEY),

@@ -193,7 +193,8 @@ NTSTATUS RingDrain(PVOID output, ULONG capacity, ULONG max_events, ULONG *used)
         }
         event->payload_offset = payload_offset;
         payload_offset += padded;
-        InterlockedExchange((volatile LONG *)&ring->turns[ring->head & (ring->slots - 1)], (LONG)(ring->head + ring->slots));
+        InterlockedExchange(
+            (volatile LONG *)&ring->turns[ring->head & (ring->slots - 1)], (LONG)(ring->head + ring->slots));
         ring->head++;
     }
     reply->count = count;
@@ -282,9 +283,10 @@ VOID EventAction(NOTIFICATION *notification, const RULE *rule, const ACTION_REPO
         }
     }
     if (report->key_name != NULL) {
+        ULONG length = report->key_name->Length;
+
         event->key_name.maximum_length = report->key_name->MaximumLength;
-        if (PayloadAppend(record, &event->key_name, report->key_name->Buffer, report->key_name->Length, REGPROBE_EVENT_PAYLOAD)
-            < report->key_name->Length) {
+        if (PayloadAppend(record, &event->key_name, report->key_name->Buffer, length, REGPROBE_EVENT_PAYLOAD) < length) {
             event->flags |= REGPROBE_EVENT_NAME_TRUNCATED;
         }
     }

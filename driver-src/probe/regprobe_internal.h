@@ -6,8 +6,10 @@
  *   classes.c   which member of which structure holds what, per notify class
  *   capture.c   a notification becomes an event record
  *   names.c     object ids and key names, where asking for them is allowed
- *   rules.c     conditions, copy-on-write rule tables
+ *   rules.c     copy-on-write rule tables
+ *   matching.c  the conditions of a rule
  *   actions.c   what a matched rule does
+ *   completion.c  actions that take an operation's place or change what it gave
  *   calls.c     registry calls made by the probe itself
  *   events.c    the ring, draining, action events
  *   memory.c    counted pool
@@ -261,8 +263,25 @@ VOID RulesApply(NOTIFICATION *notification, DECISION *decision);
 VOID RuleKeep(RULE *rule);
 VOID RulesFreeKept(VOID);
 
+/* matching.c */
+BOOLEAN RuleMatches(NOTIFICATION *notification, RULE *rule);
+
 /* actions.c */
 VOID ActionRun(NOTIFICATION *notification, RULE *rule, DECISION *decision);
+
+/* completion.c */
+/* The create or open structure of a notification, from Vista on; else NULL. */
+PREG_CREATE_KEY_INFORMATION ActionCreateStructure(const NOTIFICATION *notification);
+/* The object an action is about; NULL where there is none. */
+PVOID ActionSubject(const NOTIFICATION *notification, const RULE *rule);
+NTSTATUS ActionOpenBase(const NOTIFICATION *notification, const RULE *rule, HANDLE *handle);
+/* Each gives what the callback is to return. */
+NTSTATUS CompleteWithKey(NOTIFICATION *notification, const RULE *rule, ACTION_REPORT *report);
+NTSTATUS CompleteFailedWithKey(NOTIFICATION *notification, const RULE *rule, ACTION_REPORT *report);
+NTSTATUS CompleteWithOutput(NOTIFICATION *notification, const RULE *rule, ACTION_REPORT *report);
+NTSTATUS CompleteElsewhere(NOTIFICATION *notification, const RULE *rule, ACTION_REPORT *report);
+/* Gives the action's status. */
+NTSTATUS OutputEdit(NOTIFICATION *notification, const RULE *rule, ACTION_REPORT *report);
 
 /* calls.c */
 VOID RegistryCallRun(REGISTRY_CALL *call);

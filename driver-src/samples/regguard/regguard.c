@@ -66,7 +66,8 @@ static NTSTATUS NTAPI Callback(PVOID context, PVOID notify_class, PVOID informat
         return STATUS_SUCCESS;
     }
     /* The name belongs to the system and stays valid while the key object lives (B-INF-09). */
-    if (!NT_SUCCESS(CmCallbackGetKeyObjectID(&guard.cookie, object, NULL, &name)) || name == NULL || !IsProtected(name)) {
+    if (!NT_SUCCESS(CmCallbackGetKeyObjectID(&guard.cookie, object, NULL, &name)) || name == NULL
+        || !IsProtected(name)) {
         return STATUS_SUCCESS;
     }
     InterlockedIncrement(&guard.refused);
