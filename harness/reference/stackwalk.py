@@ -138,7 +138,10 @@ class StackWalker:
         start = self._machine.symbols.function_start(address)
         if start is None:
             return False
-        code = self._machine.memory.read(start, 6)
+        try:
+            code = self._machine.memory.read(start, 6)
+        except GuestFault:  # discarded: nothing is known
+            return False
         return b"\x55\x89\xe5" not in code and b"\x55\x8b\xec" not in code
 
     def _scan(self, sp: int, level: Level) -> int | None:

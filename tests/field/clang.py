@@ -18,7 +18,11 @@ from tests.field.world import source
 
 _MACHINE: Final = {"x64": "i386:x86-64", "x86": "i386"}
 _TARGET: Final = {"x64": "x86_64-windows-msvc", "x86": "x86-windows-msvc"}
-_FLAGS: Final = ["-O2", "-ffreestanding", "-fno-sanitize=all", "-Wno-everything", "-fms-extensions", "-fms-compatibility", "-fgnuc-version=4.2.1", "-D_WIN32_WINNT=0x0600", "-DNTDDI_VERSION=0x06000000"]
+_FLAGS: Final = (
+    *("-O2", "-ffreestanding", "-fno-sanitize=all", "-Wno-everything"),
+    *("-fms-extensions", "-fms-compatibility", "-fgnuc-version=4.2.1"),
+    *("-D_WIN32_WINNT=0x0600", "-DNTDDI_VERSION=0x06000000"),
+)
 _PER_ARCH: Final = {"x64": ("-D_AMD64_", "-mno-red-zone"), "x86": ("-D_X86_", "-mno-sse")}
 
 
