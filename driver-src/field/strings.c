@@ -86,6 +86,7 @@ static VOID Searching(TEXT *text)
     static const WCHAR path[] = L"\\Registry\\Machine\\Software\\Vendor";
     WCHAR copy[64];
     PWCHAR last;
+    ULONG number;
 
     wcscpy(copy, path);
     last = wcsrchr(copy, L'\\');
@@ -98,6 +99,8 @@ static VOID Searching(TEXT *text)
     Line(text, "str=%s|%s|%d|%d|%u\n", strstr("find needle here", "needle"), strchr("a.b", '.'), _stricmp("X", "x"),
          _strnicmp("HELLO", "help", 3), (ULONG)strlen("four"));
     Line(text, "num=%d|%d|%d\n", atoi("42x"), atoi("-8"), (int)towupper(L'q'));
+    number = wcstoul(L" 0x1Fz", &last, 0);
+    Line(text, "conv=%lu|%d|%d|%u\n", number, _wtoi(L"-12"), *last == L'z', (ULONG)strspn("aab", "a"));
     Line(text, "mem=%d|%u\n", memcmp("ab", "ac", 2) < 0, (ULONG)RtlCompareMemory("abcd", "abxd", 4));
 }
 

@@ -12,6 +12,7 @@ from harness.driver import sign_image, signing_certificate
 from harness.driver.build import build_directory
 from harness.errors import DriverRefusedError, GuestCrashed, UsageError
 from harness.firstlook import default_target
+from harness.registry.status import NTSTATUS
 from tests.field.world import image, ioctl, running
 
 SYSTEMS = [("6.0", "x86"), ("6.1", "x64"), ("10.0.10240", "x86"), ("10.0.26100", "x64")]
@@ -111,3 +112,36 @@ def test_an_unsigned_driver_is_refused_on_newer_systems() -> None:
         again = sign_image(image("monitor", "x64"), signing_certificate(build_directory() / "keys"))
         guest.install_driver("monitor2", again)
         assert guest.start_driver("monitor2") == 0
+
+
+@pytest.mark.parametrize(("version", "arch"), [("5.1", "x86"), ("10.0.26100", "x64")])
+@pytest.mark.parametrize(
+    ("mode", "code", "word"),
+    [
+        (2, 0xCE, r"device object \\Device\\FieldEntries"),
+        (3, 0xC4, "4096 bytes"),
+        (4, 0xCE, "registry callback"),
+        (5, 0x7E, "write of 0x0"),
+        (6, 0xE2, "running for more than"),
+        (7, 0x4A, "returned at IRQL 2"),
+    ],
+)
+def test_an_entry_point_that_goes_wrong_is_told(
+    version: str, arch: str, mode: int, code: int, word: str
+) -> None:
+    with reference.boot(version, arch=arch, deadline=1) as guest:
+        guest.install_driver("entries", image("entries", arch), parameters={"Mode": mode})
+        with pytest.raises(GuestCrashed, match=word) as crash:
+            guest.start_driver("entries")
+    assert crash.value.bugcheck.code == code
+    assert crash.value.bugcheck.driver == "entries.sys"
+
+
+@pytest.mark.parametrize(("version", "arch"), [("5.1", "x86"), ("10.0.26100", "x64")])
+def test_an_entry_point_may_fail_and_an_unload_routine_may_be_missing(version: str, arch: str) -> None:
+    with reference.boot(version, arch=arch) as guest:
+        guest.install_driver("fails", image("entries", arch), parameters={"Mode": 1})
+        assert guest.start_driver("fails") == NTSTATUS.DEVICE_NOT_READY
+        guest.install_driver("stays", image("entries", arch), parameters={"Mode": 8})
+        assert guest.start_driver("stays") == 0
+        assert guest.stop_driver("stays") == NTSTATUS.INVALID_DEVICE_REQUEST

@@ -132,6 +132,7 @@ wcs=33|Software\Vendor|\Vendor|0|0
 edit=\REGISTRY\MACHINE\SOFTWARE\X|1|0
 str=needle here|.b|0|0|4
 num=42|-8|81
+conv=31|-12|1|2
 mem=1|2
 cmp=0|1|0|1
 app=Hello thereHELLO WORLD|00000000|00000000
