@@ -151,7 +151,9 @@ class Loader:
         base = image.base
         if base < memory.map.system_start or base + size > memory.map.address_mask or self._taken(base, size):
             raise DriverRefusedError(
-                f"{name} has no relocations and {base:#x} is not free", status=CONFLICTING_ADDRESSES
+                f"{name} was linked without relocations for {base:#x}, no place for a driver; link "
+                "it with relocations (/DYNAMICBASE, or --dynamicbase --enable-reloc-section)",
+                status=CONFLICTING_ADDRESSES,
             )
         return base
 
