@@ -50,6 +50,8 @@ def demo(
         *pytest_command(),
         "-p",
         "harness.plugin.progress",
+        "-p",
+        "no:hypothesispytest",  # the demo uses none of it, and it takes a second to import
         "--run-folder",
         str(folder),
     ]
