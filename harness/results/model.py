@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from harness.errors import UsageError
@@ -44,6 +44,18 @@ class Attestation:
     drivers: Mapping[str, str] = field(default_factory=dict)
     filters: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only."""
+        return {
+            "target": self.target,
+            "kind": self.kind,
+            "version": self.version,
+            "arch": self.arch,
+            "test_signing": self.test_signing,
+            "drivers": dict(self.drivers),
+            "filters": self.filters,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -67,7 +79,19 @@ class RunResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only: what a row of rows.jsonl holds."""
-        return {**asdict(self), "outcome": self.outcome.value}
+        attestation = self.attestation
+        return {
+            "test": self.test,
+            "target": self.target,
+            "outcome": self.outcome.value,
+            "behaviours": self.behaviours,
+            "duration": self.duration,
+            "message": self.message,
+            "detail": self.detail,
+            "attestation": None if attestation is None else attestation.to_json(),
+            "evidence": self.evidence,
+            "recorded": dict(self.recorded),
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:

@@ -72,11 +72,11 @@ class RunWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.info = RunInfo(name=folder.name, started=_now(), arguments=arguments, harness=harness)
         _write_info(folder, self.info)
-        self._rows: TextIO = (folder / "rows.jsonl").open("a", encoding="utf-8")
+        # Line by line, so that a killed process leaves every finished row.
+        self._rows: TextIO = (folder / "rows.jsonl").open("a", encoding="utf-8", buffering=1)
 
     def add(self, result: RunResult) -> None:
-        json.dump(result.to_json(), self._rows, separators=(",", ":"))
-        self._rows.write("\n")
+        self._rows.write(json.dumps(result.to_json(), separators=(",", ":")) + "\n")
 
     def finish(self, exit_code: int) -> None:
         self.info = replace(self.info, finished=_now(), exit_code=exit_code)

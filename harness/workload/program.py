@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import UsageError
 from harness.workload.fields import (
@@ -32,9 +32,12 @@ def utf16_length(text: str) -> int:
     return len(text) + sum(1 for character in text if ord(character) > 0xFFFF)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Operation:
     """One operation. Which attributes matter is `SPECS[opcode].fields`; the others keep their defaults.
+
+    An instance holds the fields it was given, the class holds the defaults: an operation has a handful of
+    forty fields, and programs have many operations.
 
     Attribute meanings are `harness.workload.fields.FIELDS`. Handle attributes are slot indexes.
     Raises `UsageError` when a required field is missing, one is not accepted, or one is out of bounds.
@@ -82,27 +85,43 @@ class Operation:
     label: str | None = None
     patches: tuple[tuple[int, int], ...] = ()
 
-    def __post_init__(self) -> None:
-        spec = SPECS.get(self.opcode)
+    if not TYPE_CHECKING:  # type checkers see the signature that `dataclass` generates
+
+        def __init__(self, **given: Any) -> None:
+            self.__dict__.update(given)
+            self._validate(given)
+
+    def _validate(self, given: dict[str, Any]) -> None:
+        if "opcode" not in given:
+            raise TypeError("Operation needs opcode")
+        spec = SPECS.get(given["opcode"])
         if spec is None:
             raise UsageError(f"unknown opcode {self.opcode!r}; harness.workload.Opcode lists them")
-        for field, default in _DEFAULTS:
-            value = getattr(self, field.name)
+        for name, value in given.items():
+            rule = _RULES.get(name)
+            if rule is None:
+                if name == "opcode":
+                    continue
+                raise TypeError(f"Operation has no field {name!r}")
+            field, default = rule
             if value is default or value == default:
                 continue
-            if field.name not in spec.fields:
+            if name not in spec.fields:
                 accepted = ", ".join(sorted(spec.fields))
-                raise UsageError(f"{spec.opcode.name.lower()} takes no {field.name}; it takes {accepted}")
+                raise UsageError(f"{spec.opcode.name.lower()} takes no {name}; it takes {accepted}")
             _check(spec, field, value)
         for name in spec.required:
-            if getattr(self, name) is None:
+            if given.get(name) is None and getattr(self, name) is None:
                 raise UsageError(f"{spec.opcode.name.lower()} needs {name}: {FIELDS[name].meaning}")
         if self.opcode is Opcode.TERMINATE_PROCESS and self.process == 0:
             raise UsageError("terminate_process can't end the runner (process 0)")
-        size = len(self.data or b"")
-        for offset, _ in self.patches:
-            if offset + 8 > size:
-                raise UsageError(f"a handle patch at offset {offset} lies outside the {size} bytes of data")
+        if self.patches:
+            size = len(self.data or b"")
+            for offset, _ in self.patches:
+                if offset + 8 > size:
+                    raise UsageError(
+                        f"a handle patch at offset {offset} lies outside the {size} bytes of data"
+                    )
 
     @property
     def spec(self) -> OpcodeSpec:
@@ -110,16 +129,17 @@ class Operation:
 
     def slots(self) -> tuple[int, ...]:
         """Every handle slot the operation names."""
-        own = (getattr(self, name) for name in _HANDLE_FIELDS)
-        return tuple(slot for slot in own if slot is not None) + tuple(slot for _, slot in self.patches)
+        own = [value for name, value in self.__dict__.items() if name in _HANDLE_FIELDS and value is not None]
+        own += [slot for _, slot in self.patches]
+        return tuple(own)
 
     def given(self) -> dict[str, object]:
         """The fields that differ from their defaults, in table order."""
         out: dict[str, object] = {}
-        for field, default in _DEFAULTS:
-            value = getattr(self, field.name)
+        for name, (_, default) in _RULES.items():
+            value = getattr(self, name)
             if value is not default and value != default:
-                out[field.name] = value
+                out[name] = value
         return out
 
     def __str__(self) -> str:
@@ -167,19 +187,29 @@ class Program:
 
 
 def _check(spec: OpcodeSpec, field: FieldSpec, value: object) -> None:
-    where = f"{spec.opcode.name.lower()}: {field.name}"
+    kind = field.kind
+    if kind is FieldKind.HANDLE:
+        if type(value) is not int or not 0 <= value < MAX_HANDLES:
+            raise UsageError(
+                f"{_where(spec, field)} must be a handle slot below {MAX_HANDLES}, not {value!r}"
+            )
+    elif kind is FieldKind.UNSIGNED:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= field.maximum:
+            raise UsageError(
+                f"{_where(spec, field)} must be an integer from 0 to {field.maximum:#x}, not {value!r}"
+            )
+    elif kind is FieldKind.TEXT:
+        if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isascii():
+            _check_text(_where(spec, field), value)
+    else:
+        _check_piece(_where(spec, field), field, value)
+
+
+def _check_piece(where: str, field: FieldSpec, value: object) -> None:
     match field.kind:
-        case FieldKind.HANDLE:
-            if type(value) is not int or not 0 <= value < MAX_HANDLES:
-                raise UsageError(f"{where} must be a handle slot below {MAX_HANDLES}, not {value!r}")
-        case FieldKind.UNSIGNED:
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= field.maximum:
-                raise UsageError(f"{where} must be an integer from 0 to {field.maximum:#x}, not {value!r}")
         case FieldKind.FLAG:
             if type(value) is not bool:
                 raise UsageError(f"{where} must be True or False, not {value!r}")
-        case FieldKind.TEXT:
-            _check_text(where, value)
         case FieldKind.TEXTS:
             if not isinstance(value, tuple) or len(value) > field.maximum:
                 raise UsageError(f"{where} must be a tuple of at most {field.maximum} texts")
@@ -190,6 +220,10 @@ def _check(spec: OpcodeSpec, field: FieldSpec, value: object) -> None:
                 raise UsageError(f"{where} must be bytes, at most {field.maximum}")
         case FieldKind.PATCHES:
             _check_patches(where, field, value)
+
+
+def _where(spec: OpcodeSpec, field: FieldSpec) -> str:
+    return f"{spec.opcode.name.lower()}: {field.name}"
 
 
 def _check_text(where: str, value: object) -> None:
@@ -212,7 +246,8 @@ def _check_patches(where: str, field: FieldSpec, value: object) -> None:
             raise UsageError(f"{where} has the handle slot {slot!r}")
 
 
-_HANDLE_FIELDS: Final = tuple(name for name, spec in FIELDS.items() if spec.kind is FieldKind.HANDLE)
-_DEFAULTS: Final = tuple(
-    (FIELDS[item.name], item.default) for item in fields(Operation) if item.name in FIELDS
-)
+_HANDLE_FIELDS: Final = frozenset(name for name, spec in FIELDS.items() if spec.kind is FieldKind.HANDLE)
+#: Specification and default of each field of an operation, in table order.
+_RULES: Final = {
+    item.name: (FIELDS[item.name], item.default) for item in fields(Operation) if item.name in FIELDS
+}

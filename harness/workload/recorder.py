@@ -147,8 +147,9 @@ class Recorder:
         """Append one operation by its fields (`harness.workload.FIELDS`); None leaves a field out."""
         if self.has_run:
             raise UsageError("this program has run; make another with registry.program()")
-        given: dict[str, Any] = {"process": self._process, "thread": self._thread}
-        given.update((name, value) for name, value in fields.items() if value is not None)
+        given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+        if self._process or self._thread:
+            given.update(process=self._process, thread=self._thread)
         operation = Operation(opcode=opcode, **given)
         step = Step(cast(Any, self), len(self.steps), operation, _statuses(expect), path)
         self._operations.append(operation)
