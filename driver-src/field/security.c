@@ -3,9 +3,12 @@
  */
 #include "field.h"
 
+NTSYSAPI NTSTATUS NTAPI RtlFormatCurrentUserKeyPath(PUNICODE_STRING path);
+
 #define TAG 'esSF'
 #define IOCTL_WHO FIELD_IOCTL(0, METHOD_BUFFERED)   /* output: the SID of the last writer, as text */
 #define IOCTL_CHECK FIELD_IOCTL(1, METHOD_BUFFERED) /* input: ULONG access; output: ULONG status, ULONG granted */
+#define IOCTL_NAME FIELD_IOCTL(3, METHOD_BUFFERED)  /* output: the path of the requester's own key, as it is opened */
 #define IOCTL_LOCK FIELD_IOCTL(2, METHOD_BUFFERED)  /* input: absolute key name; its DACL becomes read-only for all */
 
 typedef struct _CHECK {
@@ -140,6 +143,36 @@ static NTSTATUS LockKey(PWCH text, USHORT length)
     return status;
 }
 
+/* The users' key opened and its handle asked for its name; beside it the name of the requester's own key. */
+static NTSTATUS Names(PWCH text, ULONG room, PULONG_PTR used)
+{
+    UNICODE_STRING users = RTL_CONSTANT_STRING(L"\\Registry\\User"), own;
+    OBJECT_ATTRIBUTES attributes;
+    UCHAR buffer[256];
+    PUNICODE_STRING name = (PUNICODE_STRING)buffer;
+    ULONG length;
+    HANDLE key;
+    NTSTATUS status;
+
+    InitializeObjectAttributes(&attributes, &users, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, NULL, NULL);
+    status = ZwOpenKey(&key, KEY_READ, &attributes);
+    if (!NT_SUCCESS(status)) {
+        return status;
+    }
+    status = ZwQueryObject(key, ObjectNameInformation, buffer, sizeof(buffer), &length);
+    ZwClose(key);
+    if (!NT_SUCCESS(status)) {
+        return status;
+    }
+    status = RtlFormatCurrentUserKeyPath(&own);
+    if (NT_SUCCESS(status)) {
+        status = RtlStringCbPrintfW(text, room, L"%wZ|%wZ", name, &own);
+        *used = wcslen(text) * sizeof(WCHAR);
+        RtlFreeUnicodeString(&own);
+    }
+    return status;
+}
+
 static NTSTATUS NTAPI Callback(PVOID context, PVOID argument1, PVOID argument2)
 {
     UNREFERENCED_PARAMETER(context);
@@ -174,6 +207,11 @@ static NTSTATUS NTAPI Control(PDEVICE_OBJECT device, PIRP irp)
         if (in >= sizeof(ULONG) && out >= sizeof(CHECK)) {
             status = Check(*(PULONG)system, system);
             information = NT_SUCCESS(status) ? sizeof(CHECK) : 0;
+        }
+        break;
+    case IOCTL_NAME:
+        if (out >= sizeof(last)) {
+            status = Names(system, out, &information);
         }
         break;
     case IOCTL_LOCK:

@@ -103,6 +103,11 @@ def test_the_requester_is_known_and_judged(version: str, arch: str) -> None:
             status, granted = struct.unpack("<II", data)
             return status, granted
 
+        names = guest.ioctl(device, ioctl(3), output=384)
+        assert names.status == 0
+        users, own = names.data.decode("utf-16-le").split("|")
+        assert users.upper() == r"\REGISTRY\USER"
+        assert own.upper() == rf"\REGISTRY\USER\{sid.data.decode('utf-16-le')}"
         assert check(KEY_READ) == (0, KEY_READ)
         assert check(KEY_SET_VALUE) == (NTSTATUS.ACCESS_DENIED, 0)
         path = str(registry.test_root / "guarded").encode("utf-16-le")
