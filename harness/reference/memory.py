@@ -108,12 +108,11 @@ class Memory:
     def unmap_pages(self, address: int, count: int = 1, *, free: bool = True) -> None:
         """Remove `count` pages; ``free=False`` keeps the frames (an alias goes)."""
         for page in range(address >> 12, (address >> 12) + count):
-            entry = self.pages.pop(page, None)
-            if entry is None:
-                continue
-            self.forget(page)
-            if free:
-                self._free.append(entry & _FRAME)
+            entry = self.pages.pop(page, 0)
+            if entry:
+                self.forget(page)
+                if free:
+                    self._free.append(entry & _FRAME)
 
     def protect(self, address: int, count: int, rights: int) -> None:
         """Change the rights of `count` mapped pages."""

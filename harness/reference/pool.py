@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.reference.loader import Driver
     from harness.reference.machine import Machine
 
-__all__ = ["Allocation", "Pool", "tag_text"]
+__all__ = ["Allocation", "PageImage", "Pool", "tag_text"]
 
 APC_LEVEL: Final = 1
 DISPATCH_LEVEL: Final = 2
@@ -55,6 +55,14 @@ class Allocation(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.size} bytes at {self.address:#x}, tag '{tag_text(self.tag)}'"
+
+
+class PageImage(NamedTuple):
+    """The page of a small allocation: its bytes, where the allocation begins, and how long it is."""
+
+    content: bytes
+    at: int
+    size: int
 
 
 def tag_text(tag: int) -> str:
@@ -136,21 +144,44 @@ class Pool:
                 self._map_large(first, pages, size, rights, zero)
         except MemoryExhausted:
             return 0
-        caller = self._machine.caller()
-        if owner is None:
-            owner = self._machine.calling_driver()
-        found = Allocation(address, size, tag, paged, owner, caller, first, pages)
-        self._live[address] = found
-        self._freed.pop(address, None)
+        self._enlist(address, size, tag, paged, owner, first, pages)
         return address
+
+    def page_image(self, body: bytes) -> PageImage:
+        """What the page of an allocation that holds `body` looks like, for `alloc_image`."""
+        size = len(body)
+        at = PAGE - ((max(size, 1) + self._align - 1) & -self._align)
+        return PageImage(b"".join((_GUARDS[:at], body, _GUARDS[: PAGE - at - size])), at, size)
+
+    def alloc_image(self, image: PageImage, tag: int) -> int:
+        """As `alloc` of paged pool for the calling driver, below a page in size and filled already.
+
+        For routines that hand out the same bytes over and over. The caller has checked the IRQL.
+        """
+        try:
+            first = self._regions[True].reserve(1, self._memory.pages)
+            self._memory.map_filled(first, READ | WRITE | PAGEABLE, image.content)
+        except MemoryExhausted:
+            return 0
+        address = first + image.at
+        self._enlist(address, image.size, tag, True, None, first, 1)
+        return address
+
+    def _enlist(
+        self, address: int, size: int, tag: int, paged: bool, owner: Driver | None, first: int, pages: int
+    ) -> None:
+        machine = self._machine
+        caller = machine.caller()
+        if owner is None:
+            owner = machine.modules.at(caller) or machine.calling_driver()
+        self._live[address] = Allocation(address, size, tag, paged, owner, caller, first, pages)
+        self._freed.pop(address, None)
 
     def _map_small(self, first: int, size: int, rights: int, zero: bool) -> int:
         """One page that ends with the block: guard bytes, the block (zero or no pointer), guard bytes."""
-        at = PAGE - ((max(size, 1) + self._align - 1) & -self._align)
-        body = _ZEROES if zero else _FRESH
-        content = b"".join((_GUARDS[:at], body[:size], _GUARDS[: PAGE - at - size]))
-        self._memory.map_filled(first, rights, content)
-        return first + at
+        image = self.page_image((_ZEROES if zero else _FRESH)[:size])
+        self._memory.map_filled(first, rights, image.content)
+        return first + image.at
 
     def _map_large(self, first: int, pages: int, size: int, rights: int, zero: bool) -> None:
         """Pages that begin with the block, guard bytes after it."""
@@ -204,11 +235,12 @@ class Pool:
         self._machine.bugcheck(BAD_POOL_CALLER, 0x46, address, 0, 0, reason=f"freed address is {reason}")
 
     def _check_guards(self, found: Allocation) -> None:
-        before = found.address - found.first_page
-        last = found.address + found.size
+        address, size, first = found.address, found.size, found.first_page
+        before = address - first
+        last = address + size
         if before:
-            page = self._memory.read(found.first_page, PAGE)
-            after = page[before + found.size :]
+            page = self._memory.read(first, PAGE)
+            after = page[before + size :]
             if page.startswith(_GUARDS[:before]) and _GUARDS.startswith(after):
                 return
         else:

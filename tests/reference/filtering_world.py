@@ -22,6 +22,7 @@ from harness.reference.filtering.runner import run_program
 from harness.reference.kernel.namespace import Namespace
 from harness.reference.kernel.objects import GenericMapping, HandleTable, ObjectManager
 from harness.reference.memory import Memory
+from harness.reference.pool import PageImage
 from harness.registry.notify import NotifyClass
 from harness.registry.structures import layout
 from harness.registry.version import WindowsVersion
@@ -77,6 +78,14 @@ class _Pool:
     def alloc(self, size: int, tag: int, *, paged: bool, zero: bool, owner: object = None) -> int:
         address = self._memory.alloc_static(size)
         self.live.add(address)
+        return address
+
+    def page_image(self, body: bytes) -> PageImage:
+        return PageImage(body, 0, len(body))
+
+    def alloc_image(self, image: PageImage, tag: int) -> int:
+        address = self.alloc(image.size, tag, paged=True, zero=True)
+        self._memory.write(address, image.content)
         return address
 
     def free(self, address: int, tag: int | None = None) -> None:

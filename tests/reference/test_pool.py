@@ -57,6 +57,21 @@ def test_freeing_twice_is_0xc2_7() -> None:
         assert (found.code, found.parameters) == (0xC2, (7, 0, TAG, block))
 
 
+@BOTH
+@pytest.mark.parametrize("size", [1, 16, 77, 4080])
+def test_filled_pool_is_watched_like_any_other(arch: Arch, size: int) -> None:
+    with machine(arch) as m:
+        image = m.pool.page_image(b"n" * size)
+        first, second = (m.pool.alloc_image(image, TAG) for _ in range(2))
+        assert m.memory.read(first, size) == m.memory.read(second, size) == b"n" * size
+        m.pool.free(first, TAG)
+        assert not m.memory.is_mapped((second | 0xFFF) + 1)
+        assert crash(m, m.cpu.call, reader(m), first).code == 0xCC
+        assert crash(m, m.pool.free, first).parameters[0] == 7
+        m.memory.write(second - 1, b"x")
+        assert crash(m, m.pool.free, second, TAG).parameters[3] == 0x23
+
+
 @pytest.mark.parametrize(("offset", "kind"), [(8, 0x46), (-4096 * 7, 0x46)])
 def test_freeing_what_is_no_block_is_0xc2_46(offset: int, kind: int) -> None:
     with machine() as m:

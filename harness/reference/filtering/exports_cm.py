@@ -7,7 +7,6 @@ nf-wdm-cmcallbackreleasekeyobjectidex, nf-wdm-cmgetboundtransaction. All run at 
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _NAME_TAG: Final = int.from_bytes(b"CMkn", "little")
-_MAX_NAME: Final = 0xFFFC
-#: UNICODE_STRING: Length, MaximumLength, Buffer.
-_STRING: Final = {4: struct.Struct("<HHI"), 8: struct.Struct("<HH4xQ")}
+_INVALID_PARAMETER: Final = int(NTSTATUS.INVALID_PARAMETER)
 
 
 def _register(m: Machine, routine: int, altitude: str | None, context: int, cookie_at: int, page: str) -> int:
@@ -70,13 +67,13 @@ def cm_get_callback_version(m: Machine, major_at: int, minor_at: int) -> None:
 
 def _by_cookie(m: Machine, cookie_at: int) -> Registration | None:
     """The registration a PLARGE_INTEGER names."""
-    return engine_of(m).stack.find(m.memory.u64(cookie_at)) if cookie_at else None
+    return m.registry.stack.find(m.memory.u64(cookie_at)) if cookie_at else None
 
 
 def _key_at(m: Machine, address: int) -> KeyObject | None:
     """The key object a filter passes. What a create or open post leaves in Object where it is undefined
     must not come here (B-INF-14): that is the address of a freed or made-up object on Windows."""
-    engine = engine_of(m)
+    engine = m.registry
     if address == engine.undefined_object:
         m.bugcheck(
             0x50,
@@ -128,21 +125,19 @@ def cm_callback_get_key_object_id_ex(
     need_irql(m, APC_LEVEL, "CmCallbackGetKeyObjectIDEx", "nf-wdm-cmcallbackgetkeyobjectidex")
     registration, key = _by_cookie(m, cookie_at), _key_at(m, object_at)
     if registration is None or key is None or flags:
-        return NTSTATUS.INVALID_PARAMETER
+        return _INVALID_PARAMETER
+    memory = m.memory
     if id_at:
-        m.memory.put_ptr(id_at, key.key.object_id)
+        memory.put_ptr(id_at, key.key.object_id)
     if name_at:
-        memory = m.memory
-        raw = engine_of(m).keys.raw_path(key)
-        if len(raw) > _MAX_NAME:
+        try:
+            address = m.registry.keys.pool_name(key, _NAME_TAG)
+        except OverflowError:
             return NTSTATUS.NAME_TOO_LONG
-        string = _STRING[memory.pointer_size]
-        length = len(raw)
-        # Zeroed pool spares the pool's fill pattern; every byte is written here anyhow.
-        address = m.pool.alloc(string.size + length + 2, _NAME_TAG, paged=True, zero=True)
-        memory.write(address, string.pack(length, length + 2, address + string.size) + raw)
+        if not address:
+            return NTSTATUS.INSUFFICIENT_RESOURCES
         memory.put_ptr(name_at, address)
-    return NTSTATUS.SUCCESS
+    return 0
 
 
 @export("CmCallbackReleaseKeyObjectIDEx", args="ptr", since=(6, 2))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from harness.reference.filtering.marshal import GuestNotice
 from harness.reference.kernel.heap import SYSTEM_OWNED
 from harness.reference.kernel.objects import GenericMapping, KernelObject
+from harness.reference.layout import PAGE
 from harness.registry.access import KEY_ALL_ACCESS, KEY_EXECUTE, KEY_READ, KEY_WRITE
 from harness.registry.notify import Operation
 
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from harness.reference.cm.transaction import Transaction
     from harness.reference.filtering.contract import Registration
     from harness.reference.filtering.engine import FilterEngine
+    from harness.reference.pool import PageImage
 
 __all__ = ["KeyObject", "KeyObjects"]
 
 #: Bytes of a key object; drivers must not look inside.
 _BODY_SIZE: Final = 0x80
 _NAME_TAG: Final = int.from_bytes(b"CMnb", "little")
+#: The longest UNICODE_STRING that leaves room for its zero in MaximumLength.
+_MAX_NAME: Final = 0xFFFC
 
 
 class KeyObject:
@@ -40,6 +44,7 @@ class KeyObject:
         "contexts",
         "in_post_open",
         "key",
+        "name_page",
         "object",
         "path_names",
         "path_raw",
@@ -60,6 +65,8 @@ class KeyObject:
         #: The path in UTF-16 as of `KeyObjects.names_version`; callbacks ask for it all the time.
         self.path_raw = b""
         self.path_names = -1
+        #: That path as a page of pool, for CmCallbackGetKeyObjectIDEx; None where it was not asked for.
+        self.name_page: PageImage | None = None
         self.address = 0
         #: The last reference is gone: only Cm routines may be given the object (B-OBJ-04, 05).
         self.closing = False
@@ -134,7 +141,31 @@ class KeyObjects:
         if key.path_names != self.names_version:
             key.path_raw = self.path(key).encode("utf-16-le", "surrogatepass")
             key.path_names = self.names_version
+            key.name_page = None
         return key.path_raw
+
+    def pool_name(self, key: KeyObject, tag: int) -> int:
+        """A UNICODE_STRING with the path behind it in the calling driver's pool, 0 when there is no room.
+
+        Raises `OverflowError` for a path that is too long for one.
+        """
+        raw, page = self.raw_path(key), key.name_page
+        memory, pool = self._engine.memory, self._engine.machine.pool
+        size, length = memory.unicode_string_size, len(raw)
+        if page is not None:
+            address = pool.alloc_image(page, tag)
+        elif length > _MAX_NAME:
+            raise OverflowError
+        elif size + length + 2 < PAGE:
+            page = key.name_page = pool.page_image(bytes(size) + raw + b"\0\0")
+            address = pool.alloc_image(page, tag)
+        else:
+            address = pool.alloc(size + length + 2, tag, paged=True, zero=True)
+            if address:
+                memory.write(address + size, raw)
+        if address:
+            memory.put_unicode_string(address, length, length + 2, address + size)
+        return address
 
     def cached_name(self, key: KeyObject) -> int:
         """Address of the UNICODE_STRING that CmCallbackGetKeyObjectID shows: as of the first time it was
