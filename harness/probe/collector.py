@@ -16,7 +16,8 @@ from harness.probe.trace import Trace, TraceSource
 
 __all__ = ["Collector"]
 
-_SMALL: Final = 64 * 1024
+#: A drain starts with a buffer for the trace of one operation; the rest is asked for by its size.
+_SMALL: Final = 24 * 1024
 _LARGE: Final = 4 * 1024 * 1024
 
 
@@ -34,9 +35,10 @@ class Collector:
         self._seen: int | None = None
 
     def forget(self) -> None:
-        """Start over, after the probe was reset."""
+        """Start over, after the probe was reset: its ring is empty."""
         self._batches, self._joined = [], None
-        self._next, self._dropped, self._missing, self._seen = None, 0, 0, None
+        self._next, self._dropped, self._missing = None, 0, 0
+        self._seen = self._activity()
 
     def drain(self) -> Trace:
         """The events recorded since the last drain. Does not judge completeness."""
@@ -89,7 +91,8 @@ class Collector:
                 fresh.append(batch)
             elif size == _LARGE:
                 break  # a callback is still running: the drain stops at its event
-            size = _LARGE if batch.remaining else size
+            if batch.remaining:
+                size = _room(batch)
         if fresh:
             self._batches += fresh
             self._joined = None
@@ -123,3 +126,12 @@ class Collector:
             self._missing += first - self._next
         self._missing += int((steps - 1).sum())
         self._next = last + 1
+
+
+def _room(batch: Batch) -> int:
+    """Bytes that the remaining events fit in when they are like the drained ones, with a quarter to spare."""
+    count = len(batch.records)
+    if not count:
+        return _LARGE
+    taken = batch.records.nbytes + len(batch.payload)
+    return min(max(batch.remaining * taken * 5 // (count * 4), _SMALL), _LARGE)

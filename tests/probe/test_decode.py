@@ -110,7 +110,7 @@ def test_a_short_reply_is_named() -> None:
 def test_a_reply_longer_than_asked_for_is_refused() -> None:
     device = FakeDevice()
     device.drain_reply = drain_bytes([], remaining=0) + bytes(10 * 1024 * 1024)
-    with pytest.raises(InfrastructureError, match="into a buffer of 65536"):
+    with pytest.raises(InfrastructureError, match="into a buffer of 24576"):
         _ = Probe(device).trace
 
 
