@@ -73,6 +73,7 @@ def registry(_station: Station) -> Iterator[Registry]:
     from harness.workload import Registry
 
     registry = Registry(_station.guest)
+    registry.set_up()  # before a filter has a say in it
     yield registry
     _station.settle()
     if not _station.spoiled:

@@ -10,12 +10,13 @@ from typing import Final, Self
 
 from harness.cleanup import after
 from harness.errors import InfrastructureError, UsageError
-from harness.registry.access import KEY_READ, ObjectAttributes
+from harness.registry.access import DELETE, KEY_READ, ObjectAttributes
 from harness.registry.infoclasses import KeyInformationClass
 from harness.registry.paths import MACHINE, RegistryPath
 from harness.registry.status import NTSTATUS, status_name
 from harness.workload.builder import ProgramBuilder
 from harness.workload.recorder import SupportsRun
+from harness.workload.step import Step
 
 __all__ = ["HARNESS_FOLDER", "HARNESS_KEY", "MAX_CLEANUP_KEYS", "Registry"]
 
@@ -109,16 +110,20 @@ class Registry:
         """Create the test root once."""
         if self._ready:
             return
-        with ProgramBuilder(self.guest, self) as p:
-            p.close(p.create_key(HARNESS_KEY))
-            made = p.create_key(self._root)
-            p.close(made)
+        made = self._create(self._root)
+        if made.status in _GONE:  # the first use of this guest
+            self._create(HARNESS_KEY)
+            made = self._create(self._root)
         if not made.succeeded:
             raise InfrastructureError(
                 f"the test root {self._root} could not be created: {made.status_name}; "
                 "a filter that blocks creates may be active already"
             )
         self._ready = True
+
+    def _create(self, path: RegistryPath) -> Step:
+        with ProgramBuilder(self.guest, self) as p:
+            return p.create_key(path)  # the program's end closes the handle
 
     def close(self) -> None:
         """Unmount, delete and remove what the programs made; returns with nothing left, or raises.
@@ -131,8 +136,8 @@ class Registry:
             for mount in sorted(self._mounts, reverse=True):
                 p.force_unload(mount)
             for path in sorted(self._keys, key=lambda item: len(item.names), reverse=True):
-                p.remove_key(path)
-            removed = p.remove_key(self._root)
+                self._delete(p, path)
+            removed = self._delete(p, self._root)
             opened = p.steps[removed.index - 1]
             for file in sorted(self._files):
                 for suffix in ("", ".LOG1", ".LOG2"):
@@ -143,6 +148,11 @@ class Registry:
         if not removed.succeeded and opened.status not in _GONE:
             self._remove_tree()
         self._ready = False
+
+    @staticmethod
+    def _delete(program: ProgramBuilder, path: RegistryPath) -> Step:
+        """Open a key (the link itself where it is one) and delete it; the program's end closes the handle."""
+        return program.delete_key(program.open_key(path, access=DELETE, attributes=_THE_LINK_ITSELF))
 
     def _remove_tree(self) -> None:
         """Find every key below the root level by level, then delete from the deepest up."""
@@ -190,7 +200,7 @@ class Registry:
 
     def _remove(self, keys: list[RegistryPath]) -> None:
         with ProgramBuilder(self.guest, self) as p:
-            steps = [p.remove_key(key) for key in keys]
+            steps = [self._delete(p, key) for key in keys]
         for key, step in zip(keys, steps, strict=True):
             opened = p.steps[step.index - 1]
             if not step.succeeded and step.status not in _GONE and opened.status not in _GONE:
