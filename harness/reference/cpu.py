@@ -85,7 +85,7 @@ class Cpu:
         self.translation = Translation(memory, self._box, self._irql_at)
         self.engine = Engine(machine.arch, memory, self.translation.translate)
         self.translation.flush_engine = self.engine.flush_tlb
-        self.engine.on_code(*self.code.hook_range, self._on_trap)
+        self.engine.hook_code(*self.code.hook_range, self._on_trap)
         self.engine.on_interrupt(self._on_interrupt)
         self.engine.on_invalid()
 
@@ -148,10 +148,10 @@ class Cpu:
         self.translation.granted.add(page)
         if scope_end and scope_end not in self._scope_ends:
             self._scope_ends.add(scope_end)
-            self.engine.on_code(scope_end, scope_end, self._on_scope_end)
+            self.engine.hook_code(scope_end, scope_end, self._on_scope_end)
             self.engine.flush_code()
 
-    def _on_scope_end(self, address: int) -> None:
+    def _on_scope_end(self, _uc: object, address: int, _size: int, _data: object) -> None:
         if self.translation.granted:
             self.translation.revoke_user()
             self._put(mb.RESUME, address)
@@ -381,7 +381,7 @@ class Cpu:
         stub = build_stub(export.name, self._arch, place)
         return slot if stub is None else self.code.add_stub(export.name, *stub)
 
-    def _on_trap(self, address: int) -> None:
+    def _on_trap(self, _uc: object, address: int, _size: int, _data: object) -> None:
         """Serve the export whose hook instruction is at `address`. No exception may leave a callback of C."""
         try:
             level = self.levels[-1]

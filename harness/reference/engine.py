@@ -72,6 +72,9 @@ class Engine:
         #: ``start(ip, stop, 0, 0)`` runs from `ip` until `stop` is reached and returns unicorn's error
         #: number; it nests up to 64 deep.
         self.start: Callable[[int, int, int, int], int] = partial(_lib.uc_emu_start, self._handle)
+        self._ip = ctypes.c_uint64()
+        self._ip_at = ctypes.byref(self._ip)
+        self._ip_id = ctypes.c_int(x86.UC_X86_REG_RIP if arch is Arch.X64 else x86.UC_X86_REG_EIP)
         self._flush_tlb = ctypes.c_int(_FLUSH_TLB)
         self._flush_code = ctypes.c_int(_FLUSH_CODE)
         self._install_fill(translate)
@@ -112,6 +115,10 @@ class Engine:
         def hook(_uc: Any, address: int, _size: int, _data: Any) -> None:
             callback(address)
 
+        self.hook_code(begin, end, hook)
+
+    def hook_code(self, begin: int, end: int, hook: _Hook) -> None:
+        """As `on_code`, with `hook(_, address, _, _)` as the library calls it: one Python call less."""
         self._add(uc.UC_HOOK_CODE, _CODE(hook), begin, end)
 
     def on_interrupt(self, callback: Callable[[int], None]) -> None:
@@ -140,7 +147,8 @@ class Engine:
 
     def set_ip(self, value: int) -> None:
         """Move the instruction pointer, also from inside a code hook."""
-        self._uc.reg_write(x86.UC_X86_REG_RIP if self.arch is Arch.X64 else x86.UC_X86_REG_EIP, value)
+        self._ip.value = value
+        _lib.uc_reg_write(self._handle, self._ip_id, self._ip_at)
 
     def set_base(self, value: int) -> None:
         """The base of gs (x64): the KPCR."""
