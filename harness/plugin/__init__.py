@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -73,6 +74,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     selection.parametrise_targets(metafunc)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the collector of cycles away from what lives until the end: modules, tests, fixtures."""
+    if any(selection.TARGET_FIXTURE in getattr(item, "fixturenames", ()) for item in session.items):
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import InfrastructureError, UnsupportedError, UsageError
@@ -84,8 +85,8 @@ class ReferenceGuest(Guest):
 
     # -- what it is --------------------------------------------------------------------------------------
 
-    @property
-    def info(self) -> GuestInfo:
+    @cached_property
+    def info(self) -> GuestInfo:  # asked by every test
         machine = self.machine
         has = {Capability.TWO_PROCESSES, Capability.DISPOSABLE}
         if machine.version.has_app_hives:

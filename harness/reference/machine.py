@@ -6,6 +6,7 @@ it knows nothing of them beyond the exports they declare.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -53,6 +54,8 @@ SYSTEM_PID: Final = 4
 _SYSTEM_TID: Final = 8
 #: The performance counter ticks every 100 ns, as on Windows 10 and later.
 _FREQUENCY: Final = 10_000_000
+#: The mailbox' PROCESS, THREAD, PROCESS_ID, THREAD_ID and PREVIOUS_MODE, which lie in a row.
+_IDENTITY: Final = struct.Struct("<5Q")
 #: How old the times in KUSER_SHARED_DATA may get, in seconds.
 _STALE: Final = 0.001
 
@@ -94,6 +97,7 @@ class Machine:
         self.modules = Modules(self.memory)
         mailbox = self.memory.alloc_static(PAGE)  # the first allocation of the region starts a page
         self._cells = self.memory.physical(mailbox)
+        self._thread_cell = segments.current_thread_cell(self.memory)
         irql_cell = segments.map_kpcr(self.memory, mailbox)
         self._next_stack = self.memory.map.stacks.start
         self._free_stacks: list[Stack] = []
@@ -233,19 +237,17 @@ class Machine:
     def switch(self, thread: Thread) -> None:
         """Make `thread` the running one; also tells the processor about changes to it (mode, process)."""
         self._current = thread
-        values = (
-            thread.process.address,
+        process = thread.process
+        _IDENTITY.pack_into(
+            self.memory.arena,
+            self._cells + mb.PROCESS,
+            process.address,
             thread.address,
-            thread.process.pid,
+            process.pid,
             thread.tid,
             thread.previous_mode,
         )
-        for cell, value in zip(
-            (mb.PROCESS, mb.THREAD, mb.PROCESS_ID, mb.THREAD_ID, mb.PREVIOUS_MODE), values, strict=True
-        ):
-            start = self._cells + cell
-            self.memory.arena[start : start + 8] = value.to_bytes(8, "little")
-        self.memory.put_ptr(segments.current_thread_cell(self.memory), thread.address)
+        self.memory.put_ptr(self._thread_cell, thread.address)
 
     @contextmanager
     def previous_mode(self, mode: int) -> Iterator[None]:

@@ -66,6 +66,13 @@ USERS: Final = Sid(5, (32, 545))
 _MACHINE: Final = (21, 1111111111, 2222222222, 3333333333)
 
 
+#: Answers by the identity of the objects asked about, which are immutable: hashing a descriptor costs more
+#: than an access check.
+_GRANTS: Final[dict[tuple[int, int, int], tuple[SecurityDescriptor, Token, int]]] = {}
+_INHERITED: Final[dict[tuple[int, int], tuple[SecurityDescriptor, Token, SecurityDescriptor]]] = {}
+_MOST_REMEMBERED: Final = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """An access token with its privileges enabled."""
@@ -132,6 +139,18 @@ def _allowed(descriptor: SecurityDescriptor, token: Token, wanted: int) -> int:
     return granted
 
 
+def _granted(descriptor: SecurityDescriptor, token: Token, wanted: int) -> int:
+    """`_allowed`, worked out once for the same objects: keys share descriptors and are opened again."""
+    key = id(descriptor), id(token), wanted
+    known = _GRANTS.get(key)
+    if known is None:
+        if len(_GRANTS) >= _MOST_REMEMBERED:
+            _GRANTS.clear()
+        # The objects are kept with the answer, so that their ids stay theirs.
+        known = _GRANTS[key] = descriptor, token, _allowed(descriptor, token, wanted)
+    return known[2]
+
+
 def access_check(
     descriptor: SecurityDescriptor, token: Token, desired: int, *, checked: bool = True
 ) -> tuple[int, int]:
@@ -151,7 +170,7 @@ def access_check(
             return NTSTATUS.PRIVILEGE_NOT_HELD, 0
         granted = ACCESS_SYSTEM_SECURITY
     scope = wanted & ~ACCESS_SYSTEM_SECURITY
-    granted |= _allowed(descriptor, token, scope | (KEY_ALL_ACCESS if maximum else 0))
+    granted |= _granted(descriptor, token, scope | (KEY_ALL_ACCESS if maximum else 0))
     if wanted & ~granted or (maximum and not granted):
         return NTSTATUS.ACCESS_DENIED, 0
     return NTSTATUS.SUCCESS, granted
@@ -205,7 +224,22 @@ def _mapped(aces: Acl | None) -> Acl | None:
 def assign_security(
     parent: SecurityDescriptor | None, explicit: SecurityDescriptor | None, token: Token
 ) -> SecurityDescriptor:
-    """The descriptor of a new key (SecAuthZ/dacl-for-a-new-object).
+    """The descriptor of a new key; what is only inherited is worked out once for a parent's descriptor."""
+    if parent is None or explicit is not None:
+        return _assigned(parent, explicit, token)
+    key = id(parent), id(token)
+    known = _INHERITED.get(key)
+    if known is None:
+        if len(_INHERITED) >= _MOST_REMEMBERED:
+            _INHERITED.clear()
+        known = _INHERITED[key] = parent, token, _assigned(parent, None, token)
+    return known[2]
+
+
+def _assigned(
+    parent: SecurityDescriptor | None, explicit: SecurityDescriptor | None, token: Token
+) -> SecurityDescriptor:
+    """The rules (SecAuthZ/dacl-for-a-new-object).
 
     A DACL given by the creator is taken alone; else the parent's inheritable entries; else full access for
     the owner and SYSTEM, which is the default DACL of the model's tokens.

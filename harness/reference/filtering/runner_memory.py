@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.faults import GuestFault
@@ -13,18 +14,21 @@ if TYPE_CHECKING:
 
 __all__ = ["UserMemory"]
 
+#: OBJECT_ATTRIBUTES by pointer size: Length, RootDirectory, ObjectName, Attributes, SecurityDescriptor, ...
+_OBJECT_ATTRIBUTES: Final = {4: struct.Struct("<6I"), 8: struct.Struct("<I4xQQI4xQQ")}
 _UNWRITTEN: Final = FILL_BYTE * 0x01010101
 
 
 class UserMemory:
     """Allocations live until the program ends."""
 
-    __slots__ = ("_memory", "_shape", "pointer_size")
+    __slots__ = ("_attributes", "_memory", "_shape", "pointer_size")
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self.pointer_size = memory.pointer_size
         self._shape = layout("OBJECT_ATTRIBUTES", memory.pointer_size)
+        self._attributes = _OBJECT_ATTRIBUTES[memory.pointer_size]
 
     def store(self, data: bytes) -> int:
         """The address of a copy; a valid address for no bytes too."""
@@ -64,14 +68,9 @@ class UserMemory:
 
     def attributes(self, name_at: int, *, root: int = 0, attributes: int = 0, descriptor_at: int = 0) -> int:
         """OBJECT_ATTRIBUTES."""
-        address = self._memory.alloc_user(self._shape.size)
-        view = self._shape.at(self._memory, address)
-        view["Length"] = self._shape.size
-        view["RootDirectory"] = root
-        view["ObjectName"] = name_at
-        view["Attributes"] = attributes
-        view["SecurityDescriptor"] = descriptor_at
-        return address
+        size = self._shape.size
+        given = (size, root, name_at, attributes, descriptor_at, 0)
+        return self.store(self._attributes.pack(*given))
 
     def output(self, address: int, size: int) -> bytes:
         """An output buffer without the trailing bytes that still are FILL_BYTE; empty when it is gone."""
