@@ -278,18 +278,3 @@ BOOLEAN ClassHasValueName(ULONG pre_class)
 {
     return pre_class == CLASS_SET_VALUE || pre_class == CLASS_DELETE_VALUE || pre_class == 8;
 }
-
-BOOLEAN ClassIsCreateOrOpen(ULONG pre_class)
-{
-    return pre_class == CLASS_PRE_CREATE_EX || pre_class == CLASS_PRE_OPEN_EX;
-}
-
-PVOID MemberPointer(const UCHAR *information, UCHAR offset)
-{
-    return offset == NO_MEMBER ? NULL : *(PVOID *)(information + offset);
-}
-
-ULONG MemberUlong(const UCHAR *information, UCHAR offset)
-{
-    return offset == NO_MEMBER ? 0 : *(const ULONG *)(information + offset);
-}

@@ -66,5 +66,9 @@ VOID RoutinesResolve(ROUTINES *routines);
  * of the bytes copied. In assembly because gcc has no __try; see seh_copy_x64.S.
  */
 NTSTATUS __cdecl seh_copy(PVOID destination, const VOID *source, SIZE_T length);
+#ifdef _AMD64_
+/* The same, for copies within the system's half of the address space. */
+NTSTATUS seh_copy_system(PVOID destination, const VOID *source, SIZE_T length);
+#endif
 
 #endif

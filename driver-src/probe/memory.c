@@ -30,8 +30,16 @@ VOID ProbeFree(PVOID memory)
 
 NTSTATUS ProbeCopy(PVOID destination, const VOID *source, SIZE_T length)
 {
-    NTSTATUS status = seh_copy(destination, source, length);
+    NTSTATUS status;
 
+#ifdef _AMD64_
+    if (((LONG_PTR)destination & (LONG_PTR)source) < 0) {
+        status = seh_copy_system(destination, source, length);
+    } else
+#endif
+    {
+        status = seh_copy(destination, source, length);
+    }
     if (!NT_SUCCESS(status)) {
         InterlockedIncrement(&probe.faults);
     }

@@ -240,9 +240,22 @@ ULONG PayloadAppend(RECORD *record, REGPROBE_SPAN *span, const VOID *source, ULO
 const SHAPE *ClassShape(ULONG notify_class, ULONG *pre_class, BOOLEAN *is_post);
 ULONG ClassSize(const SHAPE *shape, ULONG pre_class, const UCHAR *information);
 BOOLEAN ClassHasValueName(ULONG pre_class);
-BOOLEAN ClassIsCreateOrOpen(ULONG pre_class);
-PVOID MemberPointer(const UCHAR *information, UCHAR offset);
-ULONG MemberUlong(const UCHAR *information, UCHAR offset);
+
+static inline BOOLEAN ClassIsCreateOrOpen(ULONG pre_class)
+{
+    return pre_class == CLASS_PRE_CREATE_EX || pre_class == CLASS_PRE_OPEN_EX;
+}
+
+/* Members of a structure, NULL and 0 where it has none. */
+static inline PVOID MemberPointer(const UCHAR *information, UCHAR offset)
+{
+    return offset == NO_MEMBER ? NULL : *(PVOID *)(information + offset);
+}
+
+static inline ULONG MemberUlong(const UCHAR *information, UCHAR offset)
+{
+    return offset == NO_MEMBER ? 0 : *(const ULONG *)(information + offset);
+}
 
 /* capture.c */
 VOID CaptureNotification(NOTIFICATION *notification, PVOID context, PVOID information);

@@ -4,12 +4,16 @@
  * A __try around a copy loop, written as the compiler of Windows would: one scope record for
  * __C_specific_handler with a constant filter (1: execute the handler), whose landing pad sets the status.
  * Eight bytes a move first: where memory accesses are watched one by one, it is an eighth of them.
+ *
+ * seh_copy_system is the same routine once more, for copies within the system's half of the address space:
+ * a place of its own is never watched for user memory, and most copies are of this kind.
  */
+    .macro GUARDED_COPY name
     .text
-    .globl seh_copy
-    .def seh_copy; .scl 2; .type 32; .endef
-    .seh_proc seh_copy
-seh_copy:
+    .globl \name
+    .def \name; .scl 2; .type 32; .endef
+    .seh_proc \name
+\name:
     pushq %rsi
     .seh_pushreg %rsi
     pushq %rdi
@@ -19,25 +23,29 @@ seh_copy:
     movq %rdx, %rsi
     movq %r8, %rcx
     shrq $3, %rcx
-.Lguarded_begin:
+.Lguarded_begin\@:
     rep movsq
     movl %r8d, %ecx
     andl $7, %ecx
     rep movsb
-.Lguarded_end:
+.Lguarded_end\@:
     xorl %eax, %eax
-    jmp .Lreturn
-.Lfaulted:
+    jmp .Lreturn\@
+.Lfaulted\@:
     movl $0xC0000005, %eax
-.Lreturn:
+.Lreturn\@:
     popq %rdi
     popq %rsi
     ret
     .seh_handler __C_specific_handler, @except
     .seh_handlerdata
     .long 1
-    .rva .Lguarded_begin, .Lguarded_end
+    .rva .Lguarded_begin\@, .Lguarded_end\@
     .long 1
-    .rva .Lfaulted
+    .rva .Lfaulted\@
     .text
     .seh_endproc
+    .endm
+
+    GUARDED_COPY seh_copy
+    GUARDED_COPY seh_copy_system
