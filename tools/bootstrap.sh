@@ -3,6 +3,7 @@
 # .venv. Does nothing when both are there. Every make target calls it; it may be called by hand, from anywhere.
 #
 #   tools/bootstrap.sh                       everything that building and running needs
+#   tools/bootstrap.sh toolchain             and the extra `toolchain`, the compiler of the ziglang wheel
 #   PYTHON=python3.12 tools/bootstrap.sh     with that Python instead of the newest one found
 set -eu
 cd "$(dirname "$0")/.."
@@ -23,8 +24,15 @@ have osslsigncode || missing="$missing osslsigncode"
 made_for="$PWD ${PYTHON:-newest}"
 made_from=$(cat pyproject.toml tools/bootstrap.sh | cksum)
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/$1" 2>/dev/null)" = "$2" ]; }
-usual=reference,dev
-if [ -z "$missing" ] && stamped made-for "$made_for" && stamped made-from "$made_from $usual"; then
+extras="reference dev $*"
+there=" $(cat .venv/extras 2>/dev/null || true) "
+# shellcheck disable=SC2086  # $extras is a list
+holds_extras() {
+    for extra in $extras; do
+        case $there in *" $extra "*) ;; *) return 1 ;; esac
+    done
+}
+if [ -z "$missing" ] && stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
     exit 0
 fi
 
@@ -81,7 +89,6 @@ update_lists() {
     $as_root apt-get update -qq
 }
 
-extras=$usual
 if [ -n "$missing" ] && have apt-get && [ "$as_root" != none ]; then
     say "these system packages are missing and will be installed with ${as_root:+$as_root }apt-get:$missing"
     if ! known_packages; then
@@ -97,16 +104,19 @@ elif [ -n "$missing" ]; then
     complete "$python" || die "$python can't make an environment without its venv package, so this ends here"
     if [ -n "$no_compiler" ]; then
         say "going on with the compiler of the ziglang wheel"
-        extras=$extras,toolchain
+        extras="$extras toolchain"
     fi
     have osslsigncode || say "without osslsigncode, drivers are signed by the harness itself"
 fi
 
 # -- Python environment ---------------------------------------------------------------------------------------------
-if stamped made-for "$made_for" && stamped made-from "$made_from $extras"; then
+if stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
     exit 0
 fi
-say "making the Python environment in .venv with $python (extras: $extras)"
+# What an earlier run put there stays.
+stamped made-for "$made_for" && extras="$extras $there"
+extras=$(printf '%s\n' $extras | sort -u | tr '\n' ' ')
+say "making the Python environment in .venv with $python (extras: ${extras% })"
 if ! stamped made-for "$made_for"; then
     rm -rf .venv
     "$python" -m venv .venv
@@ -114,6 +124,8 @@ if ! stamped made-for "$made_for"; then
 fi
 rm -f .venv/made-from
 # What is never imported need not be compiled now.
-.venv/bin/python -m pip install --disable-pip-version-check --no-compile --quiet --progress-bar on -e ".[$extras]"
-printf '%s\n' "$made_from $extras" > .venv/made-from
+.venv/bin/python -m pip install --disable-pip-version-check --no-compile --quiet --progress-bar on \
+    -e ".[$(printf '%s' "$extras" | tr ' ' ',' | sed 's/,$//')]"
+printf '%s\n' "$extras" > .venv/extras
+printf '%s\n' "$made_from" > .venv/made-from
 say "ready"
