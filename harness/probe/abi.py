@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from dissect.cstruct import cstruct
@@ -37,12 +37,22 @@ def find_header() -> Path:
     raise InfrastructureError(f"the probe's ABI header is neither {listed}; reinstall the package")
 
 
+class _Member(NamedTuple):
+    """A field of a structure in plain numbers: asking a dtype for them takes longer than packing."""
+
+    offset: int
+    size: int
+    is_array: bool
+    is_signed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One structure of the header: its dtype and how to write and read it."""
 
     name: str
     dtype: np.dtype[Any]
+    members: dict[str, _Member]
 
     @property
     def size(self) -> int:
@@ -51,7 +61,7 @@ class Record:
 
     def offset(self, field: str) -> int:
         """Offset of a field in bytes."""
-        return int(self._field(field)[1])
+        return self._member(field).offset
 
     def pack(self, **values: int | bytes) -> bytes:
         """The structure with these fields set and everything else zero.
@@ -64,23 +74,20 @@ class Record:
             values.setdefault("abi_version", constant("REGPROBE_ABI_VERSION"))
             values.setdefault("size", self.size)
         for field, value in values.items():
-            kind, offset = self._field(field)[:2]
+            offset, size, _, is_signed = self._member(field)
             if isinstance(value, int):
-                raw[offset : offset + kind.itemsize] = self._scalar(field, kind, value)
+                bits = 8 * size
+                # A status is signed in the header and unsigned everywhere else.
+                if not -(1 << (bits - 1)) <= value < 1 << bits or (value < 0 and not is_signed):
+                    raise UsageError(f"{self.name}.{field} can't hold {value:#x}: it has {bits} bits")
+                raw[offset : offset + size] = (value & ((1 << bits) - 1)).to_bytes(size, "little")
             else:
-                if len(value) > kind.itemsize:
+                if len(value) > size:
                     raise UsageError(
-                        f"{self.name}.{field} holds {kind.itemsize} bytes at most, {len(value)} were given"
+                        f"{self.name}.{field} holds {size} bytes at most, {len(value)} were given"
                     )
                 raw[offset : offset + len(value)] = value
         return bytes(raw)
-
-    def _scalar(self, field: str, kind: np.dtype[Any], value: int) -> bytes:
-        bits = 8 * kind.itemsize
-        # A status is signed in the header and unsigned everywhere else.
-        if not -(1 << (bits - 1)) <= value < 1 << bits or (kind.kind == "u" and value < 0):
-            raise UsageError(f"{self.name}.{field} can't hold {value:#x}: it has {bits} bits")
-        return (value & ((1 << bits) - 1)).to_bytes(kind.itemsize, "little")
 
     def unpack(self, raw: bytes) -> dict[str, Any]:
         """Scalars as int, arrays as bytes. Raises `InfrastructureError` for a short record."""
@@ -90,21 +97,16 @@ class Record:
                 "driver and harness may be of different builds: rebuild the driver (harness driver build)"
             )
         out: dict[str, Any] = {}
-        for field in self.dtype.names or ():
-            kind, offset = self._field(field)[:2]
-            piece = raw[offset : offset + kind.itemsize]
-            if kind.shape:
-                out[field] = piece
-            else:
-                out[field] = int.from_bytes(piece, "little", signed=kind.kind == "i")
+        for field, (offset, size, is_array, is_signed) in self.members.items():
+            piece = raw[offset : offset + size]
+            out[field] = piece if is_array else int.from_bytes(piece, "little", signed=is_signed)
         return out
 
-    def _field(self, field: str) -> tuple[np.dtype[Any], int]:
-        fields = self.dtype.fields
-        if fields is None or field not in fields:
+    def _member(self, field: str) -> _Member:
+        found = self.members.get(field)
+        if found is None:
             raise UsageError(f"{self.name} has no field {field}")
-        found = fields[field]
-        return found[0], int(found[1])
+        return found
 
 
 @cache
@@ -129,7 +131,18 @@ def record(name: str) -> Record:
     found = _header().typedefs.get(name)
     if not hasattr(found, "fields"):
         raise UsageError(f"regprobe.h has no structure {name}")
-    return Record(name, _dtype_of(found))
+    kind = _dtype_of(found)
+    return Record(name, kind, _members(kind))
+
+
+def _members(kind: np.dtype[Any]) -> dict[str, _Member]:
+    """The fields of a structure in the order of the header."""
+    fields: Any = kind.fields
+    found: dict[str, _Member] = {}
+    for name in kind.names or ():
+        field, offset = fields[name][:2]
+        found[name] = _Member(int(offset), field.itemsize, bool(field.shape), field.kind == "i")
+    return found
 
 
 def dtype(name: str) -> np.dtype[Any]:
