@@ -20,12 +20,27 @@ if TYPE_CHECKING:
     from harness.guest.base import DriverParameters, Guest
     from harness.probe import Event, Filter, Pair, Probe, Trace
 
-__all__ = ["ABOVE", "BELOW", "Between", "Change", "ChangeKind", "changes", "parse_parameters"]
+__all__ = [
+    "ABOVE",
+    "BELOW",
+    "CHANGED",
+    "UNCHANGED",
+    "Between",
+    "Change",
+    "ChangeKind",
+    "changes",
+    "parse_parameters",
+]
 
 #: Far outside the range of assigned altitudes, so that the driver is between them whatever its own is
 #: (ifs/load-order-groups-and-altitudes). Before Vista the order of registration decides, which is the same.
 ABOVE: Final = "999999.7301"
 BELOW: Final = "1.7301"
+
+#: What is recorded about a driver's doing: a name that starts with this is a change, and the summary of a run
+#: shows it; nothing done is recorded as UNCHANGED.
+CHANGED: Final = "changed: "
+UNCHANGED: Final = "unchanged"
 
 _SHOWN_BYTES: Final = 24
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from harness.between import CHANGED
 from harness.plugin.options import Settings
 from harness.plugin.recording import OUTCOME_ATTRIBUTE, ROW_ATTRIBUTE
 from harness.results.matrix import Matrix
@@ -90,7 +91,22 @@ class RunLog:
         for result in matrix.failures:
             if result.outcome is not Outcome.FAIL:  # pytest's summary cuts the line, and the stack with it
                 terminalreporter.write_line(f"{result.test} on {result.target}: {result.message}", red=True)
+        if self._settings.driver is not None:
+            self._tell_changes(terminalreporter)
         terminalreporter.write_line(f"results: {self._writer.folder}")
+
+    def _tell_changes(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """What the user's driver did to the operations that passed through it."""
+        found = [
+            f"  {result.target}  {name.removeprefix(CHANGED)}: {what}"
+            for result in self.results
+            for name, what in result.recorded.items()
+            if name.startswith(CHANGED)
+        ]
+        name = self._settings.driver.name if self._settings.driver is not None else ""
+        terminalreporter.write_line(f"{name} changed:" if found else f"{name} changed nothing")
+        for line in found:
+            terminalreporter.write_line(line)
 
 
 def _own_version() -> str:

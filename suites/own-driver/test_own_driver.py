@@ -14,9 +14,11 @@ Every ordinary operation is performed once. Outcomes:
 
 from __future__ import annotations
 
-import pytest
-from harness.between import Between, changes
+from collections.abc import Sequence
 
+import pytest
+
+from harness.between import CHANGED, UNCHANGED, Between, Change, changes
 from harness.guest import Guest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe
@@ -26,6 +28,11 @@ from harness.workload import Registry, RegistryValue
 from suites.scene import Scene
 from suites.support import behaviour, requires, shown
 from suites.workloads import WORKLOADS, Workload
+
+
+def tell(record: Recorder, what: str, found: Sequence[Change]) -> None:
+    """Into the results, and a change into the summary of the run as well."""
+    record(f"{CHANGED}{what}" if found else what, "; ".join(map(str, found)) or UNCHANGED)
 
 
 @behaviour("B-LAY-06")
@@ -41,7 +48,7 @@ def test_operation(
 
     trace = probe.trace.of(step)
     found = changes(trace, own_driver.above, own_driver.below)
-    record(str(workload), "; ".join(map(str, found)) or "unchanged")
+    tell(record, str(workload), found)
     record(f"{workload}: caller's status", status_name(step.status))
     upper = trace.seen_by(own_driver.above)
     expected = workload.expected(guest.info.version)
@@ -68,7 +75,7 @@ def test_application_hive(own_driver: Between, probe: Probe, registry: Registry,
     for name, step in steps.items():
         trace = probe.trace.of(step)
         found = changes(trace, own_driver.above, own_driver.below)
-        record(f"application hive, {name}", "; ".join(map(str, found)) or "unchanged")
+        tell(record, f"application hive, {name}", found)
         upper = trace.seen_by(own_driver.above)
         assert len(upper.pre) == len(upper.post), shown(upper)
 
@@ -92,7 +99,11 @@ def test_what_is_read_back_is_what_was_written(
         read = reads[name]
         got: object = read.value if read.succeeded else read.status_name
         same = got == (tuple(value) if isinstance(value, list) else value)
-        record(f"round trip of {name}", "unchanged" if same else f"{value!r} became {got!r}")
+        what = f"round trip of {name}"
+        if same:
+            record(what, UNCHANGED)
+        else:
+            record(f"{CHANGED}{what}", f"{value!r} became {got!r}")
         seen = probe.trace.of(read).seen_by(own_driver.above)
         assert seen.by(Pre.QueryValueKey) == [Pre.QueryValueKey]
         for post in seen.by(Post.QueryValueKey):

@@ -30,7 +30,7 @@ def test_what_a_driver_blocks_is_told(tmp_path: Path) -> None:
     outcomes = run_with("blocks_silently", tmp_path)
 
     assert dict(outcomes.failed) == {}, "\n".join(outcomes.messages)
-    assert outcomes.recorded["delete-value"].startswith("blocked: PreDeleteValueKey")
+    assert outcomes.recorded["changed: delete-value"].startswith("blocked: PreDeleteValueKey")
     assert outcomes.recorded["delete-value: caller's status"] == "STATUS_ACCESS_DENIED"
     assert outcomes.recorded["set-value"] == "unchanged"
 
