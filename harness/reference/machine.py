@@ -91,6 +91,7 @@ class Machine:
         self.arch = arch
         #: The bugcheck the machine died of; set once, and every later call into the guest raises it again.
         self.crash: Bugcheck | None = None
+        self._hangs = False
         self.memory = Memory(arch, size=memory_size)
         self.clock = Clock()
         self.shared_data = SharedData(self.memory, version, self.clock)
@@ -312,7 +313,7 @@ class Machine:
     def watch(self, now: float) -> None:
         """An outermost call begins at `now` (time.monotonic): bring the shared times up to date."""
         if self.crash is not None:
-            raise GuestCrashed(self.crash)
+            raise (GuestHung if self._hangs else GuestCrashed)(self.crash)
         self._watchdog.start()
         self.cpu.attention_at = now + _STALE
         self.shared_data.update()
@@ -358,6 +359,7 @@ class Machine:
 
     def describe_hang(self, reason: str) -> Bugcheck:
         """What to put into a `GuestHung`: the reason and the stack of the code that goes on no more."""
+        self._hangs = self._hangs or self.crash is None
         return self._describe(MANUALLY_INITIATED_CRASH, (0, 0, 0, 0), reason, None, None, None)
 
     def stack(self) -> tuple[Frame, ...]:

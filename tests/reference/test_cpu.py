@@ -341,6 +341,17 @@ def test_a_dead_machine_stays_dead() -> None:
         with pytest.raises(GuestCrashed) as second:
             m.cpu.call(read, m.memory.map.static.start)
         assert second.value.bugcheck == first.value.bugcheck == m.crash
+        assert not isinstance(second.value, GuestHung)
+
+
+def test_a_hung_machine_stays_hung() -> None:
+    with machine(deadline=0.05) as m:
+        loop = code(m, "ebfe")
+        with pytest.raises(GuestHung) as first:
+            m.cpu.call(loop)
+        with pytest.raises(GuestHung) as second:
+            m.cpu.call(reader(m), m.memory.map.static.start)
+        assert second.value.bugcheck == first.value.bugcheck
 
 
 def test_closing_ends_the_watch_dog_and_frees_the_memory() -> None:
