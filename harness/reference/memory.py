@@ -204,16 +204,26 @@ class Memory:
             self.arena[start : start + size] = bytes((value,)) * size
 
     def _runs(self, address: int, n: int, access: Access, *, force: bool) -> Iterator[tuple[int, int]]:
+        """The bytes as pieces of the arena (start, size); pages with neighbouring frames make one piece."""
         need = _NEEDS[access]
         end = address + n
+        start = size = 0
         while address < end:
             entry = self.pages.get(address >> 12, 0)
             if not (entry & need or (force and entry)):
                 raise GuestFault(address, access)
             offset = address & PAGE_MASK
-            size = min(PAGE - offset, end - address)
-            yield (entry & _FRAME) + offset, size
-            address += size
+            at = (entry & _FRAME) + offset
+            length = min(PAGE - offset, end - address)
+            if at == start + size:
+                size += length
+            else:
+                if size:
+                    yield start, size
+                start, size = at, length
+            address += length
+        if size:
+            yield start, size
 
     # --- scalars ---------------------------------------------------------------------------------
 

@@ -188,8 +188,7 @@ class Pool:
         memory = self._memory
         memory.map_pages(first, pages, rights)
         if not zero:
-            for offset in range(0, size, PAGE):
-                memory.write(first + offset, _FRESH[: min(PAGE, size - offset)])
+            memory.fill(first, size, _FRESH[0])
         memory.write(first + size, _GUARDS[: pages * PAGE - size])
 
     def free(self, address: int, tag: int | None = None) -> None:
