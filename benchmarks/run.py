@@ -118,7 +118,7 @@ def boot_milliseconds() -> float:
 
 
 def suite_tests(*options: str) -> tuple[float, float, float]:
-    """Run the conformance suites: tests that ran, CPU seconds, seconds by the clock; start and collection too.
+    """Run the conformance suites: tests that ran, CPU seconds, seconds by the clock; all with the start.
 
     As in every run but the first, compiled test modules are there: one collection makes them.
     """
