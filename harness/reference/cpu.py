@@ -68,6 +68,7 @@ class Cpu:
         self._result_mask = memory.map.address_mask
         self._mirrored = False  # code reads the IRQL from CR2
         self._scope_ends: set[int] = set()
+        self._flush_later = False
         self._vector: int | None = None
         self._raised: BaseException | None = None
         self._invokers: list[Invoker] = []
@@ -229,6 +230,9 @@ class Cpu:
     def _begin(self) -> None:
         """An outermost call: its deadline starts."""
         self.begun += 1
+        if self._flush_later:
+            self._flush_later = False
+            self.engine.flush_code()
         now = monotonic()
         self.busy_since = now
         if now > self.attention_at:
@@ -424,6 +428,10 @@ class Cpu:
 
         def read(_address: int) -> None:
             if patched:
+                return
+            if len(self.levels) > 1:  # no flush in the middle of other calls' code: patch it another time
+                registers.set_general(register, self.irql)
+                self.engine.set_ip(address + len(instruction))
                 return
             patched.append(address)
             self._memory.write(address, patch, force=True)
