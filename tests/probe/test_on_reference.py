@@ -259,3 +259,22 @@ def test_other_windows(version: str, arch: str) -> None:
         assert pre.name == "v"
         assert [event.notify_class for event in posts] == ([] if version == "5.1" else [Post.SetValueKey])
         assert probe.info.pointer_size == guest.info.arch.pointer_size
+
+
+def test_code_is_never_flushed_below_a_running_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call further out would come back to code that was overwritten: the process dies, now and then."""
+    with reference.boot("6.3") as guest, Registry(guest) as registry:
+        with registry.program() as p:
+            p.create_key(p.test_root / "app")
+        cpu = guest.machine.cpu
+        depths: list[int] = []
+        flush = type(cpu.engine).flush_code
+        monkeypatch.setattr(
+            type(cpu.engine), "flush_code", lambda self: (depths.append(len(cpu.levels)), flush(self))
+        )
+        with Probe.install(guest) as probe:
+            probe.stack(2)
+            assert probe.kernel_call.set_value(registry.test_root / "app", "v", b"x").status == 0
+
+    assert depths
+    assert max(depths) <= 1
