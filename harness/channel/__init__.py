@@ -1,0 +1,1 @@
+"""Ways to talk to a machine: serial (the runner's frames), SSH, WinRM."""

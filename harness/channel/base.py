@@ -1,0 +1,71 @@
+"""Channel: the ways to talk to a machine, behind one interface.
+
+A channel moves files, runs commands and carries requests to the runner; nothing else. What these amount to
+(programs, drivers, devices, environment) is written once above it, in `harness.channel.runner`. The line runs
+here: a channel knows how bytes reach the guest, and knows nothing of the registry.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.guest.base import ExecResult
+
+__all__ = ["Channel", "ChannelKind"]
+
+
+class ChannelKind(StrEnum):
+    SERIAL = "serial"  # the runner's frames over a virtio-serial or COM port: no network, from XP on
+    SSH = "ssh"
+    WINRM = "winrm"
+
+
+class Channel(ABC):
+    """One way into one guest; a context manager.
+
+    Paths are DOS paths of the guest (``C:\\harness\\app.dat``), missing folders are made. `timeout` is in
+    seconds and bounds the whole call; when it passes, the call raises `ChannelTimeoutError` and the channel
+    stays usable or says that it is closed. Every error is a `ChannelError` (an `InfrastructureError`) that
+    names the channel and what to do. Not safe for several threads at once unless an implementation says so.
+    """
+
+    kind: ChannelKind
+
+    @abstractmethod
+    def execute(self, argv: Sequence[str], *, timeout: float = 60.0, input: bytes = b"") -> ExecResult:
+        """Run a program of the guest to its end. `argv` is quoted by the rules of the C runtime's parser.
+
+        Raises `ChannelTimeoutError` when it has not ended in time; the program is ended then.
+        """
+
+    @abstractmethod
+    def put(self, path: str, source: bytes | Path, *, timeout: float = 600.0) -> None:
+        """Store a file, replacing one that is there; its size and digest are checked where possible."""
+
+    @abstractmethod
+    def get(self, path: str, *, limit: int = 1 << 30, timeout: float = 600.0) -> bytes:
+        """Read a file. Raises `ChannelError` when there is none or it is larger than `limit` bytes."""
+
+    @abstractmethod
+    def request(self, type: int, payload: bytes = b"", *, timeout: float = 60.0) -> bytes:
+        """One request to the runner (driver-src/abi/regrun.h): its payload in, the reply's payload out.
+
+        Raises `RunnerError` for a REGRUN_FAILED reply.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the channel and whatever it started in the guest. May be called again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()

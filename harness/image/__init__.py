@@ -1,0 +1,1 @@
+"""Recipes, and the images made or adopted by them."""

@@ -1,0 +1,1 @@
+"""QEMU machines through libvirt: description, domain XML, templates, clones, watchers."""

@@ -1,0 +1,165 @@
+"""What a machine is made of, typed: the description that domain XML, templates and clones are made from.
+
+Plain frozen data, no libvirt. `Hardware` is what a recipe says and what a template and its clones share;
+`MachineSpec` is one domain: hardware, disks, sockets, memory file. `harness.machine.xml` turns it into XML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+__all__ = [
+    "ChannelPort",
+    "DirectBoot",
+    "Disk",
+    "DiskBus",
+    "DiskFormat",
+    "Firmware",
+    "Forward",
+    "Hardware",
+    "MachineSpec",
+    "Memory",
+    "Nic",
+    "PanicModel",
+    "Removable",
+]
+
+
+class Firmware(StrEnum):
+    BIOS = "bios"
+    UEFI = "uefi"
+    UEFI_SECURE = "uefi-secure"  # secure boot on, Microsoft's keys enrolled
+
+
+class DiskBus(StrEnum):
+    IDE = "ide"
+    SATA = "sata"
+    VIRTIO = "virtio"
+
+
+class DiskFormat(StrEnum):
+    QCOW2 = "qcow2"
+    RAW = "raw"
+    VHDX = "vhdx"
+
+
+class Nic(StrEnum):
+    NONE = "none"
+    RTL8139 = "rtl8139"
+    E1000 = "e1000"
+    E1000E = "e1000e"
+    VIRTIO = "virtio"
+
+
+class ChannelPort(StrEnum):
+    """Where the runner listens."""
+
+    VIRTIO = "virtio"  # a virtio-serial port
+    COM1 = "com1"
+    COM2 = "com2"
+
+
+class PanicModel(StrEnum):
+    HYPERV = "hyperv"  # the crash MSRs: bugcheck code and four parameters
+    ISA = "isa"  # pvpanic: that it panicked
+    PCI = "pci"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """The virtual hardware of an image; a template and its clones have exactly the same."""
+
+    machine: str = "q35"  # QEMU machine type: "q35", "pc", a versioned one
+    arch: str = "x86_64"  # the emulator: "x86_64" or "i686"
+    cpu: str = "qemu64"  # a QEMU CPU model with its flags, "Nehalem", "max,-smap"; never "host"
+    processors: int = 1
+    memory_mib: int = 1024
+    firmware: Firmware = Firmware.BIOS
+    tpm: bool = False  # TPM 2.0, emulated by swtpm
+    disk_bus: DiskBus = DiskBus.SATA
+    nic: Nic = Nic.NONE
+    channel: ChannelPort = ChannelPort.VIRTIO
+    #: A further COM port that only the host reads: the kernel debugger's or the kernel's console. 0: none.
+    debug_com: int = 0
+    panic: tuple[PanicModel, ...] = ()
+    hyperv: bool = False  # Hyper-V enlightenments
+    #: Passed to <clock offset=...>: Windows keeps local time in the clock chip unless told otherwise.
+    clock: str = "utc"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One disk. `target` is its place on the hardware's bus: 0 is the first."""
+
+    path: Path
+    format: DiskFormat = DiskFormat.QCOW2
+    target: int = 0
+    read_only: bool = False
+    bus: DiskBus | None = None  # None: the hardware's
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """A CD (ISO image) or a floppy; `path` None is an empty drive."""
+
+    path: Path | None
+    floppy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DirectBoot:
+    """A Linux kernel started without a boot loader (the stand-in)."""
+
+    kernel: Path
+    initrd: Path
+    command_line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A port of 127.0.0.1 that reaches a port of the guest; `host_port` 0 is chosen when it starts."""
+
+    guest_port: int
+    host_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The file behind the guest's RAM: shared while a template is made, private in its clones."""
+
+    path: Path
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """One domain. `folder` holds its sockets, serial logs and screenshots; nobody else can read it."""
+
+    name: str
+    hardware: Hardware
+    folder: Path
+    disks: tuple[Disk, ...] = ()
+    removable: tuple[Removable, ...] = ()
+    boot: DirectBoot | None = None  # None: from its disks
+    boot_from_cd: bool = False
+    forwards: tuple[Forward, ...] = ()
+    memory: Memory | None = None  # None: anonymous, no template can be made of it
+    firmware_variables: Path | None = None  # this machine's own copy
+    tpm_socket: Path | None = None  # swtpm, started by whoever starts the machine
+    incoming: bool = False  # waits for a migration: a clone
+    accelerator: str = "tcg"  # "kvm" only where a guest really boots on it
+    #: gdb stub on this unix socket; None: none.
+    gdb: Path | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def channel_socket(self) -> Path:
+        """Where the host reaches the runner's port."""
+        return self.folder / "channel.sock"
+
+    @property
+    def debug_log(self) -> Path:
+        """What the guest wrote to its debug port."""
+        return self.folder / "debug.log"
