@@ -24,6 +24,7 @@ __all__ = [
     "Nic",
     "PanicModel",
     "Removable",
+    "SealedImage",
 ]
 
 
@@ -163,3 +164,26 @@ class MachineSpec:
     def debug_log(self) -> Path:
         """What the guest wrote to its debug port."""
         return self.folder / "debug.log"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedImage:
+    """An installed system, never written again: what templates are made from.
+
+    `disks` become the backing files of overlays. `digest` identifies content and hardware together: two
+    images with the same digest are interchangeable, and templates are kept by it.
+    """
+
+    name: str
+    digest: str
+    hardware: Hardware
+    disks: tuple[Disk, ...]
+    removable: tuple[Removable, ...] = ()
+    boot: DirectBoot | None = None
+    boot_from_cd: bool = False
+    firmware_variables: Path | None = None
+    tpm_state: Path | None = None
+    #: Ports of the guest that channels need (22 for SSH, 5985 and 5986 for WinRM).
+    guest_ports: tuple[int, ...] = ()
+    #: How long a cold boot to an answering runner may take, in seconds.
+    boot_seconds: float = 600.0
