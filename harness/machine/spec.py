@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 __all__ = [
+    "RUNNER_PORT",
+    "Accelerator",
     "ChannelPort",
     "DirectBoot",
     "Disk",
@@ -25,7 +28,16 @@ __all__ = [
     "PanicModel",
     "Removable",
     "SealedImage",
+    "Video",
 ]
+
+#: The virtio-serial port's name, which the runner looks for inside the guest.
+RUNNER_PORT: Final = "org.regfilter.runner.0"
+
+
+class Accelerator(StrEnum):
+    KVM = "kvm"  # only where a guest really boots on it: harness.machine.accelerator
+    TCG = "tcg"
 
 
 class Firmware(StrEnum):
@@ -68,6 +80,13 @@ class PanicModel(StrEnum):
     PCI = "pci"
 
 
+class Video(StrEnum):
+    """The display device. Nobody looks at it but screenshots: no VNC, no window."""
+
+    VGA = "vga"
+    CIRRUS = "cirrus"  # what Windows before Vista has a driver for
+
+
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """The virtual hardware of an image; a template and its clones have exactly the same."""
@@ -87,7 +106,8 @@ class Hardware:
     panic: tuple[PanicModel, ...] = ()
     hyperv: bool = False  # Hyper-V enlightenments
     #: Passed to <clock offset=...>: Windows keeps local time in the clock chip unless told otherwise.
-    clock: str = "utc"
+    clock: str = "utc"  # or "localtime"
+    video: Video = Video.VGA
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +131,11 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class DirectBoot:
-    """A Linux kernel started without a boot loader (the stand-in)."""
+    """A Linux or multiboot kernel started without a boot loader (the stand-in)."""
 
     kernel: Path
-    initrd: Path
-    command_line: str
+    initrd: Path | None = None
+    command_line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +168,10 @@ class MachineSpec:
     forwards: tuple[Forward, ...] = ()
     memory: Memory | None = None  # None: anonymous, no template can be made of it
     firmware_variables: Path | None = None  # this machine's own copy
-    tpm_socket: Path | None = None  # swtpm, started by whoever starts the machine
+    #: This machine's own folder of TPM state; None: "tpm" in `folder`. swtpm runs on it as long as the machine.
+    tpm_state: Path | None = None
     incoming: bool = False  # waits for a migration: a clone
-    accelerator: str = "tcg"  # "kvm" only where a guest really boots on it
+    accelerator: Accelerator = Accelerator.TCG
     #: gdb stub on this unix socket; None: none.
     gdb: Path | None = None
     metadata: dict[str, str] = field(default_factory=dict)
@@ -161,9 +182,19 @@ class MachineSpec:
         return self.folder / "channel.sock"
 
     @property
+    def debug_socket(self) -> Path:
+        """Where the host reaches the debug port, for a kernel debugger or a person."""
+        return self.folder / "debug.sock"
+
+    @property
     def debug_log(self) -> Path:
         """What the guest wrote to its debug port."""
         return self.folder / "debug.log"
+
+    @property
+    def tpm_socket(self) -> Path:
+        """swtpm's control socket."""
+        return self.folder / "tpm.sock"
 
 
 @dataclass(frozen=True, slots=True)
