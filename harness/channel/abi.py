@@ -10,7 +10,7 @@ from dissect.cstruct import cstruct
 
 from harness.errors import InfrastructureError, UsageError
 
-__all__ = ["constant", "find_header", "frame_layout"]
+__all__ = ["constant", "find_header", "frame_layout", "header_constants"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -42,6 +42,11 @@ def constant(name: str) -> int:
     if not isinstance(value, int):
         raise UsageError(f"regrun.h defines no {name}")
     return value
+
+
+def header_constants() -> dict[str, int]:
+    """Every numeric #define of the header by name."""
+    return {name: value for name, value in _header().consts.items() if isinstance(value, int)}
 
 
 @cache
