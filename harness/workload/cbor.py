@@ -2,7 +2,7 @@
 
 Guests are not trusted, and a full CBOR decoder interprets tags (big numbers with huge exponents, shared and
 cyclic references) and indefinite lengths. Programs need none of that: unsigned integers, byte strings, text,
-arrays, maps with text keys, true, false. Everything else is refused, as are depth beyond `MAX_DEPTH`,
+arrays, maps with text keys, true, false; the runner's replies have null too. Everything else is refused, as are depth beyond `MAX_DEPTH`,
 lengths beyond the input and trailing bytes. cbor2 writes (canonical form); this reads.
 """
 
@@ -17,15 +17,20 @@ __all__ = ["MAX_DEPTH", "Node", "read_cbor"]
 #: Arrays and maps inside each other; programs and results have four levels.
 MAX_DEPTH: Final = 6
 
-Node = int | bool | bytes | str | list["Node"] | dict[str, "Node"]
+#: None only where the caller allows null.
+Node = int | bool | bytes | str | list["Node"] | dict[str, "Node"] | None
 
 _UNSIGNED, _BYTES, _TEXT, _ARRAY, _MAP, _SIMPLE = 0, 2, 3, 4, 5, 7
+_NULL: Final = 0xF6
 _NAMES: Final = {1: "a negative integer", 6: "a tag"}
 
 
-def read_cbor(data: bytes) -> Node:
-    """Decode exactly one item spanning all of `data`. Raises `UsageError` saying what is wrong and where."""
-    reader = _Reader(data)
+def read_cbor(data: bytes, *, null: bool = False) -> Node:
+    """Decode exactly one item spanning all of `data`. Raises `UsageError` saying what is wrong and where.
+
+    `null` allows null, which becomes None.
+    """
+    reader = _Reader(data, null)
     item = reader.item(0)
     if reader.position != len(data):
         raise UsageError(
@@ -35,10 +40,11 @@ def read_cbor(data: bytes) -> Node:
 
 
 class _Reader:
-    __slots__ = ("data", "position")
+    __slots__ = ("data", "null", "position")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, null: bool) -> None:
         self.data = data
+        self.null = null
         self.position = 0
 
     def item(self, depth: int) -> Node:
@@ -49,6 +55,8 @@ class _Reader:
         self.position = start + 1
         major = first >> 5
         if major == _SIMPLE:
+            if first == _NULL and self.null:
+                return None
             if first not in (0xF4, 0xF5):
                 raise UsageError(
                     f"CBOR: byte {first:#04x} at {start} is no integer, string, array, map or bool"
