@@ -1,0 +1,160 @@
+"""Install media are known by what is inside; the wrong one is refused with what was found and wanted."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.image.media import MediaError, MediaFamily, inspect_media
+from harness.image.mediacheck import MediaWanted, choose_image
+from harness.image.wim import WimFormatError, read_wim_images
+from tests.image.discs import disc, edition, wim
+
+WIN11 = MediaWanted(MediaFamily.NT6, "x64", (26100,), ("Enterprise", "EnterpriseEval"), "Client")
+
+
+def nt6(tmp_path: Path, *images: dict[str, str], label: str = "CCCOMA_X64FRE_EN-US_DV9") -> Path:
+    files = {"sources/install.wim": wim(*images), "efi/boot.dat": b"", "setup.exe": b""}
+    return disc(tmp_path / "windows.iso", files, label=label)
+
+
+def test_a_windows_medium_names_builds_and_editions(tmp_path: Path) -> None:
+    facts = inspect_media(nt6(tmp_path, edition("Windows 11 Pro", 26100, edition_id="Professional")))
+    assert (facts.family, facts.architectures) == (MediaFamily.NT6, ("x64",))
+    assert facts.boots_uefi
+    assert [(i.index, i.build, i.edition, i.language) for i in facts.images] == [
+        (1, 26100, "Professional", "en-US")
+    ]
+    assert str(facts) == ("Windows build 26100 x64 (label 'CCCOMA_X64FRE_EN-US_DV9'; editions: Professional)")
+
+
+def test_the_first_edition_wanted_that_is_there_is_chosen(tmp_path: Path) -> None:
+    facts = inspect_media(
+        nt6(
+            tmp_path,
+            edition("Pro", 26100, edition_id="Professional"),
+            edition("Evaluation", 26100, edition_id="EnterpriseEval"),
+            edition("Enterprise", 26100),
+        )
+    )
+    image = choose_image(facts, WIN11)
+    assert image is not None
+    assert (image.index, image.name, image.is_evaluation) == (3, "Enterprise", False)
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (edition("11 23H2", 22631), "found Windows build 22631 x64"),
+        (edition("11 24H2", 26100, arch="12"), "found Windows build 26100 arm64"),
+        (edition("Home", 26100, edition_id="Core"), "it has the editions Core"),
+        (edition("Server", 26100, edition_id="Enterprise", kind="Server"), "found Windows build 26100 x64"),
+    ],
+)
+def test_another_build_architecture_or_edition_is_refused(
+    tmp_path: Path, image: dict[str, str], found: str
+) -> None:
+    with pytest.raises(MediaError) as refused:
+        choose_image(inspect_media(nt6(tmp_path, image)), WIN11)
+    assert found in str(refused.value)
+    assert "wanted Windows build 26100 x64, Client" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "family", "arch", "pack"),
+    [
+        ({"WIN51": b"", "WIN51IP": b"", "WIN51IP.SP3": b"", "I386/TXTSETUP.SIF": b""}, "xp", "x86", 3),
+        ({"WIN51": b"", "WIN51IS": b"", "I386/TXTSETUP.SIF": b""}, "server-2003", "x86", 0),
+        ({"WIN51AP": b"", "AMD64/TXTSETUP.SIF": b"", "I386/A": b""}, "xp-x64", "x64", 0),
+        ({"REACTOS/TXTSETUP.SIF": b""}, "reactos", "x86", 0),
+    ],
+)
+def test_older_media_are_known_by_their_tag_files(
+    tmp_path: Path, files: dict[str, bytes], family: str, arch: str, pack: int
+) -> None:
+    facts = inspect_media(disc(tmp_path / "old.iso", files, udf=False))
+    assert (facts.family, facts.architectures, facts.service_pack) == (family, (arch,), pack)
+
+
+def test_a_missing_service_pack_is_named(tmp_path: Path) -> None:
+    facts = inspect_media(disc(tmp_path / "xp.iso", {"WIN51IP.SP2": b"", "I386/A": b""}, udf=False))
+    with pytest.raises(MediaError, match=r"it has service pack 2; wanted xp SP3 x86"):
+        choose_image(facts, MediaWanted(MediaFamily.XP, "x86", service_pack=3))
+
+
+def test_tag_files_alone_are_no_windows(tmp_path: Path) -> None:
+    facts = inspect_media(disc(tmp_path / "tags.iso", {"WIN51IP": b""}, udf=False))
+    assert facts.family is MediaFamily.UNKNOWN
+
+
+def test_any_other_disc_says_what_is_on_it(tmp_path: Path) -> None:
+    facts = inspect_media(disc(tmp_path / "music.iso", {"track01.cda": b""}, label="MUSIC"))
+    with pytest.raises(MediaError, match=r"no Windows or ReactOS medium \(label 'MUSIC'.*track01"):
+        choose_image(facts, WIN11)
+
+
+def test_what_is_no_disc_is_refused(tmp_path: Path) -> None:
+    half = tmp_path / "half.iso"
+    half.write_bytes(b"\0" * 70_000)
+    with pytest.raises(MediaError, match="not a readable disc image"):
+        inspect_media(half)
+    with pytest.raises(MediaError, match="there is no such file"):
+        inspect_media(tmp_path / "missing.iso")
+
+
+def test_a_wim_as_wimlib_makes_it_is_read(tmp_path: Path) -> None:
+    """The format as another implementation writes it, solid .esd included."""
+    tool = shutil.which("wimlib-imagex")
+    if tool is None:
+        pytest.skip("wimlib-imagex is not installed (package wimtools)")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"content" * 1000)
+    for name, options in (("install.wim", []), ("install.esd", ["--solid"])):
+        properties = ["WINDOWS/ARCH=0", "WINDOWS/EDITIONID=Ultimate", "WINDOWS/VERSION/BUILD=7601"]
+        subprocess.run(
+            [tool, "capture", "tree", name, "Windows 7 ULTIMATE", *options]
+            + [f"--image-property={each}" for each in properties],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+        raw = (tmp_path / name).read_bytes()
+        (image,) = read_wim_images(io.BytesIO(raw), len(raw))
+        assert (image.name, image.arch, image.edition, image.build) == (
+            "Windows 7 ULTIMATE",
+            "x86",
+            "Ultimate",
+            7601,
+        )
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"", "no WIM header"),
+        (wim(edition("x", 1), declared=1 << 40), "lies outside the file"),
+        (wim(edition("x", 1), declared=0), "lies outside the file"),
+        (wim(), "names 0 images"),
+        (wim(edition("x", 1), head='<!DOCTYPE a [<!ENTITY b "c">]>'), "document type declaration"),
+    ],
+)
+def test_a_damaged_catalogue_is_named(raw: bytes, why: str) -> None:
+    with pytest.raises(WimFormatError, match=why):
+        read_wim_images(io.BytesIO(raw), len(raw))
+
+
+@given(st.integers(0, 400), st.binary(min_size=1, max_size=12))
+def test_no_damage_brings_the_reader_down(at: int, junk: bytes) -> None:
+    whole = bytearray(wim(edition("Windows", 26100)))
+    whole[at : at + len(junk)] = junk
+    try:
+        images = read_wim_images(io.BytesIO(bytes(whole)), len(whole))
+    except WimFormatError:
+        return
+    assert images  # damage outside what was read
