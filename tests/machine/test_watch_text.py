@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,7 @@ NOISE = (
 def pieces(text: str, cuts: Iterable[int]) -> list[bytes]:
     data = text.encode("latin-1")
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 def recognise(reads: Iterable[bytes]) -> Bugcheck | None:
