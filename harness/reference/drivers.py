@@ -163,6 +163,7 @@ class DriverServices:
         view["DriverStart"] = module.base
         view["DriverSize"] = module.size
         view["DriverInit"] = module.entry
+        view["DriverSection"] = kernel.loaded.add(module)
         kernel.notify.image(
             f"\\SystemRoot\\System32\\drivers\\{module.name}", 0, module.base, module.size, system=True
         )
@@ -225,6 +226,7 @@ class DriverServices:
             check_leftovers(m, obj, module, when)
         else:
             release_leftovers(m, obj, module)
+        m.kernel.loaded.remove(module)
         m.loader.unload(module)
         m.kernel.io.free_driver(obj)
         service.module = service.driver = None

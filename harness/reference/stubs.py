@@ -13,8 +13,9 @@ from typing import Final
 
 from harness.guest import Arch
 from harness.reference import mailbox as mb
+from harness.reference import stubs_compiler as compiler
 from harness.reference.assembler import Code
-from harness.reference.registers import DI, SI
+from harness.reference.registers import CX, DI, SI
 
 __all__ = ["StubPlace", "build_stub"]
 
@@ -44,6 +45,11 @@ class _Writer(Code):
     def irql(self, text: str, tail: str = "") -> None:
         """An instruction on the byte that holds the IRQL."""
         self.mem(text, self._place.irql, tail)
+
+    @property
+    def slot(self) -> int:
+        """The routine's trap slot."""
+        return self._place.slot
 
     def slow(self) -> bytes:
         """End with the way to Python."""
@@ -253,6 +259,14 @@ def _irql(w: _Writer) -> bytes:
     return w.finish()
 
 
+def _divide(w: _Writer) -> bytes:
+    return compiler.divide_with_remainder(w, w.slot)
+
+
+def _probe(boundary: int) -> Callable[[_Writer], bytes]:
+    return lambda w: compiler.alloca_probe(w, boundary)
+
+
 @dataclass(frozen=True, slots=True)
 class _Recipe:
     build: Callable[[_Writer], bytes]
@@ -278,6 +292,7 @@ _STUBS: Final[dict[Arch, dict[str, _Recipe]]] = {
         "RtlCopyMemory": _Recipe(_move64, (DI, SI)),
         "RtlMoveMemory": _Recipe(_move64, (DI, SI)),
         "RtlZeroMemory": _Recipe(_zero64, (DI,)),
+        "__chkstk": _Recipe(compiler.chkstk64),
         "memcmp": _Recipe(_compare64, (DI, SI)),
         "memcpy": _Recipe(_move64, (DI, SI)),
         "memmove": _Recipe(_move64, (DI, SI)),
@@ -289,6 +304,15 @@ _STUBS: Final[dict[Arch, dict[str, _Recipe]]] = {
         "KeReleaseSpinLock": _Recipe(_release_stdcall),
         "KfAcquireSpinLock": _Recipe(_acquire),
         "KfReleaseSpinLock": _Recipe(_release),
+        "_alldvrm": _Recipe(_divide),
+        "_alloca_probe": _Recipe(compiler.chkstk86, (CX,)),
+        "_alloca_probe_16": _Recipe(_probe(16), (CX,)),
+        "_alloca_probe_8": _Recipe(_probe(8), (CX,)),
+        "_allshl": _Recipe(compiler.allshl),
+        "_allshr": _Recipe(compiler.allshr),
+        "_aulldvrm": _Recipe(_divide),
+        "_aullshr": _Recipe(compiler.aullshr),
+        "_chkstk": _Recipe(compiler.chkstk86, (CX,)),
         "memcmp": _Recipe(_compare32, (DI, SI)),
         "memcpy": _Recipe(_move32, (DI, SI)),
         "memmove": _Recipe(_move32, (DI, SI)),

@@ -49,7 +49,9 @@ def clang_image(name: str, arch: str, *flags: str) -> bytes:
 
         names = (mingw / "mingw" / ("lib64" if arch == "x64" else "lib32") / "ntoskrnl.def").read_text()
         if arch == "x86":
-            names += "\n_except_handler3\n_local_unwind2\n"
+            names += "\n_except_handler3\n_local_unwind2\n_chkstk\n_alldiv\n_aulldiv\n_allmul\n"
+        else:
+            names += "\n__chkstk\n"
         (folder / "kernel.def").write_text(names)
         decorated = ("-k",) if arch == "x86" else ()
         run(zig, "dlltool", "-m", _MACHINE[arch], "-d", "kernel.def", *decorated, "-l", "kernel.lib")

@@ -54,3 +54,22 @@ def test_the_loader_makes_a_fresh_security_cookie(version: str, arch: str) -> No
         assert guest.start_driver("cookie") == 0
         assert guest.stop_driver("cookie") == 0
         assert guest.debug_output() == ["cookie: fresh, 1", "cookie: gone"]
+
+
+@pytest.mark.parametrize(("version", "arch"), SYSTEMS)
+def test_what_the_compiler_calls_on_its_own_account(version: str, arch: str) -> None:
+    a, b, count = 0xFEDCBA9876543210, 0x123456789, 37
+    with reference.boot(version, arch=arch) as guest:
+        driver = clang_image("helpers", arch)
+        wanted = {"x64": (b"__chkstk",), "x86": (b"_chkstk", b"_aulldiv", b"_alldiv")}[arch]
+        assert all(name in driver for name in wanted)
+        guest.install_driver("helpers", driver)
+        assert guest.start_driver("helpers") == 0
+        data = guest.ioctl(r"\\.\FieldHelpers", ioctl(0), struct.pack("<3Q", a, b, count), output=64).data
+        assert guest.stop_driver("helpers") == 0
+    quotient, remainder, up, down, total, *signed = struct.unpack("<5Q3q", data)
+    assert (quotient, remainder) == divmod(a, b)
+    assert (up, down) == (a << count & (1 << 64) - 1, a >> count)
+    assert total == sum((a + index) & 0xFF for index in range(5000))
+    negative = a - (1 << 64)
+    assert signed == [-(-negative // b), -(-negative % b), negative >> count]

@@ -100,3 +100,14 @@ def test_processes_are_told_apart(version: str, arch: str) -> None:
         states = struct.unpack("<III", guest.ioctl(device, ioctl(2), output=12).data)
     # Without /integritycheck the newer routines are refused, and the driver falls back on the old one.
     assert states == (NTSTATUS.ACCESS_DENIED, 0, NTSTATUS.ACCESS_DENIED)
+
+
+@pytest.mark.parametrize(("version", "arch"), [("6.1", "x64"), ("10.0.10240", "x86"), ("10.0.26100", "x64")])
+def test_a_driver_finds_itself_in_the_list_of_images_and_may_mark_itself(version: str, arch: str) -> None:
+    with running("elevator", version, arch) as (guest, _registry):
+        before, after, images, right, kernel = struct.unpack(
+            "<5I", guest.ioctl(r"\\.\FieldElevator", ioctl(0), output=20).data
+        )
+    assert (before, after) == (NTSTATUS.ACCESS_DENIED, 0)
+    assert (right, kernel) == (1, 1)
+    assert images >= 1

@@ -1,12 +1,12 @@
-"""The rest of the C runtime: character classes, sorting, random numbers, and the x86 compiler's helpers.
+"""The rest of the C runtime: character classes, sorting, random numbers; and the bit maps of the run-time
+library.
 
-Sources: C runtime reference of each routine; the x86 helpers are what 32-bit compilers call for 64-bit
-arithmetic and large stack frames.
+Sources: C runtime reference of each routine, nf-wdm-rtlinitializebitmap and its siblings.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from harness.reference.exports import export
 from harness.reference.kernel.text import downcase, upcase_unit
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from harness.reference.machine import Machine
 
 __all__: list[str] = []
-
-_X86: Final = ("x86",)
-_M64: Final = (1 << 64) - 1
 
 
 @export("tolower", args="ulong", cc="cdecl")
@@ -147,79 +144,6 @@ def crt_bsearch(m: Machine, key: int, base: int, count: int, size: int, compare:
         else:
             low = middle + 1
     return 0
-
-
-# -- x86 64-bit arithmetic (both operands on the stack, result in edx:eax) ----------------------------------
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
-
-
-def _divide(m: Machine, a: int, b: int) -> tuple[int, int]:
-    """Quotient towards zero and remainder; a zero divisor is the processor's exception."""
-    if b == 0:
-        m.raise_status(0xC0000094)
-    quotient = abs(a) // abs(b)
-    if (a < 0) != (b < 0):
-        quotient = -quotient
-    return quotient, a - quotient * b
-
-
-@export("_allmul", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
-def x86_allmul(m: Machine, a: int, b: int) -> int:
-    return a * b & _M64
-
-
-@export("_alldiv", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
-def x86_alldiv(m: Machine, a: int, b: int) -> int:
-    return _divide(m, _signed(a), _signed(b))[0] & _M64
-
-
-@export("_allrem", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
-def x86_allrem(m: Machine, a: int, b: int) -> int:
-    return _divide(m, _signed(a), _signed(b))[1] & _M64
-
-
-@export("_aulldiv", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
-def x86_aulldiv(m: Machine, a: int, b: int) -> int:
-    return _divide(m, a, b)[0] & _M64
-
-
-@export("_aullrem", args="ulonglong, ulonglong", returns="ulonglong", arches=_X86)
-def x86_aullrem(m: Machine, a: int, b: int) -> int:
-    return _divide(m, a, b)[1] & _M64
-
-
-@export("RtlLargeIntegerDivide", args="ulonglong, ulonglong, ptr", returns="ulonglong", arches=_X86)
-def rtl_large_integer_divide(m: Machine, a: int, b: int, remainder: int) -> int:
-    quotient, rest = _divide(m, a, b)
-    if remainder:
-        m.memory.put_u64(remainder, rest & _M64)
-    return quotient & _M64
-
-
-@export("RtlExtendedLargeIntegerDivide", args="ulonglong, ulong, ptr", returns="ulonglong", arches=_X86)
-def rtl_extended_large_integer_divide(m: Machine, a: int, b: int, remainder: int) -> int:
-    quotient, rest = _divide(m, a, b)
-    if remainder:
-        m.memory.put_u32(remainder, rest)
-    return quotient & _M64
-
-
-@export("RtlExtendedIntegerMultiply", args="ulonglong, long", returns="ulonglong", arches=_X86)
-def rtl_extended_integer_multiply(m: Machine, a: int, b: int) -> int:
-    return _signed(a) * b & _M64
-
-
-@export("RtlEnlargedUnsignedMultiply", args="ulong, ulong", returns="ulonglong", arches=_X86)
-def rtl_enlarged_unsigned_multiply(m: Machine, a: int, b: int) -> int:
-    return a * b & _M64
-
-
-@export("RtlUlonglongByteSwap", args="ulonglong", returns="ulonglong", cc="fastcall", arches=_X86)
-def rtl_ulonglong_byte_swap(m: Machine, value: int) -> int:
-    return int.from_bytes(value.to_bytes(8, "little"), "big")
 
 
 # -- bit maps: RTL_BITMAP { SizeOfBitMap, Buffer } -----------------------------------------------------------

@@ -108,6 +108,9 @@ STRUCTURES: Final[dict[str, str]] = {
     "RegistrationContext:ptr "
     "OperationRegistration:ptr",
     "IO_STATUS_BLOCK": "Status:ptr Information:ptr",
+    "KLDR_DATA_TABLE_ENTRY": "InLoadOrderLinks:list ExceptionTable:ptr ExceptionTableSize:u32 GpValue:ptr "
+    "NonPagedDebugInfo:ptr DllBase:ptr EntryPoint:ptr SizeOfImage:u32 FullDllName:ustr BaseDllName:ustr "
+    "Flags:u32 LoadCount:u16",
 }
 
 

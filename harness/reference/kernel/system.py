@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.reference.kernel.debug import DebugLog
 from harness.reference.kernel.files import Files
 from harness.reference.kernel.io_manager import IoManager
+from harness.reference.kernel.module_list import LoadedModules
 from harness.reference.kernel.namespace import Namespace
 from harness.reference.kernel.objects import GenericMapping, KernelObject, ObjectManager
 from harness.reference.kernel.processes import Processes
@@ -65,6 +66,7 @@ class Kernel:
     system_ptes: SystemPtes
     processes: Processes = field(init=False)
     io: IoManager = field(init=False)
+    loaded: LoadedModules = field(init=False)
     files: Files = field(init=False)
     requests: Requests = field(init=False)
     #: State of structures that drivers own, by guest address.
@@ -120,14 +122,9 @@ class Kernel:
         self.unresolved[name] = None
 
     def integrity_checked(self, routine: int) -> bool:
-        """Whether the image that `routine` lies in was linked with /INTEGRITYCHECK."""
+        """Whether the loader entry of `routine`'s image says that it was linked with /INTEGRITYCHECK."""
         driver = self.m.driver_at(routine)
-        if driver is None:
-            return False
-        header = int.from_bytes(driver.image[0x3C:0x40], "little")
-        # DllCharacteristics lies 0x46 into the optional header of both forms.
-        flags = int.from_bytes(driver.image[header + 24 + 0x46 : header + 24 + 0x48], "little")
-        return bool(flags & 0x80)
+        return driver is not None and self.loaded.integrity_forced(driver.base)
 
     def check_freed_pool(self, address: int) -> None:
         """What must not lie in memory that is freed: timers (0xC4, 0x15), resources (0xD2), lookaside
@@ -199,6 +196,7 @@ def start_kernel(machine: Machine, files: FileSystem) -> Kernel:
         kind = objects.define_type(name, mapping, 0x60)
         kind.query_name = kernel.namespace.full_name
     kernel.io = IoManager(machine)
+    kernel.loaded = LoadedModules(machine)
     kernel.files = Files(machine, files)
     kernel.requests = Requests(machine)
     return kernel
