@@ -1,0 +1,93 @@
+"""The guard: a small process that outlives a killed harness long enough to end what it had started.
+
+It waits until the harness is gone, by a pipe and by a pidfd (a forked child of the harness may keep the pipe
+open), then sweeps the session's folders. When it is killed as well, the next start finds what is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import harness
+from harness.machine.ledger import SessionId
+from harness.machine.processes import start_time
+from harness.machine.sweep import folders_of, sweep
+
+__all__ = ["Guard", "main"]
+
+log = logging.getLogger(__name__)
+
+_SWEEP_SECONDS: Final = 30.0
+
+
+class Guard:
+    """The guard of one session folder. `release` ends it; so does the end of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        root = str(Path(harness.__file__).parent.parent)
+        inherited = os.environ.get("PYTHONPATH")
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, inherited)))}
+        self._process = subprocess.Popen(
+            # -P: a module named like one of ours in the current folder is not ours.
+            [sys.executable, "-P", "-m", "harness.machine.guard", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=environment,
+            start_new_session=True,  # not ended by the terminal's Ctrl-C
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def release(self) -> None:
+        """Let the guard sweep, and wait for it. With every machine ended, only folders are left to it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_SWEEP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            log.warning("the guard did not end in %.0f s; run: harness clean", _SWEEP_SECONDS)
+
+
+def _wait_for_end_of(pid: int, start: int) -> None:
+    """Return when process `pid` is gone or has closed its end of standard input."""
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), select.POLLIN | select.POLLHUP)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if start_time(pid) == start:
+            poll.register(descriptor, select.POLLIN)
+            poll.poll()
+    finally:
+        os.close(descriptor)
+
+
+def main(folder: Path) -> int:
+    """Guard the session of `folder`; the exit status is 1 when something is left."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    session = SessionId.parse(folder.name)
+    if session is None:
+        return 2
+    folders = folders_of(folder)
+    _wait_for_end_of(session.pid, session.start)
+    return 1 if sweep(folders) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

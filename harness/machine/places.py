@@ -1,0 +1,191 @@
+"""Where the harness keeps what it needs for machines, and whether there is room.
+
+- the cache: images and templates, kept between runs (``~/.cache/regfilter-harness``, or ``HARNESS_CACHE``);
+- the runtime folder: sockets and libvirt's own files, gone with the process. Its path is short, because a
+  unix socket's path has at most 107 bytes (unix(7));
+- the memory folder: files that hold a template's RAM, in ``/dev/shm``.
+
+All are for the user alone: a folder that somebody else prepared under the same name is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from harness.errors import InfrastructureError
+
+__all__ = [
+    "Places",
+    "available_memory",
+    "free_space",
+    "private_folder",
+    "require_space",
+    "runtime_candidates",
+]
+
+log = logging.getLogger(__name__)
+
+_NAME: Final = "regfilter-harness"
+_SHARED_MEMORY: Final = Path("/dev/shm")
+#: Bytes that a runtime folder may have, so that the longest socket below it (libvirt's monitor) still fits.
+_RUNTIME_LENGTH: Final = 40
+#: Left free for everything else on a file system, and in memory.
+_DISK_MARGIN: Final = 256 << 20
+_MEMORY_MARGIN: Final = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The three folders. `standard` is what the command uses; tests name their own."""
+
+    cache: Path
+    runtime: Path
+    memory: Path | None  # None: this host has no file system in memory, RAM files go to the cache
+
+    @classmethod
+    def standard(cls) -> Places:
+        """From the environment: ``HARNESS_CACHE``, ``XDG_CACHE_HOME``, ``XDG_RUNTIME_DIR``."""
+        named = os.environ.get("HARNESS_CACHE")
+        cache = Path(named).expanduser() if named else platformdirs.user_cache_path(_NAME)
+        return cls.beside(cache.absolute())
+
+    @classmethod
+    def beside(cls, cache: Path) -> Places:
+        """The places that belong to a cache; another cache has other RAM files."""
+        # Templates and their RAM files refer to each other, so two caches must not share a folder of them.
+        key = hashlib.sha256(bytes(cache)).hexdigest()[:8]
+        memory = _SHARED_MEMORY / f"{_NAME}-{os.geteuid()}-{key}" if _SHARED_MEMORY.is_dir() else None
+        return cls(cache=cache, runtime=runtime_candidates()[0], memory=memory)
+
+    @property
+    def images(self) -> Path:
+        return self.cache / "images"
+
+    @property
+    def templates(self) -> Path:
+        return self.cache / "templates"
+
+    @property
+    def sessions(self) -> Path:
+        """What running processes need much room for: overlays, dumps."""
+        return self.cache / "sessions"
+
+    @property
+    def libvirt_cache(self) -> Path:
+        """What libvirt found out about QEMU; asking again takes seconds, and libvirt checks it by itself."""
+        return self.cache / "libvirt"
+
+    def ram_folder(self, size: int) -> Path:
+        """The folder for a RAM file of `size` bytes: in memory where there is room, else the cache.
+
+        Raises `InfrastructureError` when it fits in neither.
+        """
+        if self.memory is not None:
+            free = min(free_space(self.memory), available_memory()) - _MEMORY_MARGIN
+            if free >= size:
+                return private_folder(self.memory)
+            log.warning(
+                "a RAM file of %s does not fit into memory (%s free in %s): it goes to %s, clones start slower",
+                mebibytes(size),
+                mebibytes(max(free, 0)),
+                self.memory.parent,
+                self.templates,
+            )
+        require_space(self.templates, size, "the RAM file of a template")
+        return private_folder(self.templates / "ram")
+
+
+def runtime_candidates() -> tuple[Path, ...]:
+    """Where runtime folders may be, the one to use first: a process's environment is not always the same."""
+    shared = Path("/tmp") / f"{_NAME}-{os.geteuid()}"
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if not given or not Path(given).is_absolute():
+        return (shared,)
+    own = Path(given) / _NAME
+    if len(bytes(own)) > _RUNTIME_LENGTH or not os.access(given, os.W_OK | os.X_OK):
+        return (shared, own)
+    return (own, shared)
+
+
+def private_folder(path: Path) -> Path:
+    """`path`, made if needed, for this user alone (mode 0700).
+
+    Raises `InfrastructureError` when it is somebody else's, or a link: in a shared folder such as /tmp
+    anybody could have put it there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise InfrastructureError(
+            f"can't make the folder {path}: {error.strerror}; name another place with HARNESS_CACHE or "
+            "XDG_RUNTIME_DIR"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise InfrastructureError(f"{path} is no folder (a link?); the harness needs one there: remove it")
+    if found.st_uid != os.geteuid():
+        raise InfrastructureError(
+            f"{path} belongs to user {found.st_uid}, not to you ({os.geteuid()}), and can't be trusted; "
+            "have it removed, or name another place with HARNESS_CACHE or XDG_RUNTIME_DIR"
+        )
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def free_space(path: Path) -> int:
+    """Bytes free for this user on the file system that holds `path`, or will when it is made."""
+    there = path
+    while not there.exists():
+        there = there.parent
+    found = os.statvfs(there)
+    return found.f_bavail * found.f_frsize
+
+
+def require_space(path: Path, size: int, purpose: str) -> None:
+    """Raise `InfrastructureError` unless `size` bytes fit beside `path`, with a margin."""
+    free = free_space(path)
+    if free < size + _DISK_MARGIN:
+        raise InfrastructureError(
+            f"{purpose} needs {mebibytes(size)} below {path}, and {mebibytes(free)} are free there; "
+            "free some (harness clean --all removes templates), or name another place with HARNESS_CACHE"
+        )
+
+
+def available_memory() -> int:
+    """Bytes that new processes may use: the kernel's MemAvailable, and what the control group leaves.
+
+    "MemAvailable" is explained in the kernel's Documentation/filesystems/proc.rst, memory.max and
+    memory.current in cgroup-v2.rst.
+    """
+    available = 0
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) << 10
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        cached = _inactive_file(Path("/sys/fs/cgroup/memory.stat").read_text())
+    except (OSError, ValueError):
+        return available  # no control group, or its limit is "max"
+    return max(0, min(available, limit - used + cached))
+
+
+def _inactive_file(statistics: str) -> int:
+    """Page cache that the group would give back at once."""
+    lines = (line.split() for line in statistics.splitlines())
+    return next((int(size) for name, size in lines if name == "inactive_file"), 0)
+
+
+def mebibytes(size: int) -> str:
+    """A size as people read it in messages."""
+    return f"{size / (1 << 20):,.0f} MiB"
