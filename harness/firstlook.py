@@ -16,7 +16,7 @@ from harness.between import ABOVE, BELOW, Change, changes
 from harness.errors import DriverRefusedError, GuestCrashed, InfrastructureError, UsageError
 from harness.guest.base import Arch, DriverParameters, Guest
 from harness.registry.status import nt_success, status_name
-from harness.targets import Target, boot, known_targets
+from harness.targets import Target, boot, reference_targets
 
 if TYPE_CHECKING:
     from harness.driver import SignatureReport
@@ -92,7 +92,7 @@ def architecture_of(image: bytes, name: str) -> Arch:
 def default_target(path: Path) -> Target:
     """The newest modelled Windows of the driver's architecture. Raises as `first_look` does."""
     arch = architecture_of(_read(path), path.name)
-    return next(target for target in reversed(known_targets()) if target.arch is arch)
+    return next(target for target in reversed(reference_targets()) if target.arch is arch)
 
 
 def _read(path: Path) -> bytes:

@@ -1,33 +1,60 @@
 """Target names and the guests behind them.
 
 A target is written ``reference:VERSION`` or ``reference:VERSION-ARCH``: ``reference:10.0.26100``,
-``reference:6.1-x86``. Without an architecture it is x64, or x86 where Windows had no other. A name with
-``*``, ``?`` or ``[`` stands for every known target it matches (``reference:*``, ``reference:10.0.*``,
-``reference:*-x86``).
+``reference:6.1-x86``. Without an architecture it is x64, or x86 where Windows had no other. ``vm:NAME`` is a
+machine of the recipe NAME, from vm-images/ or from a folder that ``--recipes`` or ``HARNESS_RECIPES`` names.
+A name with ``*``, ``?`` or ``[`` stands for every known target it matches (``reference:*``,
+``reference:10.0.*``, ``reference:*-x86``, ``vm:*``).
+
+Nothing here imports libvirt before a machine is booted, nor reads recipes before a name asks for one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from harness.errors import UsageError
+from harness.errors import ToolMissingError, UsageError
 from harness.guest.base import Arch, Guest, GuestKind
 from harness.registry.version import MODELLED, WIN11_24H2, WindowsVersion, architectures
 
-__all__ = ["DEFAULT_TARGET", "Target", "boot", "known_targets", "parse_target", "resolve_targets"]
+if TYPE_CHECKING:
+    from harness.image.recipe import Recipe
+
+__all__ = [
+    "DEFAULT_TARGET",
+    "VM",
+    "Target",
+    "boot",
+    "known_targets",
+    "parse_target",
+    "reference_targets",
+    "resolve_targets",
+]
+
+#: What names of machines begin with.
+VM: Final = "vm:"
+_PATTERN: Final = "*?["
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A guest that can be had by name, before it is booted."""
+    """A guest that can be had by name, before it is booted.
+
+    Version and architecture of a machine are those its recipe promises; they are checked when it boots.
+    """
 
     name: str
     kind: GuestKind
     version: WindowsVersion
     arch: Arch
+    #: A machine's recipe.toml; None for the reference guest.
+    recipe: Path | None = None
+    #: Capabilities that the recipe says are missing, with the reason.
+    limits: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return self.name
@@ -40,20 +67,42 @@ def _reference(version: WindowsVersion, arch: str) -> Target:
     return Target(name, GuestKind.REFERENCE, version, Arch(arch))
 
 
+def _machine(recipe: Recipe) -> Target:
+    return Target(
+        VM + recipe.name, recipe.kind, recipe.version, recipe.arch, recipe.file, dict(recipe.limits)
+    )
+
+
 DEFAULT_TARGET: Final = f"{GuestKind.REFERENCE}:{WIN11_24H2}"
 
 
-def known_targets() -> tuple[Target, ...]:
-    """Every target this machine can offer: the modelled versions in order, x64 before x86."""
+def reference_targets() -> tuple[Target, ...]:
+    """The modelled versions in order, x64 before x86."""
     return tuple(_reference(version, arch) for version in MODELLED for arch in architectures(version))
 
 
-def parse_target(name: str) -> Target:
+def known_targets(recipes: Iterable[Path] = ()) -> tuple[Target, ...]:
+    """Every target this host can offer: the reference guest's, then a machine for each recipe.
+
+    `recipes` are further folders of recipes. An image need not have been built yet.
+    """
+    from harness.image.finding import find_recipes
+
+    machines = sorted(find_recipes(recipes).values(), key=lambda recipe: recipe.name)
+    return (*reference_targets(), *map(_machine, machines))
+
+
+def parse_target(name: str, recipes: Iterable[Path] = ()) -> Target:
     """The one target of that name. Raises `UsageError` that says which names there are."""
+    if name.startswith(VM) and name != VM:
+        from harness.image.finding import find_recipe
+
+        return _machine(find_recipe(name.removeprefix(VM), recipes))
     kind, _, rest = name.partition(":")
     if kind != GuestKind.REFERENCE or not rest:
         raise UsageError(
-            f"no target {name!r}; write it like {DEFAULT_TARGET} (`harness target list` shows all)"
+            f"no target {name!r}; write it like {DEFAULT_TARGET} or {VM}stand-in "
+            "(`harness target list` shows all)"
         )
     text, dash, arch = rest.partition("-")
     version = WindowsVersion.parse(text)
@@ -68,17 +117,21 @@ def parse_target(name: str) -> Target:
     return _reference(version, arch if dash else released[0])
 
 
-def resolve_targets(names: Iterable[str]) -> tuple[Target, ...]:
+def resolve_targets(names: Iterable[str], recipes: Iterable[Path] = ()) -> tuple[Target, ...]:
     """Names and patterns to targets, each once, in the order given.
 
     Raises `UsageError` for an unknown name and for a pattern that matches nothing.
     """
+    folders = tuple(recipes)
     found: dict[Target, None] = {}
     for name in names:
-        if not any(mark in name for mark in "*?["):
-            found.setdefault(parse_target(name))
+        if not any(mark in name for mark in _PATTERN):
+            found.setdefault(parse_target(name, folders))
             continue
-        matching = [target for target in known_targets() if fnmatchcase(target.name, name)]
+        # Recipes are read only for a pattern that can mean them.
+        plain = name.startswith(f"{GuestKind.REFERENCE}:")
+        known = reference_targets() if plain else known_targets(folders)
+        matching = [target for target in known if fnmatchcase(target.name, name)]
         if not matching:
             raise UsageError(f"no target matches {name!r}; `harness target list` shows all")
         found.update(dict.fromkeys(matching))
@@ -86,12 +139,17 @@ def resolve_targets(names: Iterable[str]) -> tuple[Target, ...]:
 
 
 def boot(target: Target) -> Guest:
-    """Boot the target's guest; the caller closes it.
+    """Boot the target's guest; the caller closes it, and with it everything that was started for it.
 
-    Raises `ToolMissingError` when the reference guest's packages aren't installed.
+    Raises `ToolMissingError` when packages or programs that the guest needs aren't installed. Whoever boots
+    several guests of a machine uses `Guests`, which keeps the template and its clones in between.
     """
-    from harness.errors import ToolMissingError
+    if target.recipe is None:
+        return _boot_reference(target)
+    raise NotImplementedError
 
+
+def _boot_reference(target: Target) -> Guest:
     try:
         from harness import reference
     except ModuleNotFoundError as error:

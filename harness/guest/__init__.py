@@ -10,6 +10,7 @@ from harness.guest.base import (
     GuestKind,
     IoctlResult,
     OpenDevice,
+    SystemFacts,
 )
 from harness.guest.bugcheck import Bugcheck, Frame
 
@@ -25,4 +26,5 @@ __all__ = [
     "GuestKind",
     "IoctlResult",
     "OpenDevice",
+    "SystemFacts",
 ]

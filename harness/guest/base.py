@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +30,7 @@ __all__ = [
     "GuestKind",
     "IoctlResult",
     "OpenDevice",
+    "SystemFacts",
 ]
 
 #: Values of the service key's Parameters subkey: int becomes REG_DWORD, str REG_SZ, bytes REG_BINARY.
@@ -56,10 +58,30 @@ class GuestKind(StrEnum):
 class Capability(StrEnum):
     """What guests may lack; ``@requires("transactions")`` skips a test there."""
 
+    CALLBACKS = "callbacks"  # CmRegisterCallback: without it there is nothing to filter
+    LAYERING = "layering"  # CmRegisterCallbackEx: altitudes, contexts, bypass
     APP_HIVES = "app-hives"  # RegLoadAppKey, NtLoadKeyEx
     TRANSACTIONS = "transactions"  # kernel transactions on registry keys
     TWO_PROCESSES = "two-processes"  # programs may name further processes
     DISPOSABLE = "disposable"  # thrown away or reverted after use: tests may crash it or leave traces
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFacts:
+    """What a guest that runs by itself found out about its system; None: it could not, or does not apply.
+
+    Kept with every result, so that a result can be told from one of another state of the same Windows.
+    """
+
+    product: str | None = None  # "Windows 11 Pro"
+    ubr: int | None = None  # update build revision: 10.0.26100.UBR
+    secure_boot: bool | None = None
+    hvci: bool | None = None
+    verifier_flags: int | None = None
+    verifier_drivers: tuple[str, ...] | None = None
+    clock_skew: float | None = None  # seconds the guest's clock was ahead of the host's, after it was set
+    template: str = ""  # identity of what the machine was cloned from
+    channel: str = ""  # how it is talked to: "serial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +93,12 @@ class GuestInfo:
     version: WindowsVersion
     arch: Arch
     processors: int = 1
-    test_signing: bool = True
+    test_signing: bool | None = True  # None: it can't tell
     #: Members of `Capability`; tests skip with the reason when one they need is missing.
     capabilities: frozenset[str] = field(default=frozenset())
+    #: Why capabilities are missing, where somebody said so.
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    facts: SystemFacts = SystemFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +218,16 @@ class Guest(ABC):
     @abstractmethod
     def debug_output(self) -> list[str]:
         """DbgPrint lines since the last call, oldest first; empty where the guest can't collect them."""
+
+    def save_evidence(
+        self, folder: Path, error: BaseException | None, *, memory_mib: int = 0
+    ) -> tuple[str, ...]:
+        """Put into `folder`, which exists, what shows why a test failed with `error`; names the files.
+
+        The guest is of no use afterwards. `memory_mib` allows a dump of a memory of at most that size. Raises
+        nothing for what can't be had; a guest that has nothing to show makes no files.
+        """
+        return ()
 
     @abstractmethod
     def close(self) -> None: ...

@@ -88,7 +88,9 @@ class ReferenceGuest(Guest):
     @cached_property
     def info(self) -> GuestInfo:  # asked by every test
         machine = self.machine
-        has = {Capability.TWO_PROCESSES, Capability.DISPOSABLE}
+        has = {Capability.CALLBACKS, Capability.TWO_PROCESSES, Capability.DISPOSABLE}
+        if machine.version.has_layering:
+            has.add(Capability.LAYERING)
         if machine.version.has_app_hives:
             has.add(Capability.APP_HIVES)
         if machine.version.has_transactions:
