@@ -1,0 +1,289 @@
+"""Answer files and first-boot scripts of unattended installs, from the templates in vm-images/shared.
+
+Pure: facts in, texts out. `AnswerFacts` says what differs between versions of Windows, each difference as a
+named question with its source; the templates ask and hold no version numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from harness.errors import UsageError
+from harness.guest.base import Arch
+from harness.machine.spec import Firmware
+from harness.registry.version import VISTA, WIN7, WIN8, WIN10, WIN11_24H2, WindowsVersion
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = [
+    "COMPUTER",
+    "USER",
+    "AnswerFacts",
+    "AnswerFile",
+    "Partition",
+    "WinRmSetup",
+    "render",
+    "shared_folder",
+]
+
+#: The administrator's account, and the computer's name: it must not equal a user's.
+USER: Final = "harness"
+COMPUTER: Final = "REGFILTER"
+#: The disk after the system's, for crash dumps alone.
+DUMP_DRIVE: Final = "X:"
+#: The host reads this port only; stages of the install are lines on it.
+STAGE_PORT: Final = "COM1"
+
+
+class AnswerFile(StrEnum):
+    """Which answer file setup reads; the name it must have."""
+
+    AUTOUNATTEND = "autounattend.xml"  # Vista and later
+    WINNT = "winnt.sif"  # XP, Server 2003
+    REACTOS = "unattend.inf"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition of the system disk, in the terms of DiskConfiguration. `size_mib` 0: the rest."""
+
+    number: int
+    type: str  # "Primary", "EFI", "MSR"
+    size_mib: int = 0
+    format: str = ""  # empty: not formatted
+    label: str = ""
+    letter: str = ""
+    active: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WinRmSetup:
+    """The HTTPS listener's certificate: known to the host beforehand, so that it can be pinned."""
+
+    pfx_password: str
+    thumbprint: str  # SHA-1 of the certificate in hex, as the listener wants it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFacts:
+    """One install: what is chosen, and what follows from the version."""
+
+    title: str
+    answer: AnswerFile
+    version: WindowsVersion
+    arch: Arch
+    is_server: bool
+    firmware: Firmware
+    password: str
+    runner_port: str = "COM2"
+    image_index: int = 1
+    language: str = "en-US"
+    product_key: str = ""
+    test_signing: bool = True
+    hibernation: bool = False
+    has_dump_disk: bool = True
+    winrm: WinRmSetup | None = None
+    openssh: bool = False
+
+    def __post_init__(self) -> None:
+        # Answer files of NT 5 have no way to quote these; setup would stop and ask.
+        if not self.password.isascii() or set(self.password) & set("\"%\\'&<>|^"):
+            raise UsageError("the administrator's password may hold letters, digits and - _ . only")
+
+    user = USER
+    computer = COMPUTER
+    dump_drive = DUMP_DRIVE
+    stage_port = STAGE_PORT
+
+    # -- what follows from the version -------------------------------------------------------------------
+
+    @property
+    def processor_architecture(self) -> str:
+        """Of boot.wim: a component with another is skipped without a word."""
+        return "amd64" if self.arch is Arch.X64 else "x86"
+
+    @property
+    def is_nt6(self) -> bool:
+        return self.version >= VISTA
+
+    @property
+    def has_dynamic_update(self) -> bool:
+        """DynamicUpdate/Enable; from Vista on."""
+        return self.is_nt6
+
+    @property
+    def has_offline_servicing(self) -> bool:
+        """EnableLUA in offlineServicing: Windows 7 and later, as dockur/windows has it."""
+        return self.version >= WIN7
+
+    @property
+    def activation_component(self) -> str:
+        """Where SkipAutoActivation lives; Vista has it elsewhere."""
+        if self.version >= WIN7:
+            return "Microsoft-Windows-Security-SPP-UX"
+        return "Microsoft-Windows-Security-Licensing-SLC-UX"
+
+    @property
+    def has_initial_configuration_tasks(self) -> bool:
+        """The window of Server 2008 R2 that Server Manager's setting does not keep away."""
+        return self.is_server and (self.version.major, self.version.minor) <= (6, 1)
+
+    @property
+    def has_online_accounts(self) -> bool:
+        """OOBE pages about accounts: 8.1 and later."""
+        return self.version >= WIN8
+
+    @property
+    def has_wireless_page(self) -> bool:
+        return self.version >= WIN7
+
+    @property
+    def skips_user_oobe(self) -> bool:
+        """Vista and 7 need it to reach the desktop unattended; later versions do without."""
+        return self.version < WIN8
+
+    @property
+    def encrypts_devices(self) -> bool:
+        """24H2 and Server 2025 encrypt the disk by themselves where there is a TPM."""
+        return self.version >= WIN11_24H2
+
+    @property
+    def has_bcd(self) -> bool:
+        """bcdedit and certutil -addstore; test signing exists from Vista on."""
+        return self.is_nt6
+
+    @property
+    def has_dedicated_dump(self) -> bool:
+        """DedicatedDumpFile: Windows 7 and later without an update."""
+        return self.version >= WIN7
+
+    @property
+    def diskpart_formats(self) -> bool:
+        """diskpart has `format` from Vista on."""
+        return self.is_nt6
+
+    @property
+    def has_image_state(self) -> bool:
+        return self.is_nt6
+
+    @property
+    def has_unattend_copies(self) -> bool:
+        """Setup keeps answer files, passwords included, in the Panther folder."""
+        return self.is_nt6
+
+    @property
+    def has_delivery_optimisation(self) -> bool:
+        return self.version >= WIN10
+
+    @property
+    def has_powercfg_x(self) -> bool:
+        """powercfg -x and -h: Vista and later."""
+        return self.is_nt6
+
+    @property
+    def has_powercfg(self) -> bool:
+        """powercfg by name of a scheme: XP and 2003."""
+        return not self.is_nt6 and self.answer is AnswerFile.WINNT
+
+    @property
+    def has_defender_preferences(self) -> bool:
+        """Add-MpPreference: 8.1 and later, where Defender is there."""
+        return self.version >= WIN8
+
+    @property
+    def second_disc_prompt(self) -> bool:
+        """2003 R2 asks for its second disc at the desktop."""
+        return self.answer is AnswerFile.WINNT and self.is_server
+
+    @property
+    def shutdown_command(self) -> str:
+        return "shutdown -s -f -t 0"
+
+    # -- what the answer file asks for -------------------------------------------------------------------
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """The layout the firmware starts from: MBR for BIOS, GPT for UEFI. The other one fails setup."""
+        if self.firmware is not Firmware.BIOS:
+            return (
+                Partition(1, "EFI", 260, "FAT32", "System"),  # 260: enough with sectors of 4 KB too
+                Partition(2, "MSR", 16),
+                Partition(3, "Primary", 0, "NTFS", "Windows", "C"),
+            )
+        if self.version < WIN7:
+            return (Partition(1, "Primary", 0, "NTFS", "Windows", "C", active=True),)
+        system = 100 if self.version < WIN8 else 350
+        return (
+            Partition(1, "Primary", system, "NTFS", "System", active=True),
+            Partition(2, "Primary", 0, "NTFS", "Windows", "C"),
+        )
+
+    @property
+    def install_partition(self) -> int:
+        return self.partitions[-1].number
+
+    def encoded_password(self, element: str) -> str:
+        """The form of PlainText=false: hidden from a glance, no secret to anybody else."""
+        return base64.b64encode(f"{self.password}{element}".encode("utf-16-le")).decode("ascii")
+
+    @property
+    def setup_commands(self) -> tuple[str, ...]:
+        """Run in Windows PE, before the disk is touched."""
+        return (f"cmd /c >{STAGE_PORT} echo HARNESS-STAGE windows-setup",)
+
+    @property
+    def specialize_commands(self) -> tuple[str, ...]:
+        """Run as SYSTEM before the first user exists."""
+        network = r"HKLM\SYSTEM\CurrentControlSet\Control\Network\NewNetworkWindowOff"
+        signature = r"HKLM\SOFTWARE\Policies\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures"
+        return (
+            f"cmd /c >{STAGE_PORT} echo HARNESS-STAGE specialize",
+            f'reg add "{network}" /f',
+            f'reg add "{signature}\\FirstNetwork" /v Category /t REG_DWORD /d 1 /f',
+        )
+
+    @property
+    def first_logon_commands(self) -> tuple[str, ...]:
+        """Find the disc that brought the answer file, whatever letter it has, and start the script on it."""
+        letters = "A B D E F G H I J C"
+        return (
+            f"cmd /c for %i in ({letters}) do if exist %i:\\harness\\first-boot.cmd "
+            "call %i:\\harness\\first-boot.cmd %i:",
+        )
+
+
+def shared_folder() -> Path:
+    """The templates: in a checkout, or inside an installed package."""
+    here = Path(__file__).resolve()
+    for place in (here.parents[2] / "vm-images" / "shared", here.parents[1] / "vm-images" / "shared"):
+        if place.is_dir():
+            return place
+    raise UsageError("the install templates (vm-images/shared) are not there; reinstall the package")
+
+
+def render(template: str, facts: AnswerFacts) -> str:
+    """One template of the shared folder by its name without ``.j2``.
+
+    XML is escaped by its rules; scripts and INI files end their lines as Windows' own parsers want it.
+    """
+    text = _environment().get_template(f"{template}.j2").render(os=facts)
+    lines = [line.rstrip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(shared_folder()),
+        undefined=StrictUndefined,
+        autoescape=lambda name: bool(name) and str(name).endswith(".xml.j2"),
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,16 @@
+# Installs Win32-OpenSSH from the folder OpenSSH beside this file, with the harness's host key and public key.
+$ErrorActionPreference = 'Stop'
+$here = Split-Path -Parent $MyInvocation.MyCommand.Path
+$program = Join-Path $env:ProgramFiles 'OpenSSH'
+Copy-Item -Recurse -Force (Join-Path $here 'OpenSSH') $program
+& (Join-Path $program 'install-sshd.ps1')
+$data = Join-Path $env:ProgramData 'ssh'
+New-Item -ItemType Directory -Force $data | Out-Null
+Copy-Item -Force (Join-Path $here 'ssh\*') $data
+$keys = Join-Path $data 'administrators_authorized_keys'
+icacls $keys /inheritance:r /grant 'Administrators:F' /grant 'SYSTEM:F' | Out-Null
+Get-ChildItem $data -Filter 'ssh_host_*_key' | ForEach-Object {
+    icacls $_.FullName /inheritance:r /grant 'Administrators:F' /grant 'SYSTEM:F' | Out-Null
+}
+Set-Service sshd -StartupType Automatic
+netsh advfirewall firewall add rule name='regfilter-harness ssh' dir=in action=allow protocol=TCP localport=22 | Out-Null
