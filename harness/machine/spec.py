@@ -168,7 +168,7 @@ class MachineSpec:
     forwards: tuple[Forward, ...] = ()
     memory: Memory | None = None  # None: anonymous, no template can be made of it
     firmware_variables: Path | None = None  # this machine's own copy
-    #: This machine's own folder of TPM state; None: "tpm" in `folder`. swtpm runs on it as long as the machine.
+    #: This machine's own TPM state; None: "tpm" in `folder`. swtpm runs on it as long as the machine does.
     tpm_state: Path | None = None
     incoming: bool = False  # waits for a migration: a clone
     accelerator: Accelerator = Accelerator.TCG

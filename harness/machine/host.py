@@ -1,0 +1,281 @@
+"""The host that machines run on: a connection to libvirt, and what is one per connection.
+
+The default is libvirt's QEMU driver inside this process (https://libvirt.org/drvqemu.html#embedded): no
+daemon, no root. Its state lives in one folder. libvirt allows one such folder per process, for life.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from harness.cleanup import after
+from harness.errors import HarnessError, InfrastructureError, UsageError
+from harness.machine.eventlog import EventLog
+from harness.machine.events import EventKind, MachineEvent, from_qemu
+from harness.machine.firmware import find_firmware
+from harness.machine.libvirt_api import libvirt, libvirt_qemu, run_event_loop, translated
+from harness.machine.machine import Machine
+from harness.machine.reaper import Reaper, become_subreaper, read_pid
+from harness.machine.spec import MachineSpec
+from harness.machine.tpm import Tpm
+from harness.machine.xml import domain_xml
+
+__all__ = ["EMBEDDED", "Host"]
+
+EMBEDDED: Final = "qemu:///embed"
+#: The embedded driver puts sockets of about 50 further characters below its root: sockaddr_un holds 108.
+_ROOT_LIMIT: Final = 56
+
+_CONFIGURATION: Final = (
+    'stdio_handler = "file"',  # nobody runs virtlogd
+    'security_driver = "none"',
+    "seccomp_sandbox = 1",  # QEMU starts no programs, gains no rights: `migrate` by descriptor, not by exec:
+)
+#: As root libvirt would run QEMU as another user, who may not open what belongs to this one.
+_CONFIGURATION_OF_ROOT: Final = (
+    'user = "+0"',
+    'group = "+0"',
+    "dynamic_ownership = 0",
+    "remember_owner = 0",
+    "namespaces = []",
+    "cgroup_controllers = []",
+)
+
+_LIFECYCLE: Final = {libvirt.VIR_DOMAIN_EVENT_STARTED: EventKind.STARTED}
+_STOPPED: Final = {
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "shutdown",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "failed",
+}
+
+
+class Host:
+    """Where machines are started; a context manager that ends those it started. Safe for several threads."""
+
+    _embedded_root: ClassVar[Path | None] = None
+
+    def __init__(self, connection: Any, uri: str, root: Path) -> None:
+        self.connection = connection
+        self.uri = uri
+        self.root = root
+        self._lock = threading.Lock()
+        self._logs: dict[str, EventLog] = {}
+        self._machines: dict[str, Machine] = {}
+        self._callbacks: list[int] = []
+        self._monitor_callbacks: list[int] = []
+
+    @classmethod
+    def open(cls, uri: str | None = None, *, root: Path) -> Host:
+        """Connect. `uri` None is the embedded driver with its state in `root`, which is made.
+
+        `qemu:///session` and `qemu:///system` work too. They run QEMU under the daemon's rules: with `system`
+        QEMU is another user, who needs access to images and to every machine's folder. A URI with a host is
+        refused: the runner's socket, logs, dumps and forwarded ports would be on that host.
+        """
+        uri = uri or EMBEDDED
+        parts = urlsplit(uri)
+        if not parts.scheme.startswith("qemu"):
+            raise UsageError(f"libvirt URI {uri!r}: only QEMU machines are supported, such as {EMBEDDED}")
+        if parts.netloc:
+            raise UsageError(
+                f"libvirt URI {uri!r} is on another host; sockets, logs and ports of its machines can't be "
+                "reached from here. Run the harness on that host instead"
+            )
+        run_event_loop()
+        first = False
+        if parts.path == "/embed":
+            first = cls._embedded_root is None
+            uri = f"{EMBEDDED}?root={cls._prepare(root)}"
+            become_subreaper()
+        with translated(f"can't connect to libvirt at {uri}"):
+            connection = libvirt.open(uri)
+        host = cls(connection, uri, root.absolute())
+        if first:
+            host._end_leftovers()
+        host._listen()
+        return host
+
+    @classmethod
+    def _prepare(cls, root: Path) -> Path:
+        root = root.absolute()
+        if len(bytes(root)) > _ROOT_LIMIT or not str(root).isprintable() or set(str(root)) & set("?&#%"):
+            raise UsageError(
+                f"libvirt's folder {root} must be at most {_ROOT_LIMIT} bytes long, for its sockets, and "
+                "without '?', '&', '#', '%'; choose another"
+            )
+        if cls._embedded_root not in {None, root}:
+            raise UsageError(
+                f"this process uses libvirt's embedded driver in {cls._embedded_root} already; a second "
+                f"folder, {root}, needs a process of its own"
+            )
+        lines = _CONFIGURATION + (_CONFIGURATION_OF_ROOT if os.geteuid() == 0 else ())
+        configuration = root / "etc/qemu.conf"
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            configuration.parent.mkdir(exist_ok=True)
+            configuration.write_text("\n".join(lines) + "\n")
+        except OSError as error:
+            raise InfrastructureError(f"can't prepare libvirt's folder {root}: {error}") from error
+        cls._embedded_root = root
+        return root
+
+    def _end_leftovers(self) -> None:
+        """libvirt lets one process at a time into its folder: what runs there was left by a killed one."""
+        for domain in self.connection.listAllDomains():
+            with suppress(libvirt.libvirtError):  # gone by itself meanwhile
+                domain.destroy()
+
+    @property
+    def embedded(self) -> bool:
+        return self.uri.startswith(EMBEDDED)
+
+    # -- machines --------------------------------------------------------------------------------------------
+
+    def start(self, spec: MachineSpec, *, paused: bool = False) -> Machine:
+        """Make the domain and start it. `paused` leaves it before its first instruction.
+
+        Makes `spec.folder`, the firmware variables where they don't exist yet, and starts the TPM.
+        """
+        firmware = find_firmware(spec.hardware)
+        uuid = uuid4()  # of this run: events of an earlier machine with this name are not its own
+        xml = domain_xml(spec, firmware, uuid=uuid)
+        with ExitStack() as stack:
+            try:
+                spec.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if firmware is not None and spec.firmware_variables and not spec.firmware_variables.exists():
+                    shutil.copyfile(firmware.variables, spec.firmware_variables)
+            except OSError as error:
+                raise InfrastructureError(
+                    f"can't prepare the folder of machine {spec.name}: {error}"
+                ) from error
+            if spec.hardware.tpm:
+                state = spec.tpm_state or spec.folder / "tpm"
+                stack.enter_context(Tpm.start(state, spec.tpm_socket))
+            log = EventLog(spec.name)
+            with self._lock:
+                self._logs[str(uuid)] = log
+            stack.callback(self._forget, str(uuid))
+            flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+            with translated(f"can't start machine {spec.name}"):
+                domain = self.connection.createXML(xml, flags)
+            pid = self._pid(spec.name)
+            machine = Machine(
+                spec,
+                domain,
+                log,
+                reaper=Reaper(pid) if pid is not None else None,
+                qemu_log=self._qemu_log(spec.name),
+                resources=stack.pop_all(),
+            )
+        with self._lock:
+            self._machines[str(uuid)] = machine
+        return machine
+
+    def _forget(self, uuid: str) -> None:
+        with self._lock:
+            self._logs.pop(uuid, None)
+            self._machines.pop(uuid, None)
+
+    def _pid(self, name: str) -> int | None:
+        return read_pid(self._state("run") / f"{name}.pid")
+
+    def _qemu_log(self, name: str) -> Path:
+        return self._state("log") / f"{name}.log"
+
+    def _state(self, kind: str) -> Path:
+        """Where libvirt keeps pid files ("run") and QEMU's output ("log")."""
+        if self.embedded:
+            return self.root / kind / "qemu"
+        if urlsplit(self.uri).path == "/session":
+            runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+            cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+            folders = {"run": Path(runtime) / "libvirt/qemu/run", "log": Path(cache) / "libvirt/qemu/log"}
+            return folders[kind].expanduser()
+        return {"run": Path("/run/libvirt/qemu"), "log": Path("/var/log/libvirt/qemu")}[kind]
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        connection = self.connection
+        with translated("can't listen to libvirt's events"):
+            self._callbacks.append(
+                connection.domainEventRegisterAny(
+                    None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
+                )
+            )
+            self._monitor_callbacks.append(
+                libvirt_qemu.qemuMonitorEventRegister(connection, None, None, self._on_monitor, None)
+            )
+
+    def _log_of(self, domain: Any) -> EventLog | None:
+        with self._lock:
+            return self._logs.get(domain.UUIDString())
+
+    def _on_lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: object) -> None:
+        log = self._log_of(domain)
+        if log is None:
+            return
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+            log.add(MachineEvent(EventKind.EXIT, _STOPPED.get(detail, f"stopped {detail}")))
+        elif event in _LIFECYCLE:
+            log.add(MachineEvent(_LIFECYCLE[event], "started"))
+
+    def _on_monitor(
+        self,
+        connection: Any,
+        domain: Any,
+        event: str,
+        seconds: int,
+        micros: int,
+        details: str,
+        opaque: object,
+    ) -> None:
+        log = self._log_of(domain)
+        if log is None:
+            return
+        data: object = None
+        with suppress(ValueError):
+            data = json.loads(details) if details else {}
+        log.add(from_qemu(event, data if isinstance(data, dict) else {}))
+
+    # -- end -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End every machine started here, and the connection. May be called again."""
+        with self._lock:
+            machines = list(self._machines.values())
+        troubles = []
+        for machine in machines:
+            try:
+                machine.destroy()
+            except HarnessError as trouble:
+                troubles.append(trouble)
+        if self.connection is not None:
+            with suppress(libvirt.libvirtError):
+                for callback in self._callbacks:
+                    self.connection.domainEventDeregisterAny(callback)
+                for callback in self._monitor_callbacks:
+                    libvirt_qemu.qemuMonitorEventDeregister(self.connection, callback)
+                self.connection.close()
+            self.connection = None
+        if troubles:
+            raise troubles[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        with after(error):
+            self.close()
