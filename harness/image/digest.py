@@ -1,0 +1,81 @@
+"""What an image depends on, as one hash: the same hash, the same image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from harness.driver.build import write_atomically
+from harness.image.debian import wanted_release
+from harness.image.ext4 import tree_files
+from harness.image.recipe import DebianBuild, Recipe
+from harness.image.store import ImageStore, file_digest
+from harness.machine.places import private_folder
+
+__all__ = ["adopted_digest", "digest_of", "recipe_digest", "system_key"]
+
+#: Raise when the builder makes another image of the same recipe.
+_BUILDER_VERSION: Final = 1
+_REMEMBERED: Final = "known-disks"
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of plain data; paths, bytes and enums as text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: Any) -> str:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
+
+
+def recipe_digest(recipe: Recipe, *, store: ImageStore | None = None) -> str:
+    """What a recipe's image depends on, hardware included; without the runner, which belongs to the checkout."""
+    hardware = asdict(recipe.hardware)
+    if isinstance(recipe.source, DebianBuild):
+        return digest_of([system_key(recipe, recipe.source), hardware])
+    where = store or ImageStore()
+    content = [adopted_digest(path, where) for path in (recipe.source.disk, recipe.source.cd) if path]
+    payload = recipe.source.payload
+    drivers = [driver.read_bytes() for driver in payload.drivers] if payload else []
+    return digest_of([content, asdict(payload) if payload else None, drivers, hardware])
+
+
+def system_key(recipe: Recipe, build: DebianBuild) -> str:
+    """What a built system's disk depends on: packages, release, the files laid over it, the setup script.
+
+    Not the versions of the packages: these are as of the day it was built, and recorded in the image.
+    """
+    release = wanted_release(build)
+    files: Mapping[str, Any] = {
+        file.path: [file.mode, file.content] for file in tree_files(recipe.folder / "root")
+    }
+    return digest_of(
+        {
+            "builder": [build.builder, _BUILDER_VERSION],
+            "name": recipe.name,
+            "build": asdict(build),
+            "release": [str(release), release.kernel],
+            "root": files,
+            "setup": (recipe.folder / "setup.sh").read_bytes(),
+        }
+    )
+
+
+def adopted_digest(path: Path, store: ImageStore) -> str:
+    """The SHA-256 of a disk or CD, worked out again only when the file's size, times or inode changed."""
+    found = path.stat()
+    seen = [str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    note = private_folder(store.folder) / _REMEMBERED / f"{digest_of(str(path))[:16]}.json"
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["seen"] == seen:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    digest = file_digest(path)
+    write_atomically(note, json.dumps({"seen": seen, "sha256": digest}).encode())
+    return digest

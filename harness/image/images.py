@@ -1,0 +1,193 @@
+"""From a recipe to an image that machines can be made of: built once and kept, or adopted as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import UsageError
+from harness.guest.base import Arch
+from harness.image.debian import DISK, EPOCH, INITRD, KERNEL, build_system
+from harness.image.digest import adopted_digest, digest_of, system_key
+from harness.image.disks import inspect_disk
+from harness.image.fat import make_fat_disk
+from harness.image.keys import GuestKeys, guest_keys
+from harness.image.payload import payload_files
+from harness.image.recipe import Access, AccessKind, Adopt, DebianBuild, Payload, Recipe
+from harness.image.stand_in import COMMAND_LINE, PAYLOAD, make_stand_in_payload
+from harness.image.store import ImageStore, Stored
+from harness.image.tools import Progress, quiet
+from harness.machine.spec import DirectBoot, Disk, DiskFormat, Removable, SealedImage
+
+__all__ = ["Check", "ensure_image", "image_keys", "is_built", "verify", "ways_in"]
+
+_FAT: Final = "payload.raw"
+
+
+def ensure_image(
+    recipe: Recipe, *, store: ImageStore | None = None, progress: Progress = quiet
+) -> SealedImage:
+    """The recipe's image, built or checked first when needed.
+
+    Building takes minutes and needs the network for packages; what was built is kept and used again while
+    nothing that it depends on changes. Raises `RecipeError` and `UsageError` for what the recipe's author can
+    mend, `ToolMissingError` and `InfrastructureError` for this host.
+    """
+    where = store or ImageStore()
+    if isinstance(recipe.source, Adopt):
+        return _adopted(recipe, recipe.source, where, progress)
+    return _built(recipe, recipe.source, where, progress)
+
+
+def is_built(recipe: Recipe, *, store: ImageStore | None = None) -> bool:
+    """Whether `ensure_image` would build nothing that takes long."""
+    if isinstance(recipe.source, Adopt):
+        return True
+    return (store or ImageStore()).find(recipe.name, system_key(recipe, recipe.source)) is not None
+
+
+# -- built -------------------------------------------------------------------------------------------------
+
+
+def _built(recipe: Recipe, build: DebianBuild, store: ImageStore, progress: Progress) -> SealedImage:
+    system = _system(recipe, build, store, progress)
+    payload = _stand_in_payload(recipe, store, progress)
+    boot = DirectBoot(system.path(KERNEL), system.path(INITRD), COMMAND_LINE)
+    return SealedImage(
+        name=recipe.name,
+        digest=digest_of([system.key, payload.key, asdict(recipe.hardware), COMMAND_LINE]),
+        hardware=recipe.hardware,
+        disks=(
+            Disk(system.path(DISK), DiskFormat.QCOW2),
+            Disk(payload.path(PAYLOAD), DiskFormat.RAW, target=1, read_only=True),
+        ),
+        boot=boot,
+        guest_ports=recipe.guest_ports,
+        boot_seconds=recipe.boot_seconds,
+    )
+
+
+def _system(recipe: Recipe, build: DebianBuild, store: ImageStore, progress: Progress) -> Stored:
+    def make(into: Path) -> Mapping[str, Any]:
+        built = build_system(recipe, build, into, progress=progress)
+        return {"recipe": recipe.name, "release": str(built.release), "packages": list(built.packages)}
+
+    return store.ensure(recipe.name, system_key(recipe, build), make, progress=progress)
+
+
+def _stand_in_payload(recipe: Recipe, store: ImageStore, progress: Progress) -> Stored:
+    from harness.driver.program import build_program, program_spec, runner_image
+
+    progress("runner and keys")
+    keys = image_keys(recipe, store=store)
+    runner = runner_image(recipe.arch)
+    session = build_program(
+        program_spec(recipe.folder / "session", "session"), recipe.arch
+    ).image.read_bytes()
+
+    def make(into: Path) -> Mapping[str, Any]:
+        make_stand_in_payload(into, runner=runner, session=session, keys=keys)
+        return {"recipe": recipe.name, "host_key": keys.host_public}
+
+    key = digest_of(["payload", runner, session, keys.host_public, keys.client_public])
+    return store.ensure(f"{recipe.name}-payload", key, make, progress=progress)
+
+
+def image_keys(recipe: Recipe, *, store: ImageStore | None = None) -> GuestKeys:
+    """The keys of a built image's guests, made on first use."""
+    where = store or ImageStore()
+    with where.locked(f"{recipe.name}-keys"):
+        return guest_keys(where.folder / "keys" / recipe.name)
+
+
+def ways_in(recipe: Recipe, *, store: ImageStore | None = None) -> tuple[Access, ...]:
+    """The recipe's channels with keys filled in: what it takes to log in."""
+    if isinstance(recipe.source, Adopt):
+        return recipe.channels
+    keys = image_keys(recipe, store=store)
+    return tuple(
+        replace(access, key_file=keys.client, host_key=keys.host_public)
+        if access.kind is AccessKind.SSH
+        else access
+        for access in recipe.channels
+    )
+
+
+# -- adopted -----------------------------------------------------------------------------------------------
+
+
+def _adopted(recipe: Recipe, adopt: Adopt, store: ImageStore, progress: Progress) -> SealedImage:
+    disks: list[Disk] = []
+    content: list[str] = []
+    if adopt.disk is not None:
+        progress(f"checking {adopt.disk.name}")
+        inspect_disk(adopt.disk, adopt.format)
+        disks.append(Disk(adopt.disk, adopt.format))
+        content.append(adopted_digest(adopt.disk, store))
+    if adopt.cd is not None:
+        progress(f"checking {adopt.cd.name}")
+        content.append(adopted_digest(adopt.cd, store))
+    if adopt.payload is not None:
+        stored = _adopted_payload(recipe, adopt.payload, store, progress)
+        disks.append(Disk(stored.path(_FAT), DiskFormat.RAW, target=len(disks)))
+        content.append(stored.key)
+    return SealedImage(
+        name=recipe.name,
+        digest=digest_of(["adopted", content, asdict(recipe.hardware)]),
+        hardware=recipe.hardware,
+        disks=tuple(disks),
+        removable=(Removable(adopt.cd),) if adopt.cd is not None else (),
+        boot_from_cd=adopt.cd is not None and adopt.disk is None,
+        guest_ports=recipe.guest_ports,
+        boot_seconds=recipe.boot_seconds,
+    )
+
+
+def _adopted_payload(recipe: Recipe, payload: Payload, store: ImageStore, progress: Progress) -> Stored:
+    from harness.driver.program import runner_image
+
+    progress("payload disk")
+    files = payload_files(payload, recipe.hardware.channel, runner=runner_image(Arch(recipe.arch)))
+
+    def make(into: Path) -> Mapping[str, Any]:
+        make_fat_disk(into / _FAT, files, size_mib=payload.size_mib, epoch=EPOCH)
+        return {"recipe": recipe.name, "paths": sorted(files)}
+
+    key = digest_of(["fat", dict(files), payload.size_mib])
+    return store.ensure(f"{recipe.name}-payload", key, make, progress=progress)
+
+
+# -- looking at what is there ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `problems` is empty where all is as it should be."""
+
+    what: str
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(
+    recipe: Recipe, *, store: ImageStore | None = None, progress: Progress = quiet
+) -> tuple[Check, ...]:
+    """Work out every digest of the recipe's image again and compare.
+
+    Raises `UsageError` when it isn't built yet.
+    """
+    where = store or ImageStore()
+    if isinstance(recipe.source, Adopt):
+        image = ensure_image(recipe, store=where, progress=progress)
+        return tuple(Check(str(disk.path), ()) for disk in image.disks)
+    system = where.find(recipe.name, system_key(recipe, recipe.source))
+    if system is None:
+        raise UsageError(f"{recipe.name} isn't built; run: harness image build {recipe.name}")
+    progress("working out digests")
+    payload = _stand_in_payload(recipe, where, progress)
+    return tuple(Check(str(stored.folder), tuple(where.problems(stored))) for stored in (system, payload))

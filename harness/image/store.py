@@ -1,0 +1,176 @@
+"""Where images are kept: one folder for each, named by the hash of what went into it, complete or not there.
+
+A folder is made beside its place under another name and renamed when it is whole, under a lock; a build that
+was killed leaves nothing but that other folder, which the next one removes. What is in a folder is sealed:
+files can't be written, and ``image.json`` says their sizes and digests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import InfrastructureError
+from harness.image.tools import Progress, quiet
+from harness.machine.places import Places, private_folder
+
+__all__ = ["ImageStore", "Stored", "file_digest"]
+
+SIDECAR: Final = "image.json"
+_FORMAT: Final = 1
+_MAKING: Final = ".making-"
+_CHUNK: Final = 4 << 20
+_KEY_DIGITS: Final = 16
+
+#: Makes an image's files in the folder it is given; returns what the sidecar is to say about them.
+Maker = Callable[[Path], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One complete folder of the store. `facts` is what its maker said."""
+
+    name: str
+    key: str
+    folder: Path
+    files: Mapping[str, str]  # name to SHA-256
+    facts: Mapping[str, Any]
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class ImageStore:
+    """The folder of images; its own for tests, `Places.standard().images` otherwise."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder if folder is not None else Places.standard().images
+
+    def find(self, name: str, key: str) -> Stored | None:
+        """The image made of `key`, when it is there and whole. Reads its sidecar only; see `problems`."""
+        folder = self._place(name, key)
+        try:
+            raw = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+            if raw["format"] != _FORMAT or raw["key"] != key:
+                return None
+            files = {file: entry["sha256"] for file, entry in raw["files"].items()}
+            complete = all((folder / file).stat().st_size == raw["files"][file]["size"] for file in files)
+            return Stored(name, key, folder, files, raw["facts"]) if complete else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def ensure(self, name: str, key: str, make: Maker, *, progress: Progress = quiet) -> Stored:
+        """The image made of `key`; made now when it isn't there.
+
+        Several processes may ask at once: one makes it, the others wait. `make` fills the folder it is given;
+        its errors leave nothing behind.
+        """
+        found = self.find(name, key)
+        if found is not None:
+            return found
+        private_folder(self.folder)
+        with self.locked(
+            f"{name}-{key[:_KEY_DIGITS]}", waiting=lambda: progress("another process makes it; waiting")
+        ):
+            found = self.find(name, key)  # somebody else made it meanwhile
+            if found is None:
+                self._make(name, key, make)
+                found = self.find(name, key)
+        if found is None:
+            raise InfrastructureError(
+                f"{self._place(name, key)} vanished while it was made; is {self.folder} cleaned?"
+            )
+        return found
+
+    def problems(self, stored: Stored) -> list[str]:
+        """What is wrong with an image's files: each digest is worked out anew. Empty: nothing."""
+        found = []
+        for file, digest in stored.files.items():
+            path = stored.path(file)
+            try:
+                if stat.S_IMODE(path.stat().st_mode) & 0o222:
+                    found.append(f"{path} can be written, and a sealed image can't")
+                if file_digest(path) != digest:
+                    found.append(f"{path} is not as it was made: another SHA-256")
+            except OSError as error:
+                found.append(f"{path}: {error.strerror}")
+        return found
+
+    def remove(self, stored: Stored) -> None:
+        """Delete an image; the next `ensure` makes it again."""
+        with self.locked(f"{stored.name}-{stored.key[:_KEY_DIGITS]}"):
+            shutil.rmtree(stored.folder, ignore_errors=True)
+
+    def _place(self, name: str, key: str) -> Path:
+        return self.folder / f"{name}-{key[:_KEY_DIGITS]}"
+
+    def _make(self, name: str, key: str, make: Maker) -> None:
+        place = self._place(name, key)
+        making = self.folder / f"{_MAKING}{place.name}"
+        # Whoever made these was killed: the lock is ours.
+        for old in (making, place):
+            if old.exists():
+                shutil.rmtree(old)
+        making.mkdir(mode=0o700)
+        try:
+            facts = make(making)
+            _seal(making, name, key, facts)
+            making.rename(place)
+        except BaseException:
+            shutil.rmtree(making, ignore_errors=True)
+            raise
+
+    @contextmanager
+    def locked(self, name: str, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock of that name; `waiting` is called once when somebody else has it."""
+        private_folder(self.folder)
+        with (self.folder / f"{name}.lock").open("a+b") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is not None:
+                    waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def _seal(folder: Path, name: str, key: str, facts: Mapping[str, Any]) -> None:
+    """Write the sidecar, take away the right to write, and bring all of it to the disk."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        # What its owner alone could read stays so: keys.
+        path.chmod(0o400 if stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 else 0o444)
+        files[path.relative_to(folder).as_posix()] = {
+            "size": path.stat().st_size,
+            "sha256": file_digest(path),
+        }
+        _sync(path)
+    sidecar = folder / SIDECAR
+    content = {"format": _FORMAT, "name": name, "key": key, "files": files, "facts": dict(facts)}
+    sidecar.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    sidecar.chmod(0o444)
+    _sync(sidecar)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
