@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from harness.cleanup import after
 from harness.errors import HarnessError, InfrastructureError, UsageError
+from harness.machine.capabilities import learn_capabilities
 from harness.machine.eventlog import EventLog
 from harness.machine.events import EventKind, MachineEvent, from_qemu
 from harness.machine.firmware import find_firmware
@@ -71,6 +72,8 @@ class Host:
         self._lock = threading.Lock()
         self._logs: dict[str, EventLog] = {}
         self._machines: dict[str, Machine] = {}
+        self._learning = threading.Lock()
+        self._learned: set[str] = set()
         self._callbacks: list[int] = []
         self._monitor_callbacks: list[int] = []
 
@@ -147,6 +150,7 @@ class Host:
         Makes `spec.folder`, the firmware variables where they don't exist yet, and starts the TPM.
         """
         firmware = find_firmware(spec.hardware)
+        self._learn(spec.hardware.arch)
         uuid = uuid4()  # of this run: events of an earlier machine with this name are not its own
         xml = domain_xml(spec, firmware, uuid=uuid)
         with ExitStack() as stack:
@@ -180,6 +184,13 @@ class Host:
         with self._lock:
             self._machines[str(uuid)] = machine
         return machine
+
+    def _learn(self, arch: str) -> None:
+        """Once per architecture: what QEMU can do, found out where it doesn't take minutes."""
+        with self._learning:
+            if self.embedded and arch not in self._learned:
+                learn_capabilities(self.root, arch)
+                self._learned.add(arch)
 
     def _forget(self, uuid: str) -> None:
         with self._lock:

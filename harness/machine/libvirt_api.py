@@ -23,8 +23,8 @@ try:
     import libvirt_qemu
 except ImportError as error:
     raise ToolMissingError(
-        "machines need libvirt-python: pip install 'regfilter-harness[machines]'; it is compiled against "
-        "libvirt, so first: apt-get install libvirt-dev libvirt-daemon-driver-qemu qemu-system-x86 pkg-config gcc"
+        "machines need libvirt-python: pip install 'regfilter-harness[machines]'; before, "
+        "to compile it: apt-get install libvirt-dev libvirt-daemon-driver-qemu qemu-system-x86 pkg-config gcc"
     ) from error
 finally:
     if _quiet:
