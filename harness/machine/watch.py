@@ -84,13 +84,22 @@ class Watch:
     """Watches one machine from `start` to `stop`; a context manager.
 
     `stop` comes before whatever the harness does to the machine itself: from then on nothing is latched.
+    `booting`: the guest may reset itself, as systems do on their way up.
     """
 
-    def __init__(self, machine: Watched, log: DebugLog, *, limits: WatchLimits | None = None) -> None:
+    def __init__(
+        self,
+        machine: Watched,
+        log: DebugLog,
+        *,
+        limits: WatchLimits | None = None,
+        booting: bool = False,
+    ) -> None:
         self.latch = Latch()
         self.log = log
         self._machine = machine
         self._limits = limits or WatchLimits()
+        self._booting = booting
         self._events: SimpleQueue[MachineEvent | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -186,6 +195,8 @@ class Watch:
                 self._trip(GuestCrashed(found))
 
     def _judge(self, event: MachineEvent) -> None:
+        if self._booting and event.kind is EventKind.RESET:
+            return
         # After these the guest says no more: what stands in the log by now is all there is.
         final = event.kind in (EventKind.PANIC, EventKind.RESET, EventKind.EXIT)
         error = verdict_on(event, self._known(settled=final), name=self._machine.name)

@@ -1,0 +1,123 @@
+"""What a guest is, compared with what its recipe promises; its clock, set and checked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from harness.channel.environment import Environment
+from harness.channel.errors import RunnerError
+from harness.channel.runner import RunnerClient
+from harness.errors import InfrastructureError
+from harness.guest.base import Arch, Capability, GuestKind
+from harness.machine.spec import Firmware, Hardware
+from harness.registry.version import WindowsVersion
+
+__all__ = ["Promise", "check_promise", "found_missing", "set_clock"]
+
+#: Seconds a clock may be off after it was set.
+_CLOCK_TOLERANCE: Final = 2.0
+_NEXT: Final = "adopt or build the image anew, or correct the recipe"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a recipe says its guest is. None: it says nothing about that."""
+
+    kind: GuestKind
+    version: WindowsVersion
+    arch: Arch
+    secure_boot: bool | None = None
+    test_signing: bool | None = None
+
+    @classmethod
+    def of(cls, kind: GuestKind, version: WindowsVersion, arch: Arch, hardware: Hardware) -> Promise:
+        """From a recipe's entries.
+
+        Windows that checks signatures loads the harness's drivers with test signing on only, which Secure
+        Boot rules out (install/the-testsigning-boot-configuration-option).
+        """
+        windows = kind is GuestKind.WINDOWS
+        signed = windows and version.enforces_signatures(arch)
+        return cls(
+            kind,
+            version,
+            arch,
+            secure_boot=hardware.firmware is Firmware.UEFI_SECURE if windows else None,
+            test_signing=True if signed else None,
+        )
+
+
+def check_promise(promise: Promise, found: Environment, name: str) -> None:
+    """Raise `InfrastructureError` naming both values of everything that differs.
+
+    What the guest could not find out is no difference; what it runs on always counts: a result of Wine must
+    never be taken for one of Windows.
+    """
+    differences = []
+    if (promise.kind is GuestKind.STAND_IN) is not (found.wine is not None):
+        is_what = "no Wine" if found.wine is None else f"Wine {found.wine}"
+        differences.append(f"the recipe says {promise.kind}, the guest is {is_what}")
+    version = f"{found.major}.{found.minor}.{found.build}"
+    for what, said, seen in (
+        ("version", promise.version.triple, version),
+        ("architecture", promise.arch.value, found.arch.value),
+        ("Secure Boot", _on(promise.secure_boot), _on(found.secure_boot)),
+        ("test signing", _on(promise.test_signing), _on(found.test_signing)),
+    ):
+        if said and seen and said != seen:
+            differences.append(f"{what}: the recipe says {said}, the guest {seen}")
+    if differences:
+        listed = "; ".join(differences)
+        raise InfrastructureError(f"{name} is not what its recipe promises: {listed}; {_NEXT}")
+
+
+def _on(value: bool | None) -> str:
+    return "" if value is None else "on" if value else "off"
+
+
+def found_missing(found: Environment) -> dict[str, str]:
+    """Capabilities that a guest of this environment can't have, each with the reason."""
+    version = WindowsVersion(found.major, found.minor, found.build, found.service_pack or 0)
+    missing: dict[str, str] = {}
+    if not version.has_layering:
+        missing[Capability.LAYERING] = f"Windows {version} has no CmRegisterCallbackEx"
+    if not version.has_app_hives:
+        missing[Capability.APP_HIVES] = f"Windows {version} has no application hives"
+    if not version.has_transactions:
+        missing[Capability.TRANSACTIONS] = f"Windows {version} has no transacted registry calls"
+    if found.wine is not None:
+        # CmRegisterCallback answers STATUS_NOT_IMPLEMENTED, RegLoadAppKey claims success and does nothing.
+        for capability in (
+            Capability.CALLBACKS,
+            Capability.LAYERING,
+            Capability.APP_HIVES,
+            Capability.TRANSACTIONS,
+        ):
+            missing[capability] = f"Wine {found.wine} does not have it"
+    return missing
+
+
+def set_clock(runner: RunnerClient, name: str) -> float:
+    """Set the guest's clock to the host's; returns by how many seconds it is ahead afterwards.
+
+    A clone wakes up at the time its template was frozen. A guest that can't set its clock may have kept it
+    in another way. Raises `InfrastructureError` for a clock that is wrong in the end.
+    """
+    refused = ""
+    begin = time.time()
+    try:
+        said = runner.set_clock(round(begin * 1e6)).unix_us
+    except RunnerError as error:
+        refused = f" ({error})"
+        begin = time.time()
+        said = runner.environment().unix_us
+    end = time.time()
+    skew = said / 1e6 - (begin + end) / 2
+    if abs(skew) > _CLOCK_TOLERANCE + (end - begin) / 2:
+        raise InfrastructureError(
+            f"{name}: the guest's clock is {skew:+.1f} s off and could not be set{refused}; let the runner "
+            "act as an administrator in the image"
+        )
+    return skew

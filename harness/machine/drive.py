@@ -1,0 +1,156 @@
+"""From sealed images to running guests: one template and one pool for each image, kept until the end.
+
+The first guest of an image opens its template, which is made when there is none; every further one is the
+next clone. A session of this process holds them all, and its end leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from harness.channel.base import Channel
+from harness.channel.deadline import Deadline
+from harness.channel.errors import ChannelTimeoutError
+from harness.channel.runner import RunnerClient
+from harness.cleanup import after
+from harness.machine.admission import Admission
+from harness.machine.debug_log import DebugLog
+from harness.machine.guest import Identity, MachineGuest
+from harness.machine.host import Host
+from harness.machine.machine import Machine
+from harness.machine.places import Places
+from harness.machine.pool import ClonePool
+from harness.machine.session import EMBEDDED, Session
+from harness.machine.spec import Accelerator, SealedImage
+from harness.machine.template import Template
+from harness.machine.watch import Watch, WatchLimits
+
+__all__ = ["Connect", "Machines", "MachineSettings"]
+
+log = logging.getLogger(__name__)
+
+#: Opens the channel to a machine's runner within so many seconds.
+Connect = Callable[[Machine, float], Channel]
+
+#: How long a clone's runner may take to answer: it was frozen while it did.
+_ANSWER_SECONDS: Final = 60.0
+_QUIESCE_SECONDS: Final = 120.0
+#: A machine that boots is looked after by watchers: what they see ends the wait for its runner.
+_STEP: Final = 5.0
+_TAKE_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """How machines are run. `clones` wait in each pool; `uri` is libvirt's."""
+
+    clones: int = 1
+    uri: str = EMBEDDED
+    places: Places | None = None  # None: the user's own
+    accelerator: Accelerator | None = None  # None: KVM where a guest really boots on it
+    limits: WatchLimits = WatchLimits()
+
+
+class Machines:
+    """A context manager that ends every machine it made. Safe for several threads."""
+
+    def __init__(self, settings: MachineSettings | None = None) -> None:
+        self.settings = settings or MachineSettings()
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._host: Host | None = None
+        self._session: Session | None = None
+        self._accelerator = self.settings.accelerator
+        self._admission = Admission()
+        self._pools: dict[str, ClonePool] = {}
+
+    def guest(self, image: SealedImage, identity: Identity, connect: Connect) -> MachineGuest:
+        """A fresh clone, running, its clock set, asked what it is. The caller closes it.
+
+        Raises `InfrastructureError` when there is no room, the template does not come up, or the guest is not
+        what `identity` promises; `GuestCrashed` and `GuestHung` when the guest dies at once.
+        """
+        pool = self._pool(image, connect)
+        clone = pool.take(timeout=image.boot_seconds + _TAKE_SECONDS)
+        with ExitStack() as stack:
+            stack.callback(clone.close)
+            machine = clone.resume()
+            channel = stack.enter_context(connect(machine, _ANSWER_SECONDS))
+            stack.pop_all()  # the guest owns both from here on, also when it can't be made
+            return MachineGuest(
+                machine,
+                channel,
+                Identity(identity.name, identity.promise, identity.limits, image.digest),
+                release=lambda: pool.give_back(clone),
+                limits=self.settings.limits,
+            )
+
+    def _pool(self, image: SealedImage, connect: Connect) -> ClonePool:
+        with self._lock:
+            pool = self._pools.get(image.digest)
+            if pool is None:
+                session, host = self._open()
+                template = self._stack.enter_context(
+                    Template.open(
+                        image,
+                        session=session,
+                        host=host,
+                        ready=lambda machine: self._ready(machine, image, connect),
+                        accelerator=self._accelerator or Accelerator.TCG,
+                        admission=self._admission,
+                    )
+                )
+                pool = self._stack.enter_context(ClonePool(template, size=self.settings.clones))
+                self._pools[image.digest] = pool
+            return pool
+
+    def _open(self) -> tuple[Session, Host]:
+        if self._session is None or self._host is None:
+            session = Session.open(self.settings.places, uri=self.settings.uri)
+            self._stack.callback(session.leave)
+            uri = None if session.embedded else self.settings.uri
+            host = self._stack.enter_context(Host.open(uri, root=session.libvirt_root))
+            self._session, self._host = session, host
+        return self._session, self._host
+
+    def _ready(self, machine: Machine, image: SealedImage, connect: Connect) -> None:
+        """Wait until the booting guest's runner answers and is quiet, so that it can be frozen."""
+        deadline = Deadline.after(image.boot_seconds)
+        log_file = DebugLog(machine.spec.debug_log)
+        with Watch(machine, log_file, limits=self.settings.limits, booting=True).start() as watch:
+            with watch.call(), _connected(machine, connect, deadline, watch) as channel:
+                watch.latch.tell(channel.fail)
+                RunnerClient(channel).quiesce(timeout=_QUIESCE_SECONDS)
+
+    def close(self) -> None:
+        """End all pools and machines. May be called again; guests that are still open are closed before."""
+        with self._lock:
+            self._pools.clear()
+            self._stack.close()
+            self._host = self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        with after(error):
+            self.close()
+
+
+def _connected(machine: Machine, connect: Connect, deadline: Deadline, watch: Watch) -> Channel:
+    """The channel, as soon as there is a runner at its other end; what the watchers see ends the wait."""
+    while True:
+        try:
+            return connect(machine, deadline.at_most(_STEP))
+        except ChannelTimeoutError:
+            watch.latch.check()
+            if deadline.passed:
+                raise

@@ -1,0 +1,302 @@
+"""A machine as a guest: the runner inside it behind the Guest interface, watched all the time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from harness.channel.answers import ServiceState
+from harness.channel.base import Channel
+from harness.channel.environment import Environment
+from harness.channel.errors import ChannelTimeoutError, RunnerError
+from harness.channel.frames import RunnerErrorCode
+from harness.channel.runner import RunnerClient
+from harness.errors import GuestCrashed, GuestHung, HarnessError, InfrastructureError, UnsupportedError
+from harness.guest.base import (
+    Capability,
+    DriverParameters,
+    ExecResult,
+    Guest,
+    GuestInfo,
+    IoctlResult,
+    OpenDevice,
+    SystemFacts,
+)
+from harness.guest.bugcheck import Bugcheck
+from harness.machine.attest import Promise, check_promise, found_missing, set_clock
+from harness.machine.debug_log import DebugLog
+from harness.machine.evidence import collect
+from harness.machine.services import entry_status, stop_status
+from harness.machine.watch import Watch, WatchLimits
+from harness.registry.status import status_name
+from harness.registry.version import WindowsVersion
+
+if TYPE_CHECKING:
+    from harness.machine.machine import Machine
+    from harness.workload.program import Program
+    from harness.workload.result import ProgramResult
+
+__all__ = ["CALL_SECONDS", "Identity", "MachineGuest"]
+
+#: How long one request that drives a driver may take before the guest counts as hung.
+CALL_SECONDS: Final = 120.0
+#: A workload may be long.
+_PROGRAM_SECONDS: Final = 300.0
+_DRIVERS: Final = "C:\\harness\\drivers"
+_file_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is known of a machine's guest before it is asked: its target's name, what its recipe says."""
+
+    name: str
+    promise: Promise
+    limits: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
+
+
+class _HeldDevice(OpenDevice):
+    """A device the runner keeps open."""
+
+    guest: MachineGuest
+
+    def __init__(self, guest: MachineGuest, name: str) -> None:
+        super().__init__(guest, name)
+        with guest.driving(f"opening {name}"):
+            opened = guest.runner.open_device(name, timeout=guest.call_seconds)
+        if not opened.handle:
+            raise InfrastructureError(f"{name} can't be opened in the guest: {status_name(opened.status)}")
+        self._handle = opened.handle
+
+    def ioctl(self, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
+        return self.guest.control(self._handle, code, data, output)
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, 0
+        if handle and self.guest.answers:
+            with self.guest.driving(f"closing {self.name}"):
+                self.guest.runner.close_device(handle, timeout=self.guest.call_seconds)
+
+
+class MachineGuest(Guest):
+    """A running machine whose runner answers on `channel`; owns the channel, and ends with `release`.
+
+    Everything asked of it races with the watchers: when the guest bugchecks or hangs the call ends at once
+    with `GuestCrashed` or `GuestHung`, and so does every later one. Its clock is set and it is asked what it
+    is when it is made; one that is not what its recipe promises is an `InfrastructureError`.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        channel: Channel,
+        identity: Identity,
+        *,
+        release: Callable[[], None],
+        limits: WatchLimits | None = None,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        self.machine = machine
+        self.channel = channel
+        self.identity = identity
+        self.runner = RunnerClient(channel)
+        self.call_seconds = call_seconds
+        self.log = DebugLog(machine.spec.debug_log)
+        self.watch = Watch(machine, self.log, limits=limits)
+        self._release = release
+        self._files: dict[str, str] = {}
+        self._closed = False
+        try:
+            self.watch.latch.tell(channel.fail)
+            self.watch.start(channel)
+            with self.watch.call():
+                self._skew = set_clock(self.runner, identity.name)
+                self.environment: Environment = self.runner.environment()
+            check_promise(identity.promise, self.environment, identity.name)
+            self._info = self._make_info()
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<MachineGuest {self.identity.name} on {self.machine.name}>"
+
+    # -- what it is --------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> GuestInfo:
+        return self._info
+
+    def _make_info(self) -> GuestInfo:
+        found, promise = self.environment, self.identity.promise
+        reasons = {**found_missing(found), **self.identity.limits}
+        return GuestInfo(
+            name=self.identity.name,
+            kind=promise.kind,
+            version=WindowsVersion(found.major, found.minor, found.build, found.service_pack or 0),
+            arch=found.arch,
+            processors=found.processors,
+            test_signing=found.test_signing,
+            capabilities=frozenset(set(map(str, Capability)) - reasons.keys()),
+            reasons=reasons,
+            facts=SystemFacts(
+                product=found.product,
+                ubr=found.ubr,
+                secure_boot=found.secure_boot,
+                hvci=found.hvci,
+                verifier_flags=found.verifier_flags,
+                verifier_drivers=found.verifier_drivers,
+                clock_skew=round(self._skew, 3),
+                template=self.identity.template,
+                channel=self.channel.kind.value,
+            ),
+        )
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is worth asking: neither closed nor crashed nor hung."""
+        return not self._closed and self.watch.latch.error is None
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around a request: the watchers race with it; what the guest has no notion of is said so."""
+        if self._closed:
+            raise InfrastructureError(f"{self.identity.name}: the guest was closed; boot another one")
+        with self.watch.call():
+            try:
+                yield
+            except RunnerError as error:
+                if error.code == RunnerErrorCode.UNSUPPORTED:
+                    raise UnsupportedError(str(error)) from error
+                raise
+
+    @contextlib.contextmanager
+    def driving(self, what: str) -> Iterator[None]:
+        """Around a request that runs code of a driver: one that does not come back is a hang of the guest.
+
+        The rest of the guest may well be alive; a callback that waits for ever blocks whoever called it.
+        """
+        with self._asking():
+            try:
+                yield
+            except ChannelTimeoutError as error:
+                why = f"{what} does not return in the guest, though its runner is alive"
+                self.watch.latch.trip(GuestHung(Bugcheck.unknown(f"{why} ({error})")))
+                raise
+
+    # -- files and programs ------------------------------------------------------------------------------
+
+    def put(self, path: str, data: bytes) -> None:
+        with self._asking():
+            self.channel.put(path, data)
+
+    def get(self, path: str) -> bytes:
+        with self._asking():
+            return self.channel.get(path)
+
+    def execute(self, argv: Sequence[str], *, timeout: float = 60.0) -> ExecResult:
+        with self._asking():
+            return self.channel.execute(argv, timeout=timeout)
+
+    def run(self, program: Program) -> ProgramResult:
+        with self.driving("a program"):
+            return self.runner.run(program, timeout=max(_PROGRAM_SECONDS, self.call_seconds))
+
+    # -- drivers -----------------------------------------------------------------------------------------
+
+    def install_driver(
+        self, service: str, image: bytes, *, parameters: DriverParameters | None = None
+    ) -> None:
+        # A driver that would not unload keeps its file: the next one gets another.
+        path = f"{_DRIVERS}\\{service}-{next(_file_numbers)}.sys"
+        with self._asking():
+            self.channel.put(path, image)
+            self.runner.create_service(service, path, parameters)
+        self._files[service.lower()] = path
+
+    def start_driver(self, service: str) -> int:
+        with self.driving(f"starting {service}"):
+            outcome = self.runner.start_service(service, timeout=self.call_seconds)
+        return entry_status(service, outcome)
+
+    def stop_driver(self, service: str) -> int:
+        with self.driving(f"stopping {service}"):
+            return stop_status(self.runner.stop_service(service, timeout=self.call_seconds))
+
+    def remove_driver(self, service: str) -> None:
+        with self.driving(f"removing {service}"):
+            state = self.runner.query_service(service)
+            if state is None:
+                return
+            if state is not ServiceState.STOPPED:
+                self.runner.stop_service(service, timeout=self.call_seconds)
+            self.runner.delete_service(service)
+            path = self._files.pop(service.lower(), None)
+            if path is not None:
+                with contextlib.suppress(RunnerError):  # it still runs: the image is in use
+                    self.runner.delete(path)
+
+    # -- devices -----------------------------------------------------------------------------------------
+
+    def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
+        return self.control(device, code, data, output)
+
+    def control(self, device: str | int, code: int, data: bytes, output: int) -> IoctlResult:
+        """One DeviceIoControl, on a device opened for it or on an open handle of the runner's."""
+        with self.driving(f"device request {code:#x}"):
+            return self.runner.control_device(device, code, data, output=output, timeout=self.call_seconds)
+
+    def open_device(self, device: str) -> OpenDevice:
+        return _HeldDevice(self, device)
+
+    def read_device(self, device: str, length: int) -> IoctlResult:
+        with self.driving(f"reading {device}"):
+            return self.runner.read_device(device, length, timeout=self.call_seconds)
+
+    def write_device(self, device: str, data: bytes) -> IoctlResult:
+        with self.driving(f"writing {device}"):
+            return self.runner.write_device(device, data, timeout=self.call_seconds)
+
+    def debug_output(self) -> list[str]:
+        return self.log.take()
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def save_evidence(
+        self, folder: Path, error: BaseException | None, *, memory_mib: int = 0
+    ) -> tuple[str, ...]:
+        """As `Guest.save_evidence`; the memory is dumped after a crash or a hang only."""
+        died = isinstance(error, GuestCrashed) or isinstance(self.watch.latch.error, GuestCrashed)
+        self.watch.stop()  # pausing is ours
+        environment: dict[str, Any] = asdict(self.environment)
+        pieces = collect(
+            self.machine, folder, error, environment=environment, memory_mib=memory_mib if died else 0
+        )
+        return tuple(piece.name for piece in pieces if not piece.missing)
+
+    def close(self) -> None:
+        """End the channel and give the machine back. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._release)
+            stack.callback(self.watch.stop)
+            with contextlib.suppress(HarnessError):  # a dead guest can't say goodbye
+                self.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
