@@ -67,6 +67,11 @@ class Channel(ABC):
         process: a device it opened stays open from one request to the next.
         """
 
+    @property
+    @abstractmethod
+    def moved(self) -> int:
+        """Bytes that went to and from the runner so far: a slow channel is told from a silent one by it."""
+
     @abstractmethod
     def ping(self, *, timeout: float = 5.0) -> None:
         """Return when the guest's runner answers, also while a call of another thread runs.

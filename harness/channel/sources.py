@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from harness.errors import UsageError
 
@@ -15,7 +14,7 @@ __all__ = ["open_source"]
 
 
 @contextmanager
-def open_source(source: bytes | Path) -> Iterator[tuple[BinaryIO, int]]:
+def open_source(source: bytes | Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
     """A stream over the content, and its size in bytes. Raises `UsageError` for a file that can't be read."""
     if isinstance(source, bytes):
         yield io.BytesIO(source), len(source)
