@@ -234,7 +234,7 @@ class AnswerFacts:
     @property
     def setup_commands(self) -> tuple[str, ...]:
         """Run in Windows PE, before the disk is touched."""
-        return (f"cmd /c >{STAGE_PORT} echo HARNESS-STAGE windows-setup",)
+        return (f"cmd /c echo HARNESS-STAGE windows-setup >{STAGE_PORT}",)
 
     @property
     def specialize_commands(self) -> tuple[str, ...]:
@@ -242,7 +242,7 @@ class AnswerFacts:
         network = r"HKLM\SYSTEM\CurrentControlSet\Control\Network\NewNetworkWindowOff"
         signature = r"HKLM\SOFTWARE\Policies\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures"
         return (
-            f"cmd /c >{STAGE_PORT} echo HARNESS-STAGE specialize",
+            f"cmd /c echo HARNESS-STAGE specialize >{STAGE_PORT}",
             f'reg add "{network}" /f',
             f'reg add "{signature}\\FirstNetwork" /v Category /t REG_DWORD /d 1 /f',
         )

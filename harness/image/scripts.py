@@ -1,0 +1,50 @@
+"""What can be said of a cmd script without running it: labels, parentheses, quotes, line ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["check_cmd"]
+
+#: Longest line cmd.exe takes (https://learn.microsoft.com/troubleshoot/windows-client/shell-experience/
+#: command-line-string-limitation).
+_LONGEST_LINE: Final = 8191
+_LABEL: Final = re.compile(r"^\s*:([A-Za-z_][\w-]*)\s*$")
+_CALL: Final = re.compile(r"\b(?:call\s+:|goto\s+:?)([A-Za-z_][\w-]*)", re.IGNORECASE)
+_COMMENT: Final = re.compile(r"^\s*(?:rem\b|::)", re.IGNORECASE)
+_QUOTED: Final = re.compile(r'"[^"]*"')
+
+
+def check_cmd(text: str) -> tuple[str, ...]:
+    """Everything wrong with a script, each with its line number; empty when nothing is."""
+    return tuple(_mistakes(text))
+
+
+def _mistakes(text: str) -> Iterator[str]:
+    if not text.isascii():
+        yield "holds characters beyond ASCII: which code page reads them is not known"
+    if text.replace("\r\n", "").count("\n"):
+        yield "has lines that end without a carriage return: cmd.exe then misses labels"
+    lines = text.split("\r\n")
+    labels = {match[1].lower() for line in lines if (match := _LABEL.match(line))}
+    depth = 0
+    for number, line in enumerate(lines, 1):
+        if len(line) > _LONGEST_LINE:
+            yield f"line {number} has {len(line)} characters; cmd.exe takes {_LONGEST_LINE}"
+        if _COMMENT.match(line) or _LABEL.match(line):
+            continue
+        if line.count('"') % 2:
+            yield f"line {number} has an odd number of quotes: {line.strip()[:60]}"
+            continue
+        bare = _QUOTED.sub("", line)
+        for name in _CALL.findall(bare):
+            if name.lower() not in labels and name.lower() != "eof":
+                yield f"line {number} goes to :{name}, which is not there"
+        depth += bare.count("(") - bare.count(")")
+        if depth < 0:
+            yield f"line {number} closes a parenthesis that was not opened"
+            depth = 0
+    if depth:
+        yield "a parenthesis is not closed"
