@@ -26,9 +26,11 @@ __all__ = [
     "Places",
     "available_memory",
     "free_space",
+    "mebibytes",
     "private_folder",
     "require_space",
     "runtime_candidates",
+    "total_memory",
 ]
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ _RUNTIME_LENGTH: Final = 40
 #: Left free for everything else on a file system, and in memory.
 _DISK_MARGIN: Final = 256 << 20
 _MEMORY_MARGIN: Final = 512 << 20
+_GROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +86,21 @@ class Places:
         """What libvirt found out about QEMU; asking again takes seconds, and libvirt checks it by itself."""
         return self.cache / "libvirt"
 
-    def ram_folder(self, size: int) -> Path:
-        """The folder for a RAM file of `size` bytes: in memory where there is room, else the cache.
-
-        Raises `InfrastructureError` when it fits in neither.
-        """
-        if self.memory is not None:
-            free = min(free_space(self.memory), available_memory()) - _MEMORY_MARGIN
-            if free >= size:
-                return private_folder(self.memory)
-            log.warning(
-                "a RAM file of %s does not fit into memory (%s free in %s): it goes to %s, clones start slower",
-                mebibytes(size),
-                mebibytes(max(free, 0)),
-                self.memory.parent,
-                self.templates,
-            )
-        require_space(self.templates, size, "the RAM file of a template")
-        return private_folder(self.templates / "ram")
+    def room_in_memory(self, size: int) -> Path | None:
+        """The folder in memory for a RAM file of `size` bytes; None, and a line in the log, without room."""
+        if self.memory is None:
+            return None
+        free = min(free_space(self.memory), available_memory()) - _MEMORY_MARGIN
+        if free >= size:
+            return private_folder(self.memory)
+        log.warning(
+            "a RAM file of %s does not fit into memory (%s free in %s): it goes to %s, which is slower",
+            mebibytes(size),
+            mebibytes(max(free, 0)),
+            self.memory.parent,
+            self.templates,
+        )
+        return None
 
 
 def runtime_candidates() -> tuple[Path, ...]:
@@ -167,17 +167,28 @@ def available_memory() -> int:
     "MemAvailable" is explained in the kernel's Documentation/filesystems/proc.rst, memory.max and
     memory.current in cgroup-v2.rst.
     """
-    available = 0
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) << 10
+    available = _meminfo("MemAvailable")
     try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        limit = int(_GROUP_LIMIT.read_text())
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         cached = _inactive_file(Path("/sys/fs/cgroup/memory.stat").read_text())
     except (OSError, ValueError):
         return available  # no control group, or its limit is "max"
     return max(0, min(available, limit - used + cached))
+
+
+def total_memory() -> int:
+    """Bytes that there are for this process at most: the host's, or its control group's limit."""
+    total = _meminfo("MemTotal")
+    try:
+        return min(total, int(_GROUP_LIMIT.read_text()))
+    except (OSError, ValueError):
+        return total
+
+
+def _meminfo(name: str) -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:")), 0)
 
 
 def _inactive_file(statistics: str) -> int:

@@ -74,21 +74,23 @@ class Environment:
 class Fingerprint:
     """A file as it was left. A clone opens the RAM file for writing, so a change must be noticed.
 
-    Size, blocks and times are looked at before each use, the digest when it is asked for: that reads it all.
+    Size and time are looked at before each use, the digest when it is asked for: that reads it all.
     """
 
     name: str  # relative to the template's folder, or absolute for RAM in memory
     size: int
-    blocks: int
     changed: int  # st_mtime_ns
     digest: str  # SHA-256 of the content
 
     @classmethod
     def of(cls, folder: Path, name: str) -> Self:
+        """The file as it is now, safe on disk."""
         path = folder / name
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
         digest = _digest(path)
         found = path.stat()
-        return cls(name, found.st_size, found.st_blocks, found.st_mtime_ns, digest)
+        return cls(name, found.st_size, found.st_mtime_ns, digest)
 
     def trouble(self, folder: Path, *, content: bool = False) -> str | None:
         """What is wrong with the file, None when it is as it was; `content` reads it to the end."""
@@ -97,7 +99,7 @@ class Fingerprint:
             found = path.stat()
         except OSError:
             return f"{path} is gone"
-        if (found.st_size, found.st_blocks, found.st_mtime_ns) != (self.size, self.blocks, self.changed):
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.changed):
             return f"{path} was changed"
         if content and _digest(path) != self.digest:
             return f"{path} has another content"
