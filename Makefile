@@ -22,6 +22,7 @@ lint: bootstrap
 	@$(PYTHON_ENV) -m mypy
 
 driver: bootstrap
+	@$(PYTHON_ENV) -m harness driver build
 	@$(PYTHON_ENV) -m harness driver sign
 
 bootstrap:

@@ -13,6 +13,7 @@ from harness.cli.output import AsJson, print_json, print_table, short_path
 
 if TYPE_CHECKING:
     from harness.driver import DriverSpec
+    from harness.driver.spec import ImageSpec
 
 app = typer.Typer(help="Build, sign and check drivers.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -42,20 +43,24 @@ def _chosen(sources: list[Path] | None, archs: list[str] | None) -> Iterator[tup
 
 @app.command("build")
 def build(sources: Sources = None, arch: Archs = None, as_json: AsJson = False) -> None:
-    """Build drivers; what has not changed is not built again.
+    """Build drivers, and without names the runner too; what has not changed is not built again.
 
     Example: harness driver build driver-src/samples/regguard.c --arch x64
     """
     from rich.console import Console
 
-    from harness.driver import build_driver
+    from harness.driver import ARCHITECTURES, runner_spec
+    from harness.driver.build import build_image
 
+    chosen: list[tuple[ImageSpec, str]] = list(_chosen(sources, arch))
+    if not sources:
+        chosen += [(runner_spec(), architecture) for architecture in arch or ARCHITECTURES]
     console = Console(stderr=True)
     rows = []
     with console.status("building") as status:
-        for spec, architecture in _chosen(sources, arch):
+        for spec, architecture in chosen:
             status.update(f"building {spec.name}, {architecture}")
-            built = build_driver(spec, architecture)
+            built = build_image(spec, architecture)
             rows.append(
                 {
                     "driver": built.name,

@@ -1,7 +1,8 @@
-"""Build, sign and verify Windows kernel drivers on Linux."""
+"""Build, sign and verify Windows kernel drivers on Linux; build the runner."""
 
 from harness.driver.build import BuildFailedError, BuildResult, build_driver
 from harness.driver.certificate import SigningCertificate, signing_certificate
+from harness.driver.program import ProgramSpec, build_program, program_spec, runner_image, runner_spec
 from harness.driver.sign import SignResult, build_signed, probe_image, sign_driver, sign_image
 from harness.driver.signature import SignatureReport, check_signature
 from harness.driver.spec import ARCHITECTURES, DriverSpec, driver_spec, find_project_root, project_drivers
@@ -14,6 +15,7 @@ __all__ = [
     "BuildFailedError",
     "BuildResult",
     "DriverSpec",
+    "ProgramSpec",
     "SignResult",
     "SignatureReport",
     "SigningCertificate",
@@ -22,6 +24,7 @@ __all__ = [
     "VerifyReport",
     "available_toolchains",
     "build_driver",
+    "build_program",
     "build_signed",
     "check_signature",
     "driver_spec",
@@ -29,8 +32,11 @@ __all__ = [
     "find_symbols",
     "find_toolchain",
     "probe_image",
+    "program_spec",
     "project_drivers",
     "remember_symbols",
+    "runner_image",
+    "runner_spec",
     "sign_driver",
     "sign_image",
     "signing_certificate",

@@ -1,4 +1,4 @@
-"""Build a driver: sources to a reproducible image, once per content.
+"""Build a driver or a program: sources to a reproducible image, once per content.
 
 Everything that can change the output (sources, headers, flags, compiler) is hashed; the product of a
 hash is kept under ``build/cache`` and copied to ``build/<arch>/`` only when something else is there.
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from harness.driver.image import finish_image
-from harness.driver.spec import DriverSpec, check_arch, driver_spec, find_project_root
+from harness.driver.linking import definition_for
+from harness.driver.spec import DriverSpec, ImageSpec, check_arch, driver_spec, find_project_root
 from harness.driver.symbols import record_symbols, remember_symbols
 from harness.driver.toolchain import Toolchain, find_toolchain
 from harness.errors import HarnessError, UsageError
@@ -31,6 +32,7 @@ __all__ = [
     "BuildResult",
     "build_directory",
     "build_driver",
+    "build_image",
     "build_lock",
     "write_atomically",
 ]
@@ -45,11 +47,11 @@ class BuildFailedError(HarnessError):
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """One built driver.
+    """One built image.
 
-    `image` is the product (``build/x64/regprobe.sys``): signed in place by `sign_driver`, otherwise as
-    linked. `unsigned` is the linked image in the cache, `debug` the same image with its DWARF.
-    `rebuilt` is false when nothing had changed.
+    `image` is the product (``build/x64/regprobe.sys``), as linked until `sign_driver` signs a driver in
+    place. `unsigned` is the linked image in the cache, `debug` the same image with its DWARF. `rebuilt` is
+    false when nothing had changed.
     """
 
     name: str
@@ -108,15 +110,22 @@ def build_driver(
     `UsageError` for a source that is no driver, `ToolMissingError` without a compiler and
     `BuildFailedError` with the compiler's words.
     """
-    arch = check_arch(arch)
     spec = source if isinstance(source, DriverSpec) else driver_spec(Path(source))
+    return build_image(spec, arch, toolchain=toolchain, output=output)
+
+
+def build_image(
+    spec: ImageSpec, arch: str, *, toolchain: Toolchain | None = None, output: Path | None = None
+) -> BuildResult:
+    """Build what `spec` describes; see `build_driver` for products and errors."""
+    arch = check_arch(arch)
     if arch not in spec.architectures:
-        raise UsageError(f"{spec.name} is a driver for {', '.join(spec.architectures)} only")
+        raise UsageError(f"{spec.name} is built for {', '.join(spec.architectures)} only")
     chain = toolchain if toolchain is not None else find_toolchain(arch)
     directory = output if output is not None else build_directory()
     key = _cache_key(spec, arch, chain)
     cache = directory / "cache" / key[:32]
-    unsigned, debug = cache / f"{spec.name}.sys", cache / f"{spec.name}.debug"
+    unsigned, debug = cache / f"{spec.name}{spec.product}", cache / f"{spec.name}.debug"
     with build_lock(directory):
         rebuilt = not (unsigned.is_file() and debug.is_file())
         if rebuilt:
@@ -124,7 +133,7 @@ def build_driver(
             content = unsigned.read_bytes()
             record_symbols(content, debug, directory)
             remember_symbols(content, debug)
-        image = directory / arch / f"{spec.name}.sys"
+        image = directory / arch / f"{spec.name}{spec.product}"
         _install(image, unsigned, debug, key)
     return BuildResult(
         name=spec.name,
@@ -138,10 +147,17 @@ def build_driver(
     )
 
 
-def _cache_key(spec: DriverSpec, arch: str, chain: Toolchain) -> str:
+def _cache_key(spec: ImageSpec, arch: str, chain: Toolchain) -> str:
     digest = hashlib.sha256()
-    template = chain.compile_command(Path("s"), Path("o/o"), include=(), root=Path("r"))
-    link = chain.link_commands([Path("o")], Path("i/i"), Path("i/d"), since=spec.since)
+    template = chain.compile_command(Path("s"), Path("o/o"), product=spec.product, include=(), root=Path("r"))
+    link = chain.link_commands(
+        [Path("o")],
+        Path("i/i"),
+        Path("i/d"),
+        product=spec.product,
+        since=spec.since,
+        definitions=[Path(path.name) for path in spec.definitions],
+    )
     parts: list[object] = [
         _RECIPE,
         spec.name,
@@ -151,14 +167,14 @@ def _cache_key(spec: DriverSpec, arch: str, chain: Toolchain) -> str:
         [line[1:] for line in link],
     ]
     digest.update(json.dumps(parts).encode())
-    for path in (*spec.inputs(arch), *spec.headers()):
+    for path in (*spec.inputs(arch), *spec.headers(), *spec.definitions):
         content = path.read_bytes()
         digest.update(f"\0{path.name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _compile(spec: DriverSpec, arch: str, chain: Toolchain, unsigned: Path, debug: Path) -> None:
+def _compile(spec: ImageSpec, arch: str, chain: Toolchain, unsigned: Path, debug: Path) -> None:
     root = os.path.commonpath([path.resolve() for path in (*spec.include, *spec.inputs(arch))])
     with tempfile.TemporaryDirectory(prefix="harness-build-") as work:
         folder = Path(work)
@@ -167,7 +183,9 @@ def _compile(spec: DriverSpec, arch: str, chain: Toolchain, unsigned: Path, debu
             compiled = [
                 pool.submit(
                     _run,
-                    chain.compile_command(source, target, include=spec.include, root=Path(root)),
+                    chain.compile_command(
+                        source, target, product=spec.product, include=spec.include, root=Path(root)
+                    ),
                     folder,
                     spec.name,
                 )
@@ -176,8 +194,14 @@ def _compile(spec: DriverSpec, arch: str, chain: Toolchain, unsigned: Path, debu
         for job in compiled:
             job.result()
         linkable = [Path(target.name) for target in objects]
-        linked, symbols = Path("image.sys"), Path("image.debug")
-        for command in chain.link_commands(linkable, linked, symbols, since=spec.since):
+        definitions = [Path(path.name) for path in spec.definitions]
+        for source, target in zip(spec.definitions, definitions, strict=True):
+            (folder / target).write_text(definition_for(arch, source.read_text(encoding="utf-8")))
+        linked, symbols = Path(f"image{spec.product}"), Path("image.debug")
+        commands = chain.link_commands(
+            linkable, linked, symbols, product=spec.product, since=spec.since, definitions=definitions
+        )
+        for command in commands:
             _run(command, folder, spec.name)
         write_atomically(debug, (folder / symbols).read_bytes())
         write_atomically(unsigned, finish_image((folder / linked).read_bytes()))

@@ -1,4 +1,4 @@
-"""Which drivers there are and what each is made of.
+"""Which drivers there are and what an image is made of.
 
 A driver is a folder of C files (`driver-src/probe`) or a single C file (the small ones in
 `driver-src/wrong` and `driver-src/samples`). Files that end in ``_x64.S`` or ``_x86.S`` belong to one
@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from harness.errors import UsageError
 
 __all__ = [
     "ARCHITECTURES",
     "DriverSpec",
+    "ImageSpec",
+    "Product",
     "check_arch",
     "driver_spec",
     "find_project_root",
@@ -41,13 +44,22 @@ _DIRECTIVE: Final = re.compile(r"\bharness: (?:(x64|x86) only|since (\d+)\.(\d+)
 _DIRECTIVES_WITHIN: Final = 2000  # characters from the start of the file
 
 
+class Product(StrEnum):
+    """What kind of image is linked; the value is the file's suffix."""
+
+    DRIVER = ".sys"
+    PROGRAM = ".exe"
+
+
 @dataclass(frozen=True, slots=True)
-class DriverSpec:
-    """What one driver image is made of.
+class ImageSpec:
+    """What one image is made of: common to drivers and user-mode programs.
 
     `sources` are the C and assembly files of every architecture; `inputs(arch)` picks those of one.
     `include` are folders searched for headers; every header there counts as an input of the cache.
     """
+
+    product: ClassVar[Product]
 
     name: str
     sources: tuple[Path, ...]
@@ -55,6 +67,8 @@ class DriverSpec:
     architectures: tuple[str, ...] = ARCHITECTURES
     #: The subsystem version, where it isn't the toolchain's default.
     since: tuple[int, int] | None = None
+    #: Module definition files: the only functions the image may import; the kernel's own when empty.
+    definitions: tuple[Path, ...] = ()
 
     def inputs(self, arch: str) -> tuple[Path, ...]:
         """The files compiled for `arch`, in the order they are linked."""
@@ -64,6 +78,13 @@ class DriverSpec:
     def headers(self) -> tuple[Path, ...]:
         """Every header the sources may include."""
         return tuple(sorted({header for folder in self.include for header in folder.glob("*.h")}))
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSpec(ImageSpec):
+    """What one kernel driver is made of."""
+
+    product: ClassVar[Product] = Product.DRIVER
 
 
 def check_arch(arch: str) -> str:

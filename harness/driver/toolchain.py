@@ -1,4 +1,4 @@
-"""Compilers that make Windows kernel drivers on Linux: mingw-w64 gcc, or the ziglang wheel.
+"""Compilers that make Windows drivers and programs on Linux: mingw-w64 gcc, or the ziglang wheel.
 
 The flags are measured: which ones give a valid, reproducible image, and which a kernel would refuse.
 """
@@ -15,17 +15,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from harness.driver.spec import check_arch
+from harness.driver.linking import TRIPLE, gcc_commands, zig_commands, zig_mingw
+from harness.driver.spec import Product, check_arch
 from harness.errors import InfrastructureError, ToolMissingError
 
 __all__ = ["Toolchain", "ToolchainKind", "available_toolchains", "find_toolchain"]
 
-_TRIPLE: Final = {"x64": "x86_64-w64-mingw32", "x86": "i686-w64-mingw32"}
 _ZIG_TARGET: Final = {"x64": "x86_64-windows-gnu", "x86": "x86-windows-gnu"}
-
-#: The subsystem version is what the loader compares with its own: one x86 binary for XP and on.
-SUBSYSTEM_VERSION: Final = {"x64": (6, 1), "x86": (5, 1)}
-_IMAGE_BASE: Final = {"x64": 0x140000000, "x86": 0x10000}
 
 _COMMON: Final = (
     "-std=gnu11",
@@ -47,9 +43,22 @@ _COMMON: Final = (
     "-DNTDDI_VERSION=0x06000000",
 )
 _PER_ARCH: Final = {
-    "x64": ("-mno-red-zone", "-mcmodel=small", "-fasynchronous-unwind-tables", "-D_AMD64_"),
+    "x64": ("-mcmodel=small", "-fasynchronous-unwind-tables", "-D_AMD64_"),
     # Frame pointers tell an x86 stack; unwind tables would be a section no Windows reads.
     "x86": ("-march=i586", "-mno-sse", "-fno-asynchronous-unwind-tables", "-D_X86_"),
+}
+_PER_PRODUCT: Final = {
+    Product.DRIVER: ("-mno-red-zone",),
+    # The C runtime is msvcrt.dll, the one every Windows has; a frame of a page would need its stack probe.
+    Product.PROGRAM: (
+        "-U_UCRT",
+        "-U__MSVCRT_VERSION__",
+        "-D__MSVCRT_VERSION__=0x600",
+        "-DUNICODE",
+        "-D_UNICODE",
+        "-DWIN32_LEAN_AND_MEAN",
+        "-Wframe-larger-than=3584",
+    ),
 }
 
 
@@ -71,148 +80,71 @@ class Toolchain:
         return self.identity
 
     def compile_command(
-        self, source: Path, output: Path, *, include: tuple[Path, ...], root: Path
+        self,
+        source: Path,
+        output: Path,
+        *,
+        include: tuple[Path, ...],
+        root: Path,
+        product: Product = Product.DRIVER,
     ) -> list[str]:
         """The command line that compiles one C or assembly file. `root` disappears from the output."""
         flags = [
             *_COMMON,
             *_PER_ARCH[self.arch],
+            *_PER_PRODUCT[product],
             f"-ffile-prefix-map={root}=.",
             f"-ffile-prefix-map={output.parent}=.",
         ]
         if self.kind is ToolchainKind.GCC:
-            flags += ["-Werror", "-isystem", f"/usr/{_TRIPLE[self.arch]}/include/ddk"]
+            flags.append("-Werror")
+            headers = Path(f"/usr/{TRIPLE[self.arch]}/include")
         else:
-            flags += [
-                "-isystem",
-                str(_zig_mingw_include() / "ddk"),
-                "-fno-sanitize=all",
-                "-Wno-ignored-attributes",
-            ]
+            flags += ["-fno-sanitize=all", "-Wno-ignored-attributes"]
+            headers = zig_mingw() / "lib" / "libc" / "include" / "any-windows-any"
             flags += ["-Wno-pragma-pack", "-Wno-ignored-pragma-intrinsic", "-Wno-microsoft-anon-tag"]
+        if product is Product.DRIVER:
+            flags += ["-isystem", str(headers / "ddk")]
         flags += [f"-I{folder}" for folder in include]
         return [*self.compiler, *flags, "-c", "-o", str(output), str(source)]
 
     def link_commands(
-        self, objects: list[Path], image: Path, debug: Path, *, since: tuple[int, int] | None = None
+        self,
+        objects: list[Path],
+        image: Path,
+        debug: Path,
+        *,
+        product: Product = Product.DRIVER,
+        since: tuple[int, int] | None = None,
+        definitions: list[Path] | None = None,
     ) -> list[list[str]]:
         """The command lines that make the unstripped `debug` image and the stripped `image`.
 
-        `since` is the oldest Windows the image claims to load on; `SUBSYSTEM_VERSION` by default.
+        `since` is the oldest Windows the image claims to load on; the product's default otherwise.
+        `definitions` are module definition files as `definition_for` writes them.
         """
-        version = since if since is not None else SUBSYSTEM_VERSION[self.arch]
-        if self.kind is ToolchainKind.GCC:
-            link = [
-                *self.compiler,
-                "-o",
-                str(debug),
-                *map(str, objects),
-                *_gcc_link_flags(self.arch, version),
-            ]
-            strip = [f"{_TRIPLE[self.arch]}-strip", "--strip-all", "-o", str(image), str(debug)]
-            return [link, strip]
-        libraries = _zig_libraries(self.arch, image.parent)
-        commands = [command for command, _ in libraries]
-        tail = [*map(str, objects), *(str(library) for _, library in libraries)]
-        for output, extra in ((debug, ["/debug:dwarf"]), (image, [])):
-            commands.append(
-                [
-                    self.compiler[0],
-                    "lld-link",
-                    *_lld_flags(self.arch, version),
-                    *extra,
-                    f"/out:{output}",
-                    *tail,
-                ]
-            )
-        return commands
-
-
-def _gcc_link_flags(arch: str, version: tuple[int, int]) -> list[str]:
-    major, minor = version
-    entry = "DriverEntry" if arch == "x64" else "_DriverEntry@8"
-    options = [
-        f"--subsystem,native:{major}.{minor}",
-        f"--major-os-version,{major}",
-        f"--minor-os-version,{minor}",
-        f"--image-base,{_IMAGE_BASE[arch]:#x}",
-        "--dynamicbase",
-        "--nxcompat",
-        "--wdmdriver",
-        "--enable-reloc-section",
-        "--no-insert-timestamp",
-        "--disable-runtime-pseudo-reloc",
-        "--disable-auto-import",
-        f"--entry,{entry}",
-    ]
-    if arch == "x64":
-        options.append("--high-entropy-va")
-    return ["-nostdlib", "-nostartfiles", *(f"-Wl,{option}" for option in options), "-lntoskrnl", "-lhal"]
-
-
-def _lld_flags(arch: str, version: tuple[int, int]) -> list[str]:
-    major, minor = version
-    flags = [
-        "/driver:wdm",
-        f"/subsystem:native,{major}.{minor}",
-        f"/osversion:{major}.{minor}",
-        f"/base:{_IMAGE_BASE[arch]:#x}",
-        f"/entry:DriverEntry{'' if arch == 'x64' else '@8'}",
-        f"/machine:{arch}",
-        "/dynamicbase",
-        "/nxcompat",
-        "/release",
-        "/timestamp:0",
-        "/nodefaultlib",
-        "/fixed:no",
-        # clang emits a copy of some of the headers' inline functions in every object; they are all the same.
-        "/force:multiple",
-    ]
-    flags.append("/highentropyva" if arch == "x64" else "/safeseh:no")
-    return flags
-
-
-def _zig_mingw() -> Path:
-    spec = importlib.util.find_spec("ziglang")
-    if spec is None or not spec.submodule_search_locations:
-        raise ToolMissingError(
-            "the ziglang package is not installed: pip install 'regfilter-harness[toolchain]'"
+        make = gcc_commands if self.kind is ToolchainKind.GCC else zig_commands
+        return make(
+            self.arch,
+            self.compiler,
+            objects,
+            image,
+            debug,
+            product=product,
+            since=since,
+            definitions=definitions or [],
         )
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _zig_mingw_include() -> Path:
-    return _zig_mingw() / "lib" / "libc" / "include" / "any-windows-any"
-
-
-def _zig_libraries(arch: str, folder: Path) -> list[tuple[list[str], Path]]:
-    """Import libraries made from the definition files that zig bundles."""
-    mingw = _zig_mingw() / "lib" / "libc" / "mingw"
-    found: list[tuple[list[str], Path]] = []
-    for module in ("ntoskrnl", "hal"):
-        places = [mingw / ("lib64" if arch == "x64" else "lib32"), mingw / "lib-common"]
-        definition = next((p / f"{module}.def" for p in places if (p / f"{module}.def").is_file()), None)
-        if definition is None:
-            raise ToolMissingError(
-                f"ziglang brings no {module}.def for {arch}: install mingw-w64 (apt-get install mingw-w64)"
-            )
-        library = folder / f"{module}.lib"
-        machine = "i386:x86-64" if arch == "x64" else "i386"
-        zig = str(_zig_mingw() / "zig")
-        command = [zig, "dlltool", "-m", machine, "-d", str(definition), "-l", str(library)]
-        found.append(([*command, *(["-k"] if arch == "x86" else [])], library))
-    return found
 
 
 @functools.cache
 def _gcc(arch: str) -> Toolchain | None:
-    compiler = shutil.which(f"{_TRIPLE[arch]}-gcc")
-    if compiler is None or shutil.which(f"{_TRIPLE[arch]}-strip") is None:
+    compiler = shutil.which(f"{TRIPLE[arch]}-gcc")
+    if compiler is None or shutil.which(f"{TRIPLE[arch]}-strip") is None:
         return None
-    if not Path(f"/usr/{_TRIPLE[arch]}/include/ddk/ntifs.h").is_file():
+    if not Path(f"/usr/{TRIPLE[arch]}/include/ddk/ntifs.h").is_file():
         return None
     version = _first_line([compiler, "--version"])
-    linker = _first_line([f"{_TRIPLE[arch]}-ld", "--version"])
+    linker = _first_line([f"{TRIPLE[arch]}-ld", "--version"])
     return Toolchain(ToolchainKind.GCC, arch, (compiler,), f"{version}; {linker}")
 
 
@@ -220,7 +152,7 @@ def _gcc(arch: str) -> Toolchain | None:
 def _zig(arch: str) -> Toolchain | None:
     if importlib.util.find_spec("ziglang") is None:
         return None
-    zig = _zig_mingw() / "zig"
+    zig = zig_mingw() / "zig"
     version = _first_line([str(zig), "version"])
     return Toolchain(
         ToolchainKind.ZIG, arch, (str(zig), "cc", "-target", _ZIG_TARGET[arch]), f"zig {version}"

@@ -1,0 +1,60 @@
+#include "native.h"
+
+static NATIVE calls;
+static volatile LONG looked_up;
+
+static FARPROC find(const char *name)
+{
+    return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), name);
+}
+
+#define FIND(member, name) calls.member = (__typeof__(calls.member))(void *)find(name)
+
+const NATIVE *native(void)
+{
+    /* Two threads may do this at once: both write the same values. */
+    if (!looked_up) {
+        FIND(load_driver, "NtLoadDriver");
+        FIND(unload_driver, "NtUnloadDriver");
+        FIND(create_file, "NtCreateFile");
+        FIND(device_control, "NtDeviceIoControlFile");
+        FIND(read_file, "NtReadFile");
+        FIND(write_file, "NtWriteFile");
+        FIND(close, "NtClose");
+        FIND(query_system, "NtQuerySystemInformation");
+        FIND(query_firmware, "NtQuerySystemEnvironmentValueEx");
+        FIND(set_system_time, "NtSetSystemTime");
+        FIND(raise_hard_error, "NtRaiseHardError");
+        FIND(set_process, "NtSetInformationProcess");
+        FIND(adjust_privilege, "RtlAdjustPrivilege");
+        FIND(get_version, "RtlGetVersion");
+        FIND(wine_version, "wine_get_version");
+        looked_up = 1;
+    }
+    return &calls;
+}
+
+BOOL native_has(const char *name)
+{
+    return find(name) != NULL;
+}
+
+BOOL native_is_wine(void)
+{
+    return native()->wine_version != NULL;
+}
+
+NT_STATUS native_enable(ULONG privilege)
+{
+    BOOLEAN before;
+
+    return native()->adjust_privilege == NULL ? STATUS_NOT_IMPLEMENTED_
+                                              : native()->adjust_privilege(privilege, TRUE, FALSE, &before);
+}
+
+void native_string(NT_STRING *string, const wchar_t *text)
+{
+    string->length = (USHORT)(wcslen(text) * sizeof(wchar_t));
+    string->maximum = string->length;
+    string->buffer = text;
+}
