@@ -82,6 +82,7 @@ class SystemFacts:
     clock_skew: float | None = None  # seconds the guest's clock was ahead of the host's, after it was set
     template: str = ""  # identity of what the machine was cloned from
     channel: str = ""  # how it is talked to: "serial"
+    accelerator: str = ""  # "kvm" or "tcg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,11 @@ class Guest(ABC):
         Where it has not changed, nothing can have been recorded: `harness.probe` spares a round trip then.
         """
         return None
+
+    @property
+    def usable(self) -> bool:
+        """False once a machine crashed, hung or was closed: every call fails then, and a fresh one is due."""
+        return True
 
     @abstractmethod
     def put(self, path: str, data: bytes) -> None:

@@ -79,7 +79,7 @@ class _HeldDevice(OpenDevice):
 
     def close(self) -> None:
         handle, self._handle = self._handle, 0
-        if handle and self.guest.answers:
+        if handle and self.guest.usable:
             with self.guest.driving(f"closing {self.name}"):
                 self.guest.runner.close_device(handle, timeout=self.guest.call_seconds)
 
@@ -155,12 +155,12 @@ class MachineGuest(Guest):
                 clock_skew=round(self._skew, 3),
                 template=self.identity.template,
                 channel=self.channel.kind.value,
+                accelerator=self.machine.spec.accelerator.value,
             ),
         )
 
     @property
-    def answers(self) -> bool:
-        """Whether it is worth asking: neither closed nor crashed nor hung."""
+    def usable(self) -> bool:
         return not self._closed and self.watch.latch.error is None
 
     # -- calls -------------------------------------------------------------------------------------------

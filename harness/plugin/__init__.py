@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         folder = Path(worker[_RUN_FOLDER])
     settings = config.stash[options.SETTINGS] = options.settings_of(config, folder)
-    config.stash[POOL] = GuestPool(settings.isolation)
+    config.stash[POOL] = GuestPool(settings.isolation, settings.guests)
     if worker is None:
         config.pluginmanager.register(RunLog(settings), "harness-run-log")
 

@@ -11,7 +11,7 @@ from harness.between import Between
 from harness.guest.base import Guest
 from harness.plugin.options import SETTINGS
 from harness.plugin.recording import LOG, TestLog
-from harness.plugin.selection import TARGET_FIXTURE, exclusion, missing_capability
+from harness.plugin.selection import TARGET_FIXTURE, exclusion, limitation, missing_capability
 from harness.plugin.station import POOL, Station
 from harness.results.model import MAX_RECORDED, clip
 from harness.targets import Target
@@ -44,7 +44,7 @@ def target(_harness_target: Target) -> Target:
 def _station(request: pytest.FixtureRequest, _harness_target: Target) -> Station:
     """The guest and what is loaded in it; skips when the guest lacks a required capability."""
     item = request.node
-    if reason := exclusion(item, _harness_target):
+    if reason := exclusion(item, _harness_target) or limitation(item, _harness_target):
         pytest.skip(reason)
     station = request.config.stash[POOL].station(_harness_target, item)
     item.stash.setdefault(LOG, TestLog()).station = station

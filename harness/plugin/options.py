@@ -11,17 +11,29 @@ import pytest
 from harness.between import parse_parameters
 from harness.errors import UsageError
 from harness.guest.base import DriverParameters
+from harness.guests import GuestSettings
 from harness.targets import DEFAULT_TARGET, Target, resolve_targets
 
-__all__ = ["SETTINGS", "Isolation", "Settings", "add_options", "settings_of"]
+__all__ = ["SETTINGS", "EvidencePolicy", "Isolation", "Settings", "add_options", "settings_of"]
 
 
 class Isolation(StrEnum):
-    """How long a guest lives. After a crash or any failure the next test gets a fresh one in every case."""
+    """How long a guest lives. After a crash or any failure the next test gets a fresh one in every case.
+
+    A fresh guest of a machine is the next clone of its template.
+    """
 
     SESSION = "session"  # one guest a target
     MODULE = "module"  # a fresh guest for every test file; the probe is reset between tests
     TEST = "test"  # a fresh guest for every test
+
+
+class EvidencePolicy(StrEnum):
+    """When screen, logs and memory of a machine are kept. Traces of failures always are."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"  # after each test, which costs it its guest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,10 @@ class Settings:
     driver_parameters: DriverParameters
     #: Where the run's rows and evidence go; shared with the workers of pytest-xdist.
     run_folder: Path
+    guests: GuestSettings = field(default_factory=GuestSettings)
+    evidence: EvidencePolicy = EvidencePolicy.ON_FAILURE
+    #: A machine with at most so much memory is dumped when it crashed or hangs; 0: none.
+    dump_mib: int = 2048
     arguments: tuple[str, ...] = field(default=())
 
 
@@ -57,6 +73,13 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"run on this target; repeatable, patterns allowed ('reference:*'); default {DEFAULT_TARGET}",
     )
     group.addoption(
+        "--recipes",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a further folder of recipes for targets vm:NAME; repeatable, HARNESS_RECIPES adds more",
+    )
+    group.addoption(
         "--driver",
         metavar="FILE.sys",
         help="your own driver, for tests with the own_driver fixture: loaded between two probe filters",
@@ -75,6 +98,32 @@ def add_options(parser: pytest.Parser) -> None:
         help="a fresh guest for every session, module (default) or test",
     )
     group.addoption(
+        "--channel",
+        choices=["serial", "ssh", "winrm"],
+        default="",
+        help="how machines are talked to; default: what their recipe names first",
+    )
+    group.addoption(
+        "--clones",
+        type=int,
+        default=1,
+        metavar="N",
+        help="clones of each machine that wait, so that a fresh one is there at once; default 1",
+    )
+    group.addoption(
+        "--evidence",
+        choices=[policy.value for policy in EvidencePolicy],
+        default=EvidencePolicy.ON_FAILURE.value,
+        help="keep a machine's screen, logs and memory: never, on-failure (default) or always",
+    )
+    group.addoption(
+        "--memory-dump",
+        type=int,
+        default=2048,
+        metavar="MIB",
+        help="dump a machine's memory when it crashes or hangs, if it has at most so much; default 2048",
+    )
+    group.addoption(
         "--results",
         metavar="DIR",
         help="folder that holds the runs; default results/ below the root of the tests",
@@ -91,10 +140,16 @@ def register_markers(config: pytest.Config) -> None:
 
 def settings_of(config: pytest.Config, run_folder: Path) -> Settings:
     """What the options ask for. Raises `pytest.UsageError` naming the option that is wrong."""
+    recipes = [Path(folder) for folder in config.getoption("--recipes")]
     try:
-        targets = resolve_targets(config.getoption("--target") or [DEFAULT_TARGET])
+        targets = resolve_targets(config.getoption("--target") or [DEFAULT_TARGET], recipes)
     except UsageError as error:
         raise pytest.UsageError(f"--target: {error}") from None
+    clones, dump = config.getoption("--clones"), config.getoption("--memory-dump")
+    if clones < 1:
+        raise pytest.UsageError(f"--clones: {clones} clones are none to take; give 1 or more")
+    if dump < 0:
+        raise pytest.UsageError(f"--memory-dump: {dump} MiB; give 0 for no dumps")
     driver = config.getoption("--driver")
     path = None if driver is None else Path(driver)
     if path is not None and not path.is_file():
@@ -109,5 +164,8 @@ def settings_of(config: pytest.Config, run_folder: Path) -> Settings:
         driver=path,
         driver_parameters=parameters,
         run_folder=run_folder,
+        guests=GuestSettings(clones=clones, channel=config.getoption("--channel")),
+        evidence=EvidencePolicy(config.getoption("--evidence")),
+        dump_mib=dump,
         arguments=tuple(map(str, config.invocation_params.args)),
     )

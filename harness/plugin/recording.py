@@ -15,13 +15,14 @@ import pytest
 
 import harness
 from harness.errors import GuestCrashed, HarnessError, UnsupportedError
+from harness.guest.base import GuestKind
 from harness.guest.bugcheck import Bugcheck
-from harness.plugin.options import SETTINGS
+from harness.plugin.options import SETTINGS, EvidencePolicy
 from harness.plugin.selection import TARGET_FIXTURE, behaviours_of
 from harness.plugin.station import Station
 from harness.results.model import MAX_MESSAGE, Attestation, RunResult, clip
 from harness.results.outcome import Outcome, outcome_of, worst
-from harness.results.store import write_evidence
+from harness.results.store import evidence_folder, write_evidence
 from harness.targets import Target
 
 __all__ = ["LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"]
@@ -48,6 +49,7 @@ class TestLog:
     evidence: list[str] = field(default_factory=list)
     attestation: Attestation | None = None
     station: Station | None = None
+    machine_kept: bool = False
 
 
 LOG = pytest.StashKey[TestLog]()
@@ -73,12 +75,16 @@ def make_report(
         _describe(report, outcome, error)
         if not log.message or outcome is worst(log.outcomes):
             log.message, log.detail = _message(report, error), clip(report.longreprtext, MAX_MESSAGE)
-        _keep_evidence(item, log)
+        _keep_evidence(item, log, error)
+    if isinstance(error, GuestCrashed) and log.station is not None:
+        log.station.spoiled = True  # also where the crash was expected
     if outcome is Outcome.SKIP and not log.message and isinstance(report.longrepr, tuple):
         log.message = str(report.longrepr[2]).removeprefix("Skipped: ")
     if log.station is not None and log.attestation is None and report.when != "setup":
         log.attestation = log.station.attestation
     if report.when == "teardown":
+        if item.config.stash[SETTINGS].evidence is EvidencePolicy.ALWAYS:
+            _keep_machine(item, log, None)
         row = _row(item, log)
         if row is not None:
             setattr(report, ROW_ATTRIBUTE, row.to_json())
@@ -139,21 +145,42 @@ def _one_line(bugcheck: Bugcheck) -> str:
     return f"{head} at {' <- '.join(map(str, bugcheck.stack))}"
 
 
-def _keep_evidence(item: pytest.Item, log: TestLog) -> None:
-    """Keep the trace of a failure, as far as it had been collected, and give the guest up."""
+def _keep_evidence(item: pytest.Item, log: TestLog, error: BaseException | None) -> None:
+    """Keep the trace of a failure, as far as it had been collected, and what shows the guest's state.
+
+    The guest is given up.
+    """
     station = log.station
     if station is None or station.spoiled:
         return
     station.spoiled = True
     log.attestation = station.attestation
-    if not station.has_probe:
+    if station.has_probe:
+        try:
+            text = str(station.probe.trace)
+        except HarnessError as trouble:  # a crashed guest answers nothing, an incomplete trace says so
+            text = f"no trace: {trouble}"
+        folder = item.config.stash[SETTINGS].run_folder
+        data = text.encode("utf-8", "replace")
+        log.evidence.append(write_evidence(folder, f"{item.name}.trace.txt", data))
+    if item.config.stash[SETTINGS].evidence is not EvidencePolicy.NEVER:
+        _keep_machine(item, log, error)
+
+
+def _keep_machine(item: pytest.Item, log: TestLog, error: BaseException | None) -> None:
+    """Screen, logs and memory of a machine, once a test; the guest is of no use afterwards."""
+    station = log.station
+    if station is None or log.machine_kept or station.guest.info.kind is GuestKind.REFERENCE:
         return
+    log.machine_kept = station.spoiled = True
+    settings = item.config.stash[SETTINGS]
     try:
-        text = str(station.probe.trace)
-    except HarnessError as error:  # a crashed guest answers nothing, an incomplete trace says so
-        text = f"no trace: {error}"
-    folder = item.config.stash[SETTINGS].run_folder
-    log.evidence.append(write_evidence(folder, f"{item.name}.trace.txt", text.encode("utf-8", "replace")))
+        place = evidence_folder(settings.run_folder, item.name)
+        files = station.guest.save_evidence(place, error, memory_mib=settings.dump_mib)
+    except (HarnessError, OSError) as trouble:  # the failure itself must not be hidden
+        log.detail += f"\nno evidence of the machine: {trouble}"
+        return
+    log.evidence += [f"evidence/{place.name}/{file}" for file in files]
 
 
 def _row(item: pytest.Item, log: TestLog) -> RunResult | None:

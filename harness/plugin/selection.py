@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import pytest
@@ -18,6 +18,7 @@ __all__ = [
     "TARGET_FIXTURE",
     "behaviours_of",
     "exclusion",
+    "limitation",
     "missing_capability",
     "parametrise_targets",
 ]
@@ -66,12 +67,28 @@ def behaviours_of(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
 
 
 def missing_capability(node: pytest.Item, info: GuestInfo) -> str:
-    """The reason to skip on this guest, empty when it has everything the `requires` markers name."""
-    for marker in node.iter_markers("requires"):
-        missing = [name for name in marker.args if name not in info.capabilities]
-        if missing:
-            return f"{info.name} lacks {', '.join(missing)}"
-    return ""
+    """The reason to skip on this guest, empty when it has everything the test needs."""
+    return _lacks(info.name, info.reasons, [name for name in _needs(node) if name not in info.capabilities])
+
+
+def limitation(node: pytest.Item, target: Target) -> str:
+    """As `missing_capability`, as far as the target's recipe tells: no guest need be booted to skip then."""
+    return _lacks(target.name, target.limits, [name for name in _needs(node) if name in target.limits])
+
+
+def _needs(node: pytest.Item) -> tuple[str, ...]:
+    """What the `requires` markers name, and what the fixtures of a test can't do without."""
+    named = [name for marker in node.iter_markers("requires") for name in marker.args]
+    if "probe" in getattr(node, "fixturenames", ()):
+        named.append(Capability.CALLBACKS)
+    return tuple(dict.fromkeys(map(str, named)))
+
+
+def _lacks(name: str, reasons: Mapping[str, str], missing: list[str]) -> str:
+    if not missing:
+        return ""
+    why = "; ".join(dict.fromkeys(reasons[each] for each in missing if each in reasons))
+    return f"{name} lacks {', '.join(missing)}{f': {why}' if why else ''}"
 
 
 def exclusion(node: pytest.Item | pytest.Collector, target: Target) -> str:

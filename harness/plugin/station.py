@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import targets
 from harness.between import Between
 from harness.guest.base import DriverParameters, Guest
+from harness.guests import Guests, GuestSettings
 from harness.plugin.options import Isolation
 from harness.registry.status import nt_success
 from harness.results.model import Attestation
@@ -30,9 +30,9 @@ class Station:
     gets a fresh guest, and fixtures leave this one alone from then on.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, guests: Guests) -> None:
         self.target = target
-        self.guest: Guest = targets.boot(target)
+        self.guest: Guest = guests.boot(target)
         self.spoiled = False
         self.drivers: dict[str, str] = {}
         self._in_use = False
@@ -88,6 +88,7 @@ class Station:
     @property
     def attestation(self) -> Attestation:
         info = self.guest.info
+        facts = info.facts
         filters: tuple[str, ...] = ()
         if self.has_probe:
             filters = tuple(registered.name for registered in self.probe.filters)
@@ -99,6 +100,16 @@ class Station:
             test_signing=info.test_signing,
             drivers=dict(self.drivers),
             filters=filters,
+            product=facts.product or "",
+            ubr=facts.ubr,
+            secure_boot=facts.secure_boot,
+            hvci=facts.hvci,
+            verifier_flags=facts.verifier_flags,
+            verifier_drivers=facts.verifier_drivers or (),
+            clock_skew=facts.clock_skew,
+            template=facts.template,
+            channel=facts.channel,
+            accelerator=facts.accelerator,
         )
 
     def close(self) -> None:
@@ -106,10 +117,14 @@ class Station:
 
 
 class GuestPool:
-    """At most one guest at a time: pytest groups the tests by target, so the next test often wants it."""
+    """At most one guest at a time: pytest groups the tests by target, so the next test often wants it.
 
-    def __init__(self, isolation: Isolation) -> None:
+    What guests are made of, a machine's template and the clones that wait, stays until the pool is closed.
+    """
+
+    def __init__(self, isolation: Isolation, settings: GuestSettings | None = None) -> None:
         self._isolation = isolation
+        self._guests = Guests(settings)
         self._station: Station | None = None
         self._key: tuple[str, ...] = ()
 
@@ -120,10 +135,11 @@ class GuestPool:
     def station(self, target: Target, item: pytest.Item) -> Station:
         """The guest for a test, booted when there is none that may be used again."""
         key = (target.name, *self._scope(item))
-        if self._station is not None and (self._key != key or self._station.spoiled):
-            self.close()
+        station = self._station
+        if station is not None and (self._key != key or station.spoiled or not station.guest.usable):
+            self._leave()
         if self._station is None:
-            self._station, self._key = Station(target), key
+            self._station, self._key = Station(target, self._guests), key
         return self._station
 
     def _scope(self, item: pytest.Item) -> tuple[str, ...]:
@@ -135,10 +151,17 @@ class GuestPool:
             case Isolation.TEST:
                 return (item.nodeid,)
 
-    def close(self) -> None:
+    def _leave(self) -> None:
         station, self._station = self._station, None
         if station is not None:
             station.close()
+
+    def close(self) -> None:
+        """Close the guest and everything guests were made of."""
+        try:
+            self._leave()
+        finally:
+            self._guests.close()
 
 
 POOL = pytest.StashKey[GuestPool]()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from harness.errors import UsageError
 from harness.results.outcome import Outcome
 
 __all__ = ["MAX_MESSAGE", "MAX_RECORDED", "Attestation", "RunInfo", "RunResult", "clip"]
+
+_T = TypeVar("_T")
 
 #: Longest failure text kept of one row, in characters. A guest can make it as long as it likes.
 MAX_MESSAGE: Final = 64 * 1024
@@ -34,15 +36,32 @@ class Attestation:
 
     `kind` is a `harness.guest.GuestKind` value; `drivers` maps service names to the SHA-256 of the image
     that was loaded; `filters` lists the altitudes that were registered during the test, highest first.
+    None and empty texts: the guest can't tell, or it is no machine. `clock_skew` is in seconds, the guest's
+    clock ahead of the host's; `template` identifies what the machine was cloned from.
     """
 
     target: str
     kind: str
     version: str
     arch: str
-    test_signing: bool = True
+    test_signing: bool | None = True
     drivers: Mapping[str, str] = field(default_factory=dict)
     filters: tuple[str, ...] = ()
+    product: str = ""
+    ubr: int | None = None
+    secure_boot: bool | None = None
+    hvci: bool | None = None
+    verifier_flags: int | None = None
+    verifier_drivers: tuple[str, ...] = ()
+    clock_skew: float | None = None
+    template: str = ""
+    channel: str = ""
+    accelerator: str = ""
+
+    @property
+    def build(self) -> str:
+        """The version with its update revision, "10.0.26100.2314", as far as that is known."""
+        return self.version if self.ubr is None else f"{self.version}.{self.ubr}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only."""
@@ -54,6 +73,7 @@ class Attestation:
             "test_signing": self.test_signing,
             "drivers": dict(self.drivers),
             "filters": self.filters,
+            **{name: getattr(self, name) for name in _MACHINE_FIELDS},
         }
 
 
@@ -114,16 +134,45 @@ class RunResult:
             raise UsageError(f"not a result row of this version: {error!r}") from error
 
 
+#: What only machines attest; rows of earlier versions lack them.
+_MACHINE_FIELDS: Final = (
+    "product",
+    "ubr",
+    "secure_boot",
+    "hvci",
+    "verifier_flags",
+    "verifier_drivers",
+    "clock_skew",
+    "template",
+    "channel",
+    "accelerator",
+)
+
+
 def _attestation(row: Mapping[str, Any]) -> Attestation:
     return Attestation(
         target=str(row["target"]),
         kind=str(row["kind"]),
         version=str(row["version"]),
         arch=str(row["arch"]),
-        test_signing=bool(row["test_signing"]),
+        test_signing=_maybe(bool, row["test_signing"]),
         drivers={str(name): str(digest) for name, digest in row["drivers"].items()},
         filters=tuple(map(str, row["filters"])),
+        product=str(row.get("product", "")),
+        ubr=_maybe(int, row.get("ubr")),
+        secure_boot=_maybe(bool, row.get("secure_boot")),
+        hvci=_maybe(bool, row.get("hvci")),
+        verifier_flags=_maybe(int, row.get("verifier_flags")),
+        verifier_drivers=tuple(map(str, row.get("verifier_drivers", ()))),
+        clock_skew=_maybe(float, row.get("clock_skew")),
+        template=str(row.get("template", "")),
+        channel=str(row.get("channel", "")),
+        accelerator=str(row.get("accelerator", "")),
     )
+
+
+def _maybe(kind: Callable[[Any], _T], value: Any) -> _T | None:
+    return None if value is None else kind(value)
 
 
 @dataclass(frozen=True, slots=True)

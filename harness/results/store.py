@@ -20,7 +20,15 @@ from typing import Final, Self, TextIO
 from harness.errors import UsageError
 from harness.results.model import RunInfo, RunResult
 
-__all__ = ["MAX_EVIDENCE", "RunReader", "RunWriter", "find_run", "new_run_folder", "write_evidence"]
+__all__ = [
+    "MAX_EVIDENCE",
+    "RunReader",
+    "RunWriter",
+    "evidence_folder",
+    "find_run",
+    "new_run_folder",
+    "write_evidence",
+]
 
 #: Largest evidence file, in bytes.
 MAX_EVIDENCE: Final = 16 * 1024 * 1024
@@ -45,18 +53,43 @@ def write_evidence(folder: Path, name: str, data: bytes) -> str:
     `name` may be any text: what isn't safe in a file name is replaced, and an existing file is never
     overwritten.
     """
-    safe = re.sub(r"[^\w.=+-]+", "_", name).strip("._")[-120:] or "evidence"
     place = folder / "evidence"
     place.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 10_000):
-        path = place / (safe if number == 1 else f"{number}-{safe}")
+    for path in _free_names(place, name):
         try:
             with path.open("xb") as file:
                 file.write(data[:MAX_EVIDENCE])
         except FileExistsError:
             continue
         return f"evidence/{path.name}"
-    raise UsageError(f"{place} holds thousands of files named {safe}; give the evidence names of its own")
+    raise _too_many(place, name)
+
+
+def evidence_folder(folder: Path, name: str) -> Path:
+    """A new folder for several files of evidence, ``evidence/NAME`` in a run's folder; it is made.
+
+    `name` may be any text, as for `write_evidence`; the limit there is for whoever writes the files to keep.
+    """
+    place = folder / "evidence"
+    place.mkdir(parents=True, exist_ok=True)
+    for path in _free_names(place, name):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise _too_many(place, name)
+
+
+def _free_names(place: Path, name: str) -> Iterator[Path]:
+    safe = re.sub(r"[^\w.=+-]+", "_", name).strip("._")[-120:] or "evidence"
+    yield place / safe
+    for number in range(2, 10_000):
+        yield place / f"{number}-{safe}"
+
+
+def _too_many(place: Path, name: str) -> UsageError:
+    return UsageError(f"{place} holds thousands of files named {name}; give the evidence names of its own")
 
 
 def new_run_folder(results: Path) -> Path:

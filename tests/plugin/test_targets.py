@@ -60,7 +60,7 @@ def test_tests_of_a_module_are_grouped_by_target(suite: pytest.Pytester, run: Ru
     ("target", "says"),
     [
         ("reference:7.0", "needs a build number"),
-        ("vm:win11", "no target 'vm:win11'"),
+        ("vm:win11", "no recipe 'win11'"),
         ("reference:10.0.26100-x86", "there was no x86 Windows"),
         ("reference:9*", "no target matches"),
     ],

@@ -1,0 +1,131 @@
+"""Booting the guests of targets, and keeping in between what is costly: a machine's template and clones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from harness import targets
+from harness.channel.access import SshAccess, WinRmAccess
+from harness.channel.base import ChannelKind
+from harness.cleanup import after
+from harness.errors import InfrastructureError, ToolMissingError, UsageError
+from harness.guest.base import Guest
+from harness.targets import Target
+
+if TYPE_CHECKING:
+    from harness.channel.base import Channel
+    from harness.image.recipe import Recipe
+    from harness.machine.drive import Connect, Machines
+    from harness.machine.machine import Machine
+    from harness.machine.spec import SealedImage
+
+__all__ = ["GuestSettings", "Guests"]
+
+_EXTRA: Final = "pip install 'regfilter-harness[machines]'"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSettings:
+    """`clones` of each machine wait to be taken; `channel` is a kind a recipe has, empty: its first."""
+
+    clones: int = 1
+    channel: str = ""
+
+
+class Guests:
+    """Boots guests; a context manager that ends the machines and what they were made of.
+
+    A reference guest is made anew each time. A machine's guest is the next clone of its template, which is
+    made with the first one: booting an image takes as long as that, a clone a fraction of a second.
+    """
+
+    def __init__(self, settings: GuestSettings | None = None) -> None:
+        self.settings = settings or GuestSettings()
+        self._machines: Machines | None = None
+        self._images: dict[Target, SealedImage] = {}
+
+    def boot(self, target: Target) -> Guest:
+        """A fresh guest of `target`; the caller closes it.
+
+        Raises `ToolMissingError` when packages or programs are missing, `InfrastructureError` when the image
+        isn't built, the guest does not come up or is not what its recipe promises.
+        """
+        if target.recipe is None:
+            return targets.boot(target)
+        try:
+            return self._boot_machine(target)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("harness"):
+                raise
+            raise ToolMissingError(f"{target} needs {error.name}: {_EXTRA}") from error
+
+    def _boot_machine(self, target: Target) -> Guest:
+        from harness.image.recipe import load_recipe
+        from harness.machine.attest import Promise
+        from harness.machine.drive import Machines, MachineSettings
+        from harness.machine.guest import Identity
+
+        assert target.recipe is not None
+        recipe = load_recipe(target.recipe)
+        image = self._image(target, recipe)
+        if self._machines is None:
+            self._machines = Machines(MachineSettings(clones=self.settings.clones))
+        identity = Identity(
+            target.name,
+            Promise.of(recipe.kind, recipe.version, recipe.arch, recipe.hardware),
+            recipe.limits,
+        )
+        return self._machines.guest(image, identity, self._connect(recipe))
+
+    def _image(self, target: Target, recipe: Recipe) -> SealedImage:
+        """The target's image, which must be there: making one takes minutes and is asked for by name."""
+        from harness.image.images import ensure_image, is_built
+
+        found = self._images.get(target)
+        if found is None:
+            if not is_built(recipe):
+                raise InfrastructureError(
+                    f"the image of {target} is not built; run: harness image build {recipe.name}"
+                )
+            found = self._images[target] = ensure_image(recipe)
+        return found
+
+    def _connect(self, recipe: Recipe) -> Connect:
+        """How the guest's runner is reached: by the channel that was asked for, or the recipe's first."""
+        wanted = self.settings.channel
+        kinds = [access.kind.value for access in recipe.channels]
+        if wanted and wanted not in kinds:
+            raise UsageError(f"{recipe.name} has no channel {wanted!r}; its recipe names {', '.join(kinds)}")
+        return _opener(recipe, ChannelKind(wanted or kinds[0]))
+
+    def close(self) -> None:
+        """End all machines. Guests that are still open are closed before."""
+        machines, self._machines = self._machines, None
+        if machines is not None:
+            machines.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        with after(error):
+            self.close()
+
+
+def _opener(recipe: Recipe, kind: ChannelKind) -> Connect:
+    from harness.channel.opening import open_channel
+    from harness.image.access import network_access
+
+    def connect(machine: Machine, timeout: float) -> Channel:
+        if kind is ChannelKind.SERIAL:
+            return open_channel(machine.spec.channel_socket, timeout=timeout)
+        ports = {port: machine.forwarded_port(port) for port in recipe.guest_ports}
+        kinds = {ChannelKind.SSH: SshAccess, ChannelKind.WINRM: WinRmAccess}
+        (access, *_) = (way for way in network_access(recipe, ports) if isinstance(way, kinds[kind]))
+        return open_channel(access, timeout=timeout)
+
+    return connect
