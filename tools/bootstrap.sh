@@ -4,6 +4,7 @@
 #
 #   tools/bootstrap.sh                       everything that building and running needs
 #   tools/bootstrap.sh toolchain             and the extra `toolchain`, the compiler of the ziglang wheel
+#   tools/bootstrap.sh machines              and all that machines need: QEMU, libvirt, Wine, the tools for images
 #   PYTHON=python3.12 tools/bootstrap.sh     with that Python instead of the newest one found
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,6 +21,30 @@ have i686-w64-mingw32-gcc || missing="$missing gcc-mingw-w64-i686-win32"
 no_compiler=$missing
 have osslsigncode || missing="$missing osslsigncode"
 
+# What machines need. Without these nothing else breaks: tests that need a machine are skipped.
+machine_missing=
+need() { machine_missing="$machine_missing $1"; }
+with_machines=no
+case " $* " in *" machines "*)
+    with_machines=yes
+    have qemu-system-x86_64 || need qemu-system-x86
+    have qemu-img || need qemu-utils
+    # The QEMU driver runs inside the harness; the daemon's package holds programs the driver calls.
+    ls /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so >/dev/null 2>&1 || need libvirt-daemon-driver-qemu
+    [ -x /usr/sbin/libvirtd ] || need libvirt-daemon
+    have virsh || need libvirt-clients
+    have swtpm || need swtpm
+    ls /usr/share/OVMF/OVMF_CODE*.fd >/dev/null 2>&1 || need ovmf
+    have wine || need "wine wine64"
+    have mmdebstrap || need mmdebstrap
+    have xorriso || need xorriso
+    have mcopy || need mtools
+    have fsck.fat || [ -x /sbin/fsck.fat ] || need dosfstools
+    have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || need e2fsprogs
+    # A plain user makes images in a user namespace.
+    [ "$(id -u)" -eq 0 ] || have newuidmap || need uidmap
+esac
+
 # The environment is tied to its place and its Python, and brought up to date when its contents are to change.
 made_for="$PWD ${PYTHON:-newest}"
 made_from=$(cat pyproject.toml tools/bootstrap.sh | cksum)
@@ -32,7 +57,7 @@ holds_extras() {
         case $there in *" $extra "*) ;; *) return 1 ;; esac
     done
 }
-if [ -z "$missing" ] && stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
+if [ -z "$missing$machine_missing" ] && stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
     exit 0
 fi
 
@@ -72,32 +97,42 @@ if ! complete "$python"; then
     missing="$missing $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 fi
 
+# The binding to libvirt is compiled when it is installed.
+binding=
+if [ $with_machines = yes ] && ! { stamped made-for "$made_for" && .venv/bin/python -c 'import libvirt' 2>/dev/null; }; then
+    have gcc || binding="$binding gcc libc6-dev"
+    have pkg-config || binding="$binding pkg-config"
+    pkg-config --exists libvirt 2>/dev/null || binding="$binding libvirt-dev"
+    "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+        binding="$binding $("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
+fi
+
 # -- system packages ------------------------------------------------------------------------------------------------
 as_root=
 if [ "$(id -u)" -ne 0 ]; then
     # A password can be asked for on a terminal only.
     if have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then as_root=sudo; else as_root=none; fi
 fi
-# shellcheck disable=SC2086  # $missing is a list
+# shellcheck disable=SC2086  # both take a list of packages
 install_packages() {
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $1
 }
 # shellcheck disable=SC2086
-known_packages() { apt-cache show $missing >/dev/null 2>&1; }
+known_packages() { apt-cache show $1 >/dev/null 2>&1; }
 update_lists() {
     say "bringing the package lists up to date"
     $as_root apt-get update -qq
 }
+install_or_update() {
+    say "these system packages are missing and will be installed with ${as_root:+$as_root }apt-get:$1"
+    if known_packages "$1" && install_packages "$1"; then
+        return 0
+    fi
+    update_lists && install_packages "$1"
+}
 
 if [ -n "$missing" ] && have apt-get && [ "$as_root" != none ]; then
-    say "these system packages are missing and will be installed with ${as_root:+$as_root }apt-get:$missing"
-    if ! known_packages; then
-        update_lists
-        install_packages
-    elif ! install_packages; then
-        update_lists
-        install_packages
-    fi
+    install_or_update "$missing"
 elif [ -n "$missing" ]; then
     say "these system packages are missing and can't be installed from here:$missing"
     say "as root: apt-get install$missing"
@@ -107,6 +142,21 @@ elif [ -n "$missing" ]; then
         extras="$extras toolchain"
     fi
     have osslsigncode || say "without osslsigncode, drivers are signed by the harness itself"
+fi
+
+if [ -n "$machine_missing$binding" ]; then
+    if ! have apt-get || [ "$as_root" = none ]; then
+        say "machines need system packages that can't be installed from here:$machine_missing$binding"
+        say "as root: apt-get install$machine_missing$binding"
+        say "going on without; tests that need a machine are skipped"
+    elif install_or_update "$machine_missing$binding"; then
+        binding=
+    else
+        say "going on without these; tests that need a machine are skipped"
+    fi
+    if [ -n "$binding" ]; then
+        extras=$(printf '%s\n' $extras | grep -vx machines | tr '\n' ' ')
+    fi
 fi
 
 # -- Python environment ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import demo, doctor, driver, results, run, target
+from harness.cli import demo, doctor, driver, image, results, run, target
 from harness.errors import HarnessError, InfrastructureError, UsageError
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
 app.add_typer(driver.app, name="driver")
+app.add_typer(image.app, name="image")
 app.add_typer(target.app, name="target")
 app.add_typer(results.app, name="results")
 

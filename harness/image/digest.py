@@ -33,7 +33,7 @@ def _plain(value: Any) -> str:
 
 
 def recipe_digest(recipe: Recipe, *, store: ImageStore | None = None) -> str:
-    """What a recipe's image depends on, hardware included; without the runner, which belongs to the checkout."""
+    """What a recipe's image depends on, hardware included; not the runner, which belongs to the checkout."""
     hardware = asdict(recipe.hardware)
     if isinstance(recipe.source, DebianBuild):
         return digest_of([system_key(recipe, recipe.source), hardware])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +15,13 @@ from harness.image.disks import inspect_disk
 from harness.image.fat import make_fat_disk
 from harness.image.keys import GuestKeys, guest_keys
 from harness.image.payload import payload_files
-from harness.image.recipe import Access, AccessKind, Adopt, DebianBuild, Payload, Recipe
+from harness.image.recipe import Adopt, DebianBuild, Payload, Recipe
 from harness.image.stand_in import COMMAND_LINE, PAYLOAD, make_stand_in_payload
 from harness.image.store import ImageStore, Stored
 from harness.image.tools import Progress, quiet
 from harness.machine.spec import DirectBoot, Disk, DiskFormat, Removable, SealedImage
 
-__all__ = ["Check", "ensure_image", "image_keys", "is_built", "verify", "ways_in"]
+__all__ = ["Check", "ensure_image", "image_keys", "is_built", "verify"]
 
 _FAT: Final = "payload.raw"
 
@@ -100,19 +100,6 @@ def image_keys(recipe: Recipe, *, store: ImageStore | None = None) -> GuestKeys:
     where = store or ImageStore()
     with where.locked(f"{recipe.name}-keys"):
         return guest_keys(where.folder / "keys" / recipe.name)
-
-
-def ways_in(recipe: Recipe, *, store: ImageStore | None = None) -> tuple[Access, ...]:
-    """The recipe's channels with keys filled in: what it takes to log in."""
-    if isinstance(recipe.source, Adopt):
-        return recipe.channels
-    keys = image_keys(recipe, store=store)
-    return tuple(
-        replace(access, key_file=keys.client, host_key=keys.host_public)
-        if access.kind is AccessKind.SSH
-        else access
-        for access in recipe.channels
-    )
 
 
 # -- adopted -----------------------------------------------------------------------------------------------

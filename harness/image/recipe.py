@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from harness.guest.base import Arch, GuestKind
+from harness.guest.base import Arch, Capability, GuestKind
 from harness.image.strict import load_toml, mistake, read_table
 from harness.machine.spec import ChannelPort, DiskFormat, Hardware, Nic
 from harness.registry.version import WindowsVersion
@@ -33,7 +33,6 @@ __all__ = [
 
 RECIPE_FILE: Final = "recipe.toml"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
-_LIMIT: Final = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)
 #: A DOS folder every system knows how to write: \rt, \harness\rt.
 _DOS_FOLDER: Final = re.compile(r"(\\[A-Za-z0-9_]{1,8})+", re.ASCII)
 _PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+", re.ASCII)
@@ -117,7 +116,9 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe as read; `file` is where it stands. `limits` names what the guest lacks, with the reason."""
+    """A recipe as read; `file` is where it stands. `limits` names what the guest lacks
+    (members of `Capability`) with the reason that a skipped test shows.
+    """
 
     file: Path
     name: str
@@ -233,8 +234,8 @@ def _check_file(read: _File, file: Path) -> None:
     if read.kind is GuestKind.REFERENCE:
         raise mistake(file, "kind", "the reference guest is no machine; use stand-in, windows or reactos")
     for limit, why in read.limits.items():
-        if not _LIMIT.fullmatch(limit):
-            raise mistake(file, f"limits.{limit}", "must be small letters, digits and dashes")
+        if limit not in set(Capability):
+            raise mistake(file, f"limits.{limit}", f"unknown (allowed: {', '.join(Capability)})")
         if not isinstance(why, str) or not why.strip():
             raise mistake(file, f"limits.{limit}", "must be a text that says why tests are skipped")
     _check_number(read.boot_seconds, 1, 86400, file, "boot_seconds")

@@ -1,0 +1,68 @@
+"""How to log in to a running machine of a recipe: its ways in, at the ports where the host reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.channel.access import RUNNER_PATH, SshAccess, WinRmAccess
+from harness.errors import InfrastructureError
+from harness.image.images import image_keys
+from harness.image.recipe import Access, AccessKind, Adopt, Recipe
+from harness.image.store import ImageStore
+
+__all__ = ["network_access", "ways_in"]
+
+
+def ways_in(recipe: Recipe, *, store: ImageStore | None = None) -> tuple[Access, ...]:
+    """The recipe's channels in the order of preference, with the keys of built images filled in."""
+    if isinstance(recipe.source, Adopt):
+        return recipe.channels
+    keys = image_keys(recipe, store=store)
+    return tuple(
+        replace(access, key_file=keys.client, host_key=keys.host_public)
+        if access.kind is AccessKind.SSH
+        else access
+        for access in recipe.channels
+    )
+
+
+def network_access(
+    recipe: Recipe, ports: Mapping[int, int], *, host: str = "127.0.0.1", store: ImageStore | None = None
+) -> tuple[SshAccess | WinRmAccess, ...]:
+    """What `harness.channel` opens, for every channel of the recipe that goes over the network.
+
+    `ports` says at which port of `host` each port of the guest is reached. Raises `InfrastructureError` for
+    one that is not forwarded.
+    """
+    found: list[SshAccess | WinRmAccess] = []
+    for access in ways_in(recipe, store=store):
+        if access.kind is AccessKind.SERIAL:
+            continue
+        if access.guest_port not in ports:
+            raise InfrastructureError(
+                f"port {access.guest_port} of {recipe.name} is not forwarded, and {access.kind} needs it; "
+                f"forwarded: {', '.join(map(str, ports)) or 'none'}"
+            )
+        found.append(_opened(access, host, ports[access.guest_port]))
+    return tuple(found)
+
+
+def _opened(access: Access, host: str, port: int) -> SshAccess | WinRmAccess:
+    runner = access.runner or RUNNER_PATH
+    if access.kind is AccessKind.SSH:
+        return SshAccess(
+            host,
+            access.user,
+            access.host_key,
+            port=port,
+            key_file=access.key_file,
+            password_file=access.password_file,
+            runner=runner,
+        )
+    if access.password_file is None:  # a recipe without one was refused
+        raise InfrastructureError("WinRM needs a password file")
+    certificate = access.certificate or None
+    return WinRmAccess(
+        host, access.user, access.password_file, port=port, certificate=certificate, runner=runner
+    )
