@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from harness.errors import UsageError
 from harness.guest.base import Arch, Capability, GuestKind
-from harness.image.disks import inspect_disk
 from harness.image.recipe import RECIPE_FILE, Access, Adopt, Payload, Recipe, load_recipe
+from harness.machine.disks import inspect_disk
 from harness.machine.spec import ChannelPort, DiskBus, DiskFormat, Hardware
 
 __all__ = ["Adoption", "adopt", "detect_format", "usual_hardware", "usual_limits"]

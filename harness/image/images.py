@@ -11,7 +11,6 @@ from harness.errors import UsageError
 from harness.guest.base import Arch
 from harness.image.debian import DISK, EPOCH, INITRD, KERNEL, build_system
 from harness.image.digest import adopted_digest, digest_of, system_key
-from harness.image.disks import inspect_disk
 from harness.image.fat import make_fat_disk
 from harness.image.keys import GuestKeys, guest_keys
 from harness.image.payload import payload_files
@@ -19,6 +18,7 @@ from harness.image.recipe import Adopt, DebianBuild, Payload, Recipe
 from harness.image.stand_in import COMMAND_LINE, PAYLOAD, make_stand_in_payload
 from harness.image.store import ImageStore, Stored
 from harness.image.tools import Progress, quiet
+from harness.machine.disks import inspect_disk
 from harness.machine.spec import DirectBoot, Disk, DiskFormat, Removable, SealedImage
 
 __all__ = ["Check", "ensure_image", "image_keys", "is_built", "verify"]
