@@ -26,6 +26,7 @@ from harness.machine.firmware import find_firmware
 from harness.machine.libvirt_api import libvirt, libvirt_qemu, run_event_loop, translated
 from harness.machine.machine import Machine
 from harness.machine.reaper import Reaper, become_subreaper, read_pid
+from harness.machine.seal import refuse_sealed
 from harness.machine.spec import MachineSpec
 from harness.machine.tpm import Tpm
 from harness.machine.xml import domain_xml
@@ -151,6 +152,9 @@ class Host:
         """
         firmware = find_firmware(spec.hardware)
         self._learn(spec.hardware.arch)
+        for disk in spec.disks:
+            if not disk.read_only:
+                refuse_sealed(disk.path)
         uuid = uuid4()  # of this run: events of an earlier machine with this name are not its own
         xml = domain_xml(spec, firmware, uuid=uuid)
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Checks domain XML against libvirt's own schema, without a connection to libvirt and without starting anything."""
+"""Checks domain XML against libvirt's own schema: no connection to libvirt, nothing started."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def validate(xml: str, schema: Path = SCHEMA) -> None:
 
     Raises `ToolMissingError` without the schema or without lxml.
     """
-    from lxml import etree
+    from lxml import etree  # type: ignore[import-untyped]
 
     relaxng = _load(schema)
     document = etree.fromstring(xml.encode())
     if not relaxng.validate(document):
         said = [f"line {entry.line}: {entry.message}" for entry in relaxng.error_log]
         raise InfrastructureError(
-            f"libvirt's schema {schema} refuses the machine's XML: {'; '.join(said[:_NAMED])}; this is an error of "
-            "the harness, or this libvirt is older than 9.0"
+            f"libvirt's schema {schema} refuses the machine: {'; '.join(said[:_NAMED])}; this is an error "
+            "of the harness, or this libvirt is older than 9.0"
         )
 
 
