@@ -1,0 +1,23 @@
+#include "program_pretence.h"
+
+/* Seen with Wine 8.0; tests/runner/test_program_wine.py sees whether the runner keeps to it. */
+static const char *const reasons[OP_END] = {
+    [OP_QUERY_MULTIPLE] = "NtQueryMultipleValueKey is a stub: STATUS_SUCCESS, and no output is written",
+    [OP_SET_INFORMATION_KEY] = "NtSetInformationKey is a stub: STATUS_SUCCESS, and nothing is set",
+    [OP_LOAD_APP_KEY] = "there are no application hives: RegLoadAppKey gives the handle 0xDEADBEEF",
+    [OP_RESTORE_KEY] = "NtRestoreKey is a stub: STATUS_SUCCESS, and nothing is restored",
+    [OP_REPLACE_KEY] = "NtReplaceKey is a stub: STATUS_SUCCESS, and no file changes",
+    [OP_CREATE_TRANSACTION] = "NtCreateTransaction is a stub: STATUS_SUCCESS, and the handle 1",
+    [OP_COMMIT] = "there are no transactions",
+    [OP_ROLLBACK] = "there are no transactions",
+    [OP_OPEN_KEY_TRANSACTED] = "there are no transactions",
+    [OP_CREATE_KEY_TRANSACTED] = "there are no transactions",
+};
+
+const char *pretence_of(const OPERATION *operation)
+{
+    if (operation->opcode == OP_LOAD_KEY && operation->fields[FIELD_FORM].number >= 3) {
+        return "NtLoadKeyEx gives no root handle and knows neither flags, trust class nor event";
+    }
+    return reasons[operation->opcode];
+}

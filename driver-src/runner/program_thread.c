@@ -1,0 +1,67 @@
+#include "program_thread.h"
+
+#include "program_table.h"
+
+/* Operations need little; a page or two of native code below them is not ours to bound. */
+#define STACK_RESERVE 0x40000
+
+typedef struct WORKER {
+    HANDLE thread, go, done;
+    THREAD_WORK *work;
+    void *argument;
+} WORKER;
+
+static WORKER workers[PROGRAM_MAX_THREADS];
+static DWORD adopted;
+
+static DWORD WINAPI serve(void *parameter)
+{
+    WORKER *worker = parameter;
+
+    while (WaitForSingleObject(worker->go, INFINITE) == WAIT_OBJECT_0) {
+        worker->work(worker->argument);
+        SetEvent(worker->done);
+    }
+    return 0;
+}
+
+static BOOL start(WORKER *worker)
+{
+    worker->go = CreateEventW(NULL, FALSE, FALSE, NULL);
+    worker->done = CreateEventW(NULL, FALSE, FALSE, NULL);
+    if (worker->go != NULL && worker->done != NULL) {
+        worker->thread = CreateThread(NULL, STACK_RESERVE, serve, worker, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    }
+    if (worker->thread == NULL) {
+        if (worker->go != NULL) {
+            CloseHandle(worker->go);
+        }
+        if (worker->done != NULL) {
+            CloseHandle(worker->done);
+        }
+        return FALSE;
+    }
+    return TRUE;
+}
+
+void threads_adopt_caller(void)
+{
+    adopted = GetCurrentThreadId();
+}
+
+BOOL thread_do(unsigned index, THREAD_WORK *work, void *argument)
+{
+    WORKER *worker = &workers[index];
+
+    if (index == 0 && adopted == GetCurrentThreadId()) {
+        work(argument);
+        return TRUE;
+    }
+    if (worker->thread == NULL && !start(worker)) {
+        return FALSE;
+    }
+    worker->work = work;
+    worker->argument = argument;
+    SetEvent(worker->go);
+    return WaitForSingleObject(worker->done, INFINITE) == WAIT_OBJECT_0;
+}
