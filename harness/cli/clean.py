@@ -1,0 +1,56 @@
+"""`harness clean`: end and remove what killed runs left behind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli.output import AsJson, print_json
+
+__all__ = ["clean"]
+
+
+def clean(
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Templates that nobody uses as well; they are made again when needed."),
+    ] = False,
+    keep: Annotated[
+        int, typer.Option(help="With --all: keep this many templates, those used last.", min=0)
+    ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would go, remove nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End machines and remove files that harness processes left when they were killed.
+
+    Nothing of a running process is touched. The next run does the same by itself when it starts.
+
+    Example: harness clean --dry-run
+
+    Example: harness clean --all --keep 2
+    """
+    from harness.machine.clean import find_leftovers, remove
+
+    found = find_leftovers(everything=everything, keep=keep)
+    if as_json:
+        print_json(
+            [
+                {
+                    "kind": leftover.kind.value,
+                    "paths": [str(path) for path in leftover.paths],
+                    "reason": leftover.reason,
+                    "size": leftover.size,
+                }
+                for leftover in found
+            ]
+        )
+    else:
+        for leftover in found:
+            typer.echo(f"{'would remove' if dry_run else 'removing'} {leftover}")
+        if not found:
+            typer.echo("nothing is left behind")
+    if not dry_run:
+        remove(found)

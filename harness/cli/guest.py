@@ -1,0 +1,232 @@
+"""`harness guest`: a machine by hand. One command holds it, others use it; or a fresh one for one command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.output import short_path
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.machine.desk import Desk
+    from harness.machine.guest import MachineGuest
+
+app = typer.Typer(
+    help="Machines by hand: commands, files, a screenshot, debuggers.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+TargetName = Annotated[str, typer.Argument(metavar="TARGET", help="A machine, e.g. vm:stand-in.")]
+Recipes = Annotated[
+    list[Path] | None,
+    typer.Option("--recipes", help="A further folder of recipes; repeatable.", show_default=False),
+]
+Timeout = Annotated[float, typer.Option(help="Seconds the command may take.", min=0.1)]
+
+
+@app.callback()
+def group() -> None:
+    """Machines by hand: commands, files, a screenshot, debuggers."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+@contextmanager
+def _booted(target: str, recipes: list[Path] | None) -> Iterator[MachineGuest]:
+    """A fresh clone, for as long as the block."""
+    from rich.console import Console
+
+    from harness import targets
+    from harness.machine.guest import MachineGuest
+
+    chosen = targets.parse_target(target, recipes or ())
+    if chosen.recipe is None:
+        raise UsageError(f"{target} is no machine; `harness guest` takes vm:NAME (`harness target list`)")
+    with Console(stderr=True).status(f"starting {target} (its template is made the first time)"):
+        guest = targets.boot(chosen)
+    with guest:
+        assert isinstance(guest, MachineGuest)
+        yield guest
+
+
+@contextmanager
+def _desk(target: str, recipes: list[Path] | None, *, held_only: str = "") -> Iterator[Desk]:
+    """The machine that is held under that name, else a fresh one that ends with the command."""
+    from harness.machine.desk import LocalDesk, attach
+
+    if (held := attach(target)) is not None:
+        yield held
+        return
+    if held_only:
+        raise UsageError(f"{held_only}; hold one first, in another terminal: harness guest start {target}")
+    with _booted(target, recipes) as guest:
+        yield LocalDesk(guest)
+
+
+@app.command("start")
+def start(target: TargetName, recipes: Recipes = None) -> None:
+    """Start a machine and hold it until Ctrl-C, or until `harness guest stop` ends it.
+
+    The other commands use it meanwhile, from other terminals.
+
+    Example: harness guest start vm:stand-in
+    """
+    from harness.machine.desk import hold
+
+    with _booted(target, recipes) as guest, hold(guest, target) as stop:
+        typer.echo(
+            f"{target} runs; use it: harness guest shell {target}   end it: harness guest stop {target}"
+        )
+        _wait(stop)
+
+
+def _wait(stop: object) -> None:
+    from threading import Event
+
+    assert isinstance(stop, Event)
+    try:
+        stop.wait()
+    except KeyboardInterrupt:
+        typer.echo("ending it", err=True)
+
+
+@app.command("stop")
+def stop(target: TargetName) -> None:
+    """End the machine that `harness guest start` holds.
+
+    Example: harness guest stop vm:stand-in
+    """
+    from harness.machine.desk import attach
+
+    held = attach(target)
+    if held is None:
+        raise UsageError(f"nobody holds {target}")
+    held.stop()
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def execute(
+    target: TargetName,
+    command: Annotated[list[str], typer.Argument(help="Program and arguments.")],
+    recipes: Recipes = None,
+    timeout: Timeout = 60.0,
+) -> None:
+    """Run a program in the guest; its output and exit code are this command's.
+
+    Without a held machine it runs on a fresh one, which is thrown away afterwards.
+
+    Example: harness guest exec vm:stand-in cmd.exe /c ver
+    """
+    with _desk(target, recipes) as desk:
+        done = desk.execute(command, timeout)
+    sys.stdout.buffer.write(done.stdout)
+    sys.stdout.buffer.flush()
+    sys.stderr.buffer.write(done.stderr)
+    sys.stderr.buffer.flush()
+    raise typer.Exit(done.exit_code & 0xFF or bool(done.exit_code))
+
+
+@app.command("shell")
+def shell(target: TargetName, recipes: Recipes = None, timeout: Timeout = 600.0) -> None:
+    """A prompt of the guest's cmd.exe, line by line; `exit` or Ctrl-D ends it.
+
+    Without a held machine it is a fresh one, thrown away at the end, and held until then for other terminals.
+
+    Example: harness guest shell vm:stand-in
+    """
+    from contextlib import ExitStack
+
+    from harness.cli.shell import run_shell
+    from harness.machine.desk import LocalDesk, attach, hold
+
+    with ExitStack() as stack:
+        desk: Desk | None = attach(target)
+        if desk is None:
+            guest = stack.enter_context(_booted(target, recipes))
+            stack.enter_context(hold(guest, target))
+            desk = LocalDesk(guest)
+        run_shell(desk, timeout=timeout)
+
+
+@app.command("put")
+def put(
+    target: TargetName,
+    source: Annotated[Path, typer.Argument(help="File of this host.", exists=True, dir_okay=False)],
+    path: Annotated[str, typer.Argument(help="DOS path in the guest.")],
+) -> None:
+    """Copy a file into a held machine.
+
+    Example: harness guest put vm:stand-in my.sys 'C:\\harness\\my.sys'
+    """
+    with _desk(target, None, held_only="a file put into a machine that is thrown away is lost") as desk:
+        desk.put(path, source.read_bytes())
+
+
+@app.command("get")
+def get(
+    target: TargetName,
+    path: Annotated[str, typer.Argument(help="DOS path in the guest.")],
+    destination: Annotated[Path, typer.Argument(help="File of this host; - is standard output.")],
+    recipes: Recipes = None,
+) -> None:
+    """Copy a file out of the guest: of the held machine, else as it is on a fresh one.
+
+    Example: harness guest get vm:stand-in 'C:\\windows\\win.ini' -
+    """
+    with _desk(target, recipes) as desk:
+        data = desk.get(path)
+    if str(destination) == "-":
+        sys.stdout.buffer.write(data)
+    else:
+        destination.write_bytes(data)
+        typer.echo(f"{short_path(destination)}: {len(data)} bytes", err=True)
+
+
+@app.command("screenshot")
+def screenshot(
+    target: TargetName,
+    destination: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    recipes: Recipes = None,
+) -> None:
+    """Write what the guest's screen shows.
+
+    Example: harness guest screenshot vm:stand-in screen.png
+    """
+    with _desk(target, recipes) as desk:
+        destination.write_bytes(desk.screenshot())
+    typer.echo(short_path(destination), err=True)
+
+
+@app.command("debug")
+def debug(
+    target: TargetName,
+    recipes: Recipes = None,
+    running: Annotated[bool, typer.Option("--run", help="Let it run; default: it waits, paused.")] = False,
+) -> None:
+    """Start a machine with its debugger ports open, and print the lines to paste into a debugger.
+
+    gdb sees the processors, from the first instruction on. WinDbg needs a Windows that was started with
+    kernel debugging on. Both ports are this host's own (127.0.0.1) and close with Ctrl-C.
+
+    Example: harness guest debug vm:stand-in --run
+    """
+    from harness.machine.debugger import open_debugger
+    from harness.machine.desk import hold
+
+    with (
+        _booted(target, recipes) as guest,
+        hold(guest, target) as stop,
+        open_debugger(guest.machine) as ports,
+    ):
+        guest.watch.stop()  # a machine in a debugger is silent for as long as somebody thinks
+        if not running:
+            guest.machine.suspend()
+        typer.echo(ports.instructions)
+        _wait(stop)
