@@ -86,7 +86,9 @@ def remove(leftovers: Iterable[Leftover]) -> None:
 
 
 def _sessions(places: Places, *, everything: bool) -> Iterator[Leftover]:
-    bases = (*runtime_candidates(), places.runtime, places.sessions)
+    candidates = runtime_candidates()
+    own = candidates if places.runtime in candidates else (places.runtime,)
+    bases = (*own, places.sessions)
     seen: dict[SessionId, tuple[Path, ...]] = {}
     for folder in (*_children(bases), *_named_by_processes(bases)):
         session = SessionId.parse(folder.name)

@@ -81,9 +81,8 @@ class ClonePool:
                     break
                 log.warning("%s ended while it waited, see %s", clone.name, clone.machine.qemu_log)
                 clone.close()
-            kept = place.pop_all()
-            self._places[clone.name] = kept
-            clone.on_close(kept.close)
+            self._places[clone.name] = place.pop_all()
+            clone.on_close(lambda: self._free(clone))
         return clone
 
     def give_back(self, clone: Clone) -> None:
@@ -93,10 +92,12 @@ class ClonePool:
         """
         with suppress(HarnessError):  # it may have ended by itself
             clone.machine.suspend()
-        place = self._places.pop(clone.name, None)
-        if place is not None:
-            place.close()
-        self._endings.submit(_close, clone)
+        self._free(clone)
+        with self._changed:
+            if not self._closed:
+                self._endings.submit(_close, clone)
+                return
+        _close(clone)
 
     def close(self) -> None:
         """End the clones that wait or were given back. May be called again."""
@@ -115,6 +116,12 @@ class ClonePool:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+    def _free(self, clone: Clone) -> None:
+        """Give the processors of a taken clone back; once."""
+        place = self._places.pop(clone.name, None)
+        if place is not None:
+            place.close()
 
     # -- behind ----------------------------------------------------------------------------------------------
 

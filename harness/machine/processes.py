@@ -22,6 +22,8 @@ __all__ = ["Process", "boot_id", "end", "of_folders", "start_time"]
 _PROC: Final = Path("/proc")
 #: Programs that machines consist of, by how their names begin (qemu-system-x86_64, qemu-img, swtpm_setup).
 _PROGRAMS: Final = (b"qemu", b"swtpm")
+#: The one helper of the harness that works in a session's folder (`harness.machine.capabilities`).
+_HELPER: Final = b"\0harness.machine.capabilities\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ def _machine_process(pid: int, marks: tuple[bytes, ...]) -> Process | None:
     except OSError:
         return None
     program = command.split(b"\0", 1)[0].rsplit(b"/", 1)[-1]
-    if start is None or not program.startswith(_PROGRAMS) or not any(mark in command for mark in marks):
+    if start is None or not (program.startswith(_PROGRAMS) or _HELPER in command):
+        return None
+    if not any(mark in command for mark in marks):
         return None
     return Process(pid, start, command.replace(b"\0", b" ").decode(errors="replace").strip())
 

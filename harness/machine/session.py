@@ -68,6 +68,9 @@ class Session:
         wanted = places or Places.standard()
         with cls._lock:
             found = cls._current
+            if found is not None and (found.places, found.uri) != (wanted, uri) and found._replaceable:
+                found.close()
+                found = None
             if found is None or found.id.pid != os.getpid():
                 _remove_leftovers(wanted)
                 found = cls._current = cls(wanted, uri)
@@ -80,6 +83,11 @@ class Session:
             found._users += 1
             assert isinstance(found, cls)
             return found
+
+    @property
+    def _replaceable(self) -> bool:
+        """Whether nobody uses it, libvirt included."""
+        return self._users == 0 and not (self.folder / "v").exists()
 
     @property
     def libvirt_root(self) -> Path:

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.machine.places import Places
 from harness.machine.spec import MachineSpec
 from tests.machine.tinyguest import build, tiny_boot, tiny_hardware
 
 if TYPE_CHECKING:
     from harness.machine.host import Host
+    from harness.machine.session import Session
 
 _numbers = itertools.count(1)
 
@@ -69,3 +71,23 @@ def tiny(short_folder: Path, tiny_kernel: Path) -> Iterator[Callable[..., Machin
     yield make
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def places(short_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """The harness's folders, for these tests alone."""
+    memory = Path(tempfile.mkdtemp(prefix="rf-", dir="/dev/shm")) if Path("/dev/shm").is_dir() else None
+    yield Places(cache=tmp_path_factory.mktemp("cache"), runtime=short_folder / "run", memory=memory)
+    if memory is not None:
+        shutil.rmtree(memory)
+
+
+@pytest.fixture(scope="module")
+def machine_session(places: Places) -> Iterator[Session]:
+    """This process's session; when a module leaves it, none of its machines may be left."""
+    from harness.machine.processes import of_folders
+    from harness.machine.session import Session
+
+    with Session.open(places) as session:
+        yield session
+        assert of_folders((session.folder, session.disk)) == ()
