@@ -1,7 +1,7 @@
 /*
  * Import tables of symbols that the import libraries do not have yet, written by hand.
  *
- *     IMPORTS_BEGIN
+ *     IMPORTS_BEGIN [module]
  *     IMPORT name, bytes-of-arguments
  *     IMPORTS_END
  */
@@ -11,14 +11,14 @@
 #define ENTRY .long
 #endif
 
-    .macro IMPORTS_BEGIN
+    .macro IMPORTS_BEGIN module=ntoskrnl.exe
     .section .idata$2, "w"
     .rva .Llookup
     .long 0, 0
     .rva .Lmodule, .Laddresses
     .section .idata$7, "w"
 .Lmodule:
-    .asciz "ntoskrnl.exe"
+    .asciz "\module"
     .balign 2
     .section .idata$4, "w"
 .Llookup:

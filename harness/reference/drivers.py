@@ -131,6 +131,11 @@ class DriverServices:
         self._check_signature(service)
         image = m.kernel.files.store.read(service.path)
         module = m.loader.load(image, service.path.rpartition("\\")[2], path=find_symbols(image))
+        if module.declined:
+            m.kernel.debug.note(
+                f"{module.name} imports routines that are not modelled and only say so when called: "
+                + ", ".join(module.declined)
+            )
         try:
             return self._enter(service, module)
         except GuestException as error:  # pragma: no cover - call_guarded turns it into a bugcheck

@@ -96,6 +96,8 @@ class Export:
     arches: frozenset[Arch]
     ordinal: int | None
     source: str  # where it is defined: "harness.reference.kernel.pool"
+    #: It is there so that drivers load, and says when it is called that it does nothing.
+    declined: bool = False
 
     def exists_on(self, number: tuple[int, int, int], arch: Arch) -> bool:
         """Whether Windows `number` (major, minor, build) for `arch` exports it."""
@@ -157,6 +159,7 @@ def export(
     data: bool = False,
     arches: Iterable[Arch | str] = (Arch.X64, Arch.X86),
     ordinal: int | None = None,
+    declined: bool = False,
 ) -> Callable[[F], F]:
     """Declare a kernel export. Raises `UsageError` for an unknown argument kind.
 
@@ -184,6 +187,7 @@ def export(
             arches=frozenset(Arch(arch) for arch in arches),
             ordinal=ordinal,
             source=function.__module__,
+            declined=declined,
         )
         entries = _DIRECTORY.setdefault(name, [])
         # A module imported twice (a test that reloads it) replaces its own declarations.

@@ -85,6 +85,7 @@ class Loader:
             path=path,
             slide=base - image.base,
             table=base + image.function_table if image.function_table else 0,
+            declined=self._declined(image),
         )
         machine.modules.add(driver)
         machine.cpu.flush_code()
@@ -128,6 +129,10 @@ class Loader:
                 status=DRIVER_ENTRYPOINT_NOT_FOUND,
                 unmodelled=missing,
             )
+
+    def _declined(self, image: PeImage) -> tuple[str, ...]:
+        found = (self._machine.exports.find(wanted.module, wanted.name) for wanted in image.imports)
+        return tuple(sorted(each.name for each in found if each is not None and each.declined))
 
     def _place(self, image: PeImage, name: str) -> int:
         machine = self._machine

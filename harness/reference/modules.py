@@ -54,6 +54,8 @@ class Driver:
     table: int = 0
     #: Whatever the IO manager keeps for it (DRIVER_OBJECT, service ...).
     body: Any = None
+    #: Imports that are there so that it loads and do nothing (`Export.declined`).
+    declined: tuple[str, ...] = ()
     #: x64: instructions seen to touch user memory under a __try of their own function -> its end, or 0.
     guarded: dict[int, int] = field(default_factory=dict, repr=False)
     _starts: tuple[int, ...] = field(default=(), repr=False)

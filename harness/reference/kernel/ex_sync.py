@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.reference.kernel.layouts import View
     from harness.reference.machine import Machine
 
-__all__ = ["Resource"]
+__all__ = ["Resource", "wait_for"]
 
 _BOTH: Final = ("ntoskrnl.exe", "hal.dll")
 
@@ -38,7 +38,9 @@ class Resource:
     shared: dict[int, int] = field(default_factory=dict)
 
 
-def _wait(m: Machine, done: Callable[[], bool], what: str, lock: int) -> None:
+def wait_for(m: Machine, done: Callable[[], bool], what: str, lock: int) -> None:
+    """Let the others run until `done`; `what` waits for `lock`. Raises `GuestHung` when nothing can help."""
+
     def stuck() -> NoReturn:
         raise GuestHung(
             m.describe_hang(f"{what} waits for {lock:#x}, which nothing that is left to run releases")
@@ -72,7 +74,7 @@ def _acquire(m: Machine, address: int, what: str) -> View:
     if view["Count"] != 1:
         if view["Owner"] == m.current.address:
             raise GuestHung(m.describe_hang(f"{what}: the thread owns the mutex at {address:#x} already"))
-        _wait(m, lambda: view["Count"] == 1, what, address)
+        wait_for(m, lambda: view["Count"] == 1, what, address)
     view["Count"] = 0
     view["Owner"] = m.current.address
     return view
@@ -124,13 +126,27 @@ def ex_try_to_acquire_fast_mutex(m: Machine, address: int) -> int:
 
 
 @export("ExAcquireFastMutexUnsafe", args="ptr", cc="fastcall")
+@export("KeAcquireGuardedMutexUnsafe", args="ptr", cc="fastcall", since=(5, 2))
 def ex_acquire_fast_mutex_unsafe(m: Machine, address: int) -> None:
     _acquire(m, address, "ExAcquireFastMutexUnsafe")
 
 
 @export("ExReleaseFastMutexUnsafe", args="ptr", cc="fastcall")
+@export("KeReleaseGuardedMutexUnsafe", args="ptr", cc="fastcall", since=(5, 2))
 def ex_release_fast_mutex_unsafe(m: Machine, address: int) -> None:
     _release(m, address, "ExReleaseFastMutexUnsafe")
+
+
+@export("ExEnterCriticalRegionAndAcquireFastMutexUnsafe", args="ptr", cc="fastcall", since=(6, 0))
+def ex_enter_region_and_acquire_fast_mutex(m: Machine, address: int) -> None:
+    m.current.body.apc_disable -= 1
+    _acquire(m, address, "ExEnterCriticalRegionAndAcquireFastMutexUnsafe")
+
+
+@export("ExReleaseFastMutexUnsafeAndLeaveCriticalRegion", args="ptr", cc="fastcall", since=(6, 0))
+def ex_release_fast_mutex_and_leave_region(m: Machine, address: int) -> None:
+    _release(m, address, "ExReleaseFastMutexUnsafeAndLeaveCriticalRegion")
+    m.current.body.apc_disable += 1
 
 
 @export("KeAcquireGuardedMutex", args="ptr", cc="fastcall", since=(5, 2))
@@ -212,7 +228,7 @@ def _take(m: Machine, address: int, wait: int, what: str, *, exclusive: bool) ->
     if not _free_for(resource, me, exclusive=exclusive):
         if not wait & 0xFF:
             return 0
-        _wait(m, lambda: _free_for(resource, me, exclusive=exclusive), what, address)
+        wait_for(m, lambda: _free_for(resource, me, exclusive=exclusive), what, address)
     if exclusive or resource.exclusive == me:
         resource.exclusive = me
         resource.exclusive_count += 1
@@ -316,13 +332,13 @@ def ex_initialize_push_lock(m: Machine, lock: int) -> None:
 
 def _push_exclusive(m: Machine, lock: int) -> None:
     if m.memory.ptr(lock):
-        _wait(m, lambda: not m.memory.ptr(lock), "an exclusive push lock", lock)
+        wait_for(m, lambda: not m.memory.ptr(lock), "an exclusive push lock", lock)
     m.memory.put_ptr(lock, 1)
 
 
 def _push_shared(m: Machine, lock: int) -> None:
     if m.memory.ptr(lock) & 1:
-        _wait(m, lambda: not m.memory.ptr(lock) & 1, "a shared push lock", lock)
+        wait_for(m, lambda: not m.memory.ptr(lock) & 1, "a shared push lock", lock)
     m.memory.put_ptr(lock, m.memory.ptr(lock) + 16)
 
 
@@ -363,39 +379,20 @@ def flt_delete_push_lock(m: Machine, lock: int) -> None:
         m.bugcheck(0xC4, 0xEB, m.cpu.irql, 0, lock, reason="a push lock was deleted while it is held")
 
 
-# -- rundown protection: bit 0 active, the count in steps of 2 ---------------------------------------------
-
-
-@export("ExInitializeRundownProtection", args="ptr", cc="fastcall")
-@export("ExReInitializeRundownProtection", args="ptr", cc="fastcall")
-def ex_initialize_rundown_protection(m: Machine, ref: int) -> None:
-    m.memory.put_ptr(ref, 0)
-
-
-@export("ExAcquireRundownProtection", args="ptr", cc="fastcall")
-def ex_acquire_rundown_protection(m: Machine, ref: int) -> int:
-    value = m.memory.ptr(ref)
-    if value & 1:
+def _push_try(m: Machine, lock: int, busy: int, step: int) -> int:
+    value = m.memory.ptr(lock)
+    if value & busy:
         return 0
-    m.memory.put_ptr(ref, value + 2)
+    m.memory.put_ptr(lock, value + step)
     return 1
 
 
-@export("ExReleaseRundownProtection", args="ptr", cc="fastcall")
-def ex_release_rundown_protection(m: Machine, ref: int) -> None:
-    value = m.memory.ptr(ref)
-    if value < 2:
-        m.bugcheck(0xC4, 0xE1, ref, 0, 0, reason="rundown protection was released more often than acquired")
-    m.memory.put_ptr(ref, value - 2)
+@export("ExTryAcquirePushLockExclusiveEx", args="ptr, ulong", since=(6, 3))
+def ex_try_acquire_push_lock_exclusive(m: Machine, lock: int, flags: int) -> int:
+    return _push_try(m, lock, -1, 1)
 
 
-@export("ExWaitForRundownProtectionRelease", args="ptr", cc="fastcall")
-def ex_wait_for_rundown_protection_release(m: Machine, ref: int) -> None:
-    m.memory.put_ptr(ref, m.memory.ptr(ref) | 1)
-    if m.memory.ptr(ref) != 1:
-        _wait(m, lambda: m.memory.ptr(ref) == 1, "ExWaitForRundownProtectionRelease", ref)
-
-
-@export("ExRundownCompleted", args="ptr", cc="fastcall")
-def ex_rundown_completed(m: Machine, ref: int) -> None:
-    m.memory.put_ptr(ref, 1)
+@export("ExfTryAcquirePushLockShared", args="ptr", cc="fastcall", since=(6, 0))
+@export("ExTryAcquirePushLockSharedEx", args="ptr, ulong", since=(6, 3))
+def ex_try_acquire_push_lock_shared(m: Machine, lock: int, flags: int = 0) -> int:
+    return _push_try(m, lock, 1, 16)

@@ -1,8 +1,8 @@
-"""The filter manager, as far as registry filters that are minifilters besides touch it.
+"""The filter manager, as far as registry filters that are minifilters besides need it to start.
 
-Registration is accepted so that such drivers load; no file operation is ever filtered, and what would need
-one answers STATUS_NOT_SUPPORTED. The debug output says so. Sources: nf-fltkernel-fltregisterfilter,
-nf-fltkernel-fltgetfilenameinformation.
+Registrations and communication ports are accepted, work items run; no file operation is ever filtered and no
+program ever connects to a port. The debug output says so. Sources: nf-fltkernel-fltregisterfilter,
+nf-fltkernel-fltcreatecommunicationport, nf-fltkernel-fltsendmessage, nf-fltkernel-fltqueuegenericworkitem.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
-from harness.reference.kernel.checks import APC_LEVEL, need_irql
+from harness.reference.kernel.checks import APC_LEVEL, PASSIVE_LEVEL, need_irql
+from harness.reference.kernel.layouts import layout
+from harness.reference.kernel.rtl_strings import string_text
+from harness.reference.kernel.scheduler import Task
+from harness.reference.kernel.security import parse_sddl
+from harness.reference.kernel.text import ansi_decode, read_ansi_z
+from harness.reference.kernel.zw_file import zw_create_file
 from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
@@ -19,13 +25,22 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _FLT: Final = ("fltmgr.sys",)
+_TAG_SECURITY: Final = int.from_bytes(b"FMsd", "little")
+_TAG_WORK: Final = int.from_bytes(b"FMgw", "little")
+_WORK_ITEM_SIZE: Final = 0x60
+_PORT_DISCONNECTED: Final = 0xC0000037
+
+
+def _is_filter(m: Machine, handle: int, routine: str) -> None:
+    if handle not in m.kernel.minifilters:
+        m.bugcheck(0xC4, 0xE1, handle, 0, 0, reason=f"{routine} got something that is no filter")
 
 
 @export("FltRegisterFilter", args="ptr, ptr, ptr", modules=_FLT)
 def flt_register_filter(m: Machine, driver: int, registration: int, out: int) -> int:
-    need_irql(m, 0, "FltRegisterFilter", "nf-fltkernel-fltregisterfilter")
+    need_irql(m, PASSIVE_LEVEL, "FltRegisterFilter", "nf-fltkernel-fltregisterfilter")
     handle = m.objects.heap.alloc(64)
-    m.kernel.minifilters[handle] = m.driver_at(m.caller())
+    m.kernel.minifilters[handle] = m.calling_driver()
     m.memory.put_ptr(out, handle)
     m.kernel.debug.note("FltRegisterFilter was accepted; the model filters no file operations")
     return NTSTATUS.SUCCESS
@@ -38,47 +53,48 @@ def flt_start_filtering(m: Machine, handle: int) -> int:
 
 @export("FltUnregisterFilter", args="ptr", modules=_FLT)
 def flt_unregister_filter(m: Machine, handle: int) -> None:
-    if m.kernel.minifilters.pop(handle, None) is None:
-        m.bugcheck(0xC4, 0xE1, handle, 0, 0, reason="FltUnregisterFilter of something that is no filter")
+    _is_filter(m, handle, "FltUnregisterFilter")
+    del m.kernel.minifilters[handle]
 
 
-def _unsupported(m: Machine, what: str) -> int:
-    m.kernel.debug.note(f"{what} is not modelled: STATUS_NOT_SUPPORTED")
-    return NTSTATUS.NOT_SUPPORTED
+@export("FltObjectReference", args="ptr", modules=_FLT)
+def flt_object_reference(m: Machine, handle: int) -> int:
+    _is_filter(m, handle, "FltObjectReference")
+    return NTSTATUS.SUCCESS
 
 
-@export("FltGetFileNameInformation", args="ptr, ulong, ptr", modules=_FLT)
-def flt_get_file_name_information(m: Machine, data: int, options: int, out: int) -> int:
-    need_irql(m, APC_LEVEL, "FltGetFileNameInformation", "nf-fltkernel-fltgetfilenameinformation")
-    m.memory.put_ptr(out, 0)
-    return _unsupported(m, "FltGetFileNameInformation")
+@export("FltObjectDereference", args="ptr", modules=_FLT)
+def flt_object_dereference(m: Machine, handle: int) -> None:
+    _is_filter(m, handle, "FltObjectDereference")
 
 
-@export("FltGetFileNameInformationUnsafe", args="ptr, ptr, ulong, ptr", modules=_FLT)
-def flt_get_file_name_information_unsafe(m: Machine, file: int, instance: int, options: int, out: int) -> int:
-    m.memory.put_ptr(out, 0)
-    return _unsupported(m, "FltGetFileNameInformationUnsafe")
+@export("FltGetRoutineAddress", args="ptr", modules=_FLT)
+def flt_get_routine_address(m: Machine, name: int) -> int:
+    """A routine of the filter manager by its ANSI name; NULL for what it lacks."""
+    text = ansi_decode(read_ansi_z(m.memory, name))
+    found = m.exports.find("fltmgr.sys", text)
+    if found is None:
+        m.kernel.note_unresolved(text)
+        return 0
+    return m.exports.address_of(text)
 
 
-@export("FltParseFileNameInformation", args="ptr", modules=_FLT)
-def flt_parse_file_name_information(m: Machine, information: int) -> int:
-    return _unsupported(m, "FltParseFileNameInformation")
-
-
-@export("FltReleaseFileNameInformation", args="ptr", modules=_FLT)
-def flt_release_file_name_information(m: Machine, information: int) -> None:
-    return None
+# -- communication ports -----------------------------------------------------------------------------------
 
 
 @export("FltBuildDefaultSecurityDescriptor", args="ptr, ulong", modules=_FLT)
 def flt_build_default_security_descriptor(m: Machine, out: int, access: int) -> int:
-    m.memory.put_ptr(out, 0)
-    return _unsupported(m, "FltBuildDefaultSecurityDescriptor")
+    """`access` for the system and for administrators."""
+    raw = parse_sddl(f"O:BAG:SYD:(A;;{access:#x};;;SY)(A;;{access:#x};;;BA)").encode()
+    address = m.pool.alloc(len(raw), _TAG_SECURITY, paged=True)
+    m.memory.write(address, raw)
+    m.memory.put_ptr(out, address)
+    return NTSTATUS.SUCCESS
 
 
 @export("FltFreeSecurityDescriptor", args="ptr", modules=_FLT)
 def flt_free_security_descriptor(m: Machine, descriptor: int) -> None:
-    return None
+    m.pool.free(descriptor, _TAG_SECURITY)
 
 
 @export("FltCreateCommunicationPort", args="ptr, ptr, ptr, ptr, ptr, ptr, ptr, long", modules=_FLT)
@@ -89,29 +105,51 @@ def flt_create_communication_port(
     attributes: int,
     cookie: int,
     connect: int,
-    gone: int,
+    disconnect: int,
     message: int,
     limit: int,
 ) -> int:
+    need_irql(m, PASSIVE_LEVEL, "FltCreateCommunicationPort", "nf-fltkernel-fltcreatecommunicationport")
+    _is_filter(m, filter_, "FltCreateCommunicationPort")
     m.memory.put_ptr(out, 0)
-    return _unsupported(m, "FltCreateCommunicationPort")
+    view = layout("OBJECT_ATTRIBUTES", m.memory.pointer_size).at(m.memory, attributes)
+    if not view["ObjectName"] or not connect:
+        return NTSTATUS.INVALID_PARAMETER
+    port = m.objects.create(m.objects.types["FilterConnectionPort"], m.calling_driver())
+    name = string_text(m, view["ObjectName"])
+    status = m.kernel.namespace.insert(name, port)
+    if status:
+        m.objects.dereference(port)
+        return status
+    m.memory.put_ptr(out, port.address)
+    m.kernel.debug.note(f"communication port {name}: no program of this guest connects to it")
+    return NTSTATUS.SUCCESS
 
 
 @export("FltCloseCommunicationPort", args="ptr", modules=_FLT)
-def flt_close_communication_port(m: Machine, port: int) -> None:
-    return None
+def flt_close_communication_port(m: Machine, address: int) -> None:
+    port = m.objects.at(address)
+    if port is None or port.type.name != "FilterConnectionPort":
+        m.bugcheck(0xC4, 0xE1, address, 0, 0, reason="FltCloseCommunicationPort of something that is no port")
+    m.kernel.namespace.remove(port)
+    m.objects.dereference(port)
 
 
 @export("FltCloseClientPort", args="ptr, ptr", modules=_FLT)
 def flt_close_client_port(m: Machine, filter_: int, port: int) -> None:
-    return None
+    m.memory.put_ptr(port, 0)
 
 
 @export("FltSendMessage", args="ptr, ptr, ptr, ulong, ptr, ptr, ptr", modules=_FLT)
 def flt_send_message(
     m: Machine, filter_: int, port: int, buffer: int, size: int, reply: int, reply_size: int, timeout: int
 ) -> int:
-    return _unsupported(m, "FltSendMessage")
+    """Nobody is connected."""
+    need_irql(m, APC_LEVEL, "FltSendMessage", "nf-fltkernel-fltsendmessage")
+    return _PORT_DISCONNECTED
+
+
+# -- what a minifilter may use outside of file operations --------------------------------------------------
 
 
 @export("FltGetRequestorProcess", args="ptr", modules=_FLT)
@@ -122,3 +160,45 @@ def flt_get_requestor_process(m: Machine, data: int) -> int:
 @export("FltGetRequestorProcessId", args="ptr", modules=_FLT)
 def flt_get_requestor_process_id(m: Machine, data: int) -> int:
     return m.current.process.pid
+
+
+@export(
+    "FltCreateFile",
+    args="ptr, ptr, ptr, ulong, ptr, ptr, ptr, ulong, ulong, ulong, ulong, ptr, ulong, ulong",
+    modules=_FLT,
+)
+def flt_create_file(m: Machine, filter_: int, instance: int, out: int, *rest: int) -> int:
+    _is_filter(m, filter_, "FltCreateFile")
+    return zw_create_file(m, out, *rest)
+
+
+@export("FltClose", args="handle", modules=_FLT)
+def flt_close(m: Machine, handle: int) -> int:
+    return m.objects.close(handle)
+
+
+@export("FltAllocateGenericWorkItem", args="", modules=_FLT)
+def flt_allocate_generic_work_item(m: Machine) -> int:
+    return m.pool.alloc(_WORK_ITEM_SIZE, _TAG_WORK, paged=False, zero=True)
+
+
+@export("FltFreeGenericWorkItem", args="ptr", modules=_FLT)
+def flt_free_generic_work_item(m: Machine, item: int) -> None:
+    m.pool.free(item, _TAG_WORK)
+
+
+@export("FltQueueGenericWorkItem", args="ptr, ptr, ptr, ulong, ptr", modules=_FLT)
+def flt_queue_generic_work_item(
+    m: Machine, item: int, object_: int, routine: int, queue: int, context: int
+) -> int:
+    _is_filter(m, object_, "FltQueueGenericWorkItem")
+    task = Task(
+        m.kernel.worker_thread(),
+        routine,
+        (item, object_, context),
+        "a generic work item routine",
+        m.driver_at(routine),
+    )
+    task.ended = lambda _status: m.kernel.return_worker(task.thread)
+    m.kernel.scheduler.add(task)
+    return NTSTATUS.SUCCESS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.reference.kernel.ex_callback import registrations
 from harness.reference.pool import tag_text
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ def live_routines(m: Machine, driver_object: KernelObject, module: Driver) -> li
         if owner is module:
             left.append(f"symbolic link {kernel.namespace.full_name(link)}")
     left += [f"minifilter {handle:#x}" for handle, owner in kernel.minifilters.items() if owner is module]
+    left += [f"callback object routine at {each.routine:#x}" for each in registrations(m, module)]
+    ports = m.objects.of_type(m.objects.types["FilterConnectionPort"])
+    left += [
+        f"communication port {kernel.namespace.full_name(port)}" for port in ports if port.body is module
+    ]
     left += [f"lookaside list {at:#x}" for at, owner in kernel.lookaside.items() if owner is module]
     left += [f"IRP {irp.address:#x}" for irp in kernel.io.irps.live.values() if irp.driver is module]
     return left

@@ -56,6 +56,7 @@ class Namespace:
 
     def __init__(self, machine: Machine, objects: ObjectManager) -> None:
         self._objects = objects
+        objects.unname = self.remove
         self.directory_type = objects.define_type(
             "Directory", GenericMapping(0x20003, 0x2000C, 0x20003, 0xF000F), 0x40
         )
@@ -64,6 +65,7 @@ class Namespace:
         )
         self.directory_type.query_name = self.full_name
         self.link_type.query_name = self.full_name
+        self.directory_type.named_by_handles = self.link_type.named_by_handles = True
         self.root = objects.create(self.directory_type, Directory())
         self.root.permanent = True
         for path in _DIRECTORIES:
@@ -138,7 +140,9 @@ class Namespace:
     def remove(self, obj: KernelObject) -> None:
         """Take the name away; the object lives on by its references."""
         if obj.directory is not None and obj.name is not None:
-            obj.directory.body.entries.pop(upcase(obj.name), None)
+            entries = obj.directory.body.entries
+            if entries.get(upcase(obj.name)) is obj:
+                del entries[upcase(obj.name)]
         obj.directory = None
 
     def create_link(self, path: str, target: str) -> KernelObject | int:

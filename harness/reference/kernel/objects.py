@@ -74,6 +74,8 @@ class ObjectType:
     mapping: GenericMapping
     #: Bytes of the object's body in guest memory.
     size: int
+    #: A name lasts as long as a handle does, unless the object is permanent (events, directories, links).
+    named_by_handles: bool = False
     #: The last reference is gone. The object's memory is released afterwards.
     delete: Callable[[KernelObject], None] | None = None
     #: A handle was closed; the count of remaining handles is in `KernelObject.handles`.
@@ -151,6 +153,8 @@ class ObjectManager:
         self.kernel_flag = 0xFFFFFFFF80000000 if wide else 0x80000000
         self.kernel_handles = HandleTable(self.kernel_flag)
         self.types: dict[str, ObjectType] = {}
+        #: Takes an object's name away; the namespace puts itself here.
+        self.unname: Callable[[KernelObject], None] = lambda obj: None
         self._types_by_address: dict[int, ObjectType] = {}
         self._objects: dict[int, KernelObject] = {}
 
@@ -232,6 +236,7 @@ class ObjectManager:
     def forget(self, obj: KernelObject) -> None:
         """Take an object out of the model and release its memory."""
         if self._objects.pop(obj.address, None) is not None:
+            self.unname(obj)
             self.heap.free(obj.address)
 
     @property
@@ -325,6 +330,8 @@ class ObjectManager:
         del table.entries[handle.value]
         obj = handle.object
         obj.handles -= 1
+        if not obj.handles and obj.type.named_by_handles and not obj.permanent:
+            self.unname(obj)
         if obj.type.close is not None:
             obj.type.close(obj, handle)
         self.dereference(obj)

@@ -6,6 +6,7 @@ nf-ntddk-rtlrunonceexecuteonce, nf-ntifs-rtlntstatustodoserror.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
@@ -119,6 +120,43 @@ def rtl_run_once_execute_once(m: Machine, once: int, routine: int, parameter: in
     if context:
         m.memory.put_ptr(context, m.memory.ptr(once) & ~3)
     return NTSTATUS.SUCCESS
+
+
+_CHECK_ONLY, _ASYNC, _INIT_FAILED = 1, 2, 4  # flags of the two routines below
+
+
+@export("RtlRunOnceBeginInitialize", args="ptr, ulong, ptr", since=(6, 0))
+def rtl_run_once_begin_initialize(m: Machine, once: int, flags: int, context: int) -> int:
+    """STATUS_PENDING asks the caller to initialise and complete; threads that come meanwhile would wait."""
+    if flags & ~(_CHECK_ONLY | _ASYNC):
+        return NTSTATUS.INVALID_PARAMETER
+    state = m.memory.ptr(once)
+    if state & 3 == _DONE:
+        if context:
+            m.memory.put_ptr(context, state & ~3)
+        return NTSTATUS.SUCCESS
+    if flags & _CHECK_ONLY:
+        return NTSTATUS.UNSUCCESSFUL
+    m.memory.put_ptr(once, 1)
+    return NTSTATUS.PENDING
+
+
+@export("RtlRunOnceComplete", args="ptr, ulong, ptr", since=(6, 0))
+def rtl_run_once_complete(m: Machine, once: int, flags: int, context: int) -> int:
+    if m.memory.ptr(once) & 3 != 1:
+        return NTSTATUS.UNSUCCESSFUL
+    m.memory.put_ptr(once, 0 if flags & _INIT_FAILED else context & ~3 | _DONE)
+    return NTSTATUS.SUCCESS
+
+
+@export("RtlTimeToElapsedTimeFields", args="ptr, ptr")
+def rtl_time_to_elapsed_time_fields(m: Machine, time: int, fields: int) -> None:
+    """TIME_FIELDS of a span: days in Day, year, month and weekday 0."""
+    seconds, ticks = divmod(m.memory.u64(time), _TICKS)
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    m.memory.write(fields, struct.pack("<8H", 0, 0, days & 0xFFFF, hour, minute, second, ticks // 10_000, 0))
 
 
 @export("PsGetCurrentProcessSessionId", args="")

@@ -28,7 +28,7 @@ from harness.registry.status import NTSTATUS
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
 
-__all__ = ["put_string", "string_bytes", "string_text"]
+__all__ = ["convert", "converted_n", "put_string", "string_bytes", "string_text"]
 
 _TAG: Final = int.from_bytes(b"Strg", "little")
 _MAX_BYTES: Final = 0xFFFE
@@ -190,7 +190,7 @@ def _allocate(m: Machine, size: int) -> int:
     return m.pool.alloc(max(size, 1), _TAG, paged=True, zero=True)
 
 
-def _convert(m: Machine, target: int, raw: bytes, allocate: int, terminator: int) -> int:
+def convert(m: Machine, target: int, raw: bytes, allocate: int, terminator: int) -> int:
     """Store converted text in `target`, in a buffer of its own when asked."""
     if len(raw) + terminator > 0xFFFF:
         return NTSTATUS.INVALID_PARAMETER_2
@@ -213,18 +213,18 @@ def _convert(m: Machine, target: int, raw: bytes, allocate: int, terminator: int
 @export("RtlUnicodeStringToAnsiString", args="ptr, ptr, uchar")
 def rtl_unicode_string_to_ansi_string(m: Machine, target: int, source: int, allocate: int) -> int:
     need_irql(m, 0, "RtlUnicodeStringToAnsiString", "nf-wdm-rtlunicodestringtoansistring")
-    return _convert(m, target, ansi_encode(string_text(m, source)), allocate, 1)
+    return convert(m, target, ansi_encode(string_text(m, source)), allocate, 1)
 
 
 @export("RtlUnicodeStringToUTF8String", args="ptr, ptr, uchar", since=(10, 0, 19041))
 def rtl_unicode_string_to_utf8_string(m: Machine, target: int, source: int, allocate: int) -> int:
-    return _convert(m, target, string_text(m, source).encode("utf-8", "replace"), allocate, 1)
+    return convert(m, target, string_text(m, source).encode("utf-8", "replace"), allocate, 1)
 
 
 @export("RtlAnsiStringToUnicodeString", args="ptr, ptr, uchar")
 def rtl_ansi_string_to_unicode_string(m: Machine, target: int, source: int, allocate: int) -> int:
     need_irql(m, 0, "RtlAnsiStringToUnicodeString", "nf-wdm-rtlansistringtounicodestring")
-    return _convert(m, target, wide_encode(ansi_decode(string_bytes(m, source))), allocate, 2)
+    return convert(m, target, wide_encode(ansi_decode(string_bytes(m, source))), allocate, 2)
 
 
 def _unicode_size(m: Machine, string: int) -> int:
@@ -384,16 +384,16 @@ def rtl_unicode_to_multi_byte_n(m: Machine, out: int, limit: int, done: int, sou
 @export("RtlUTF8ToUnicodeN", args="ptr, ulong, ptr, ptr, ulong", since=(6, 1))
 def rtl_utf8_to_unicode_n(m: Machine, out: int, limit: int, done: int, source: int, size: int) -> int:
     raw = wide_encode(m.memory.read(source, size).decode("utf-8", "replace") if size else "")
-    return _converted_n(m, out, limit, done, raw)
+    return converted_n(m, out, limit, done, raw)
 
 
 @export("RtlUnicodeToUTF8N", args="ptr, ulong, ptr, ptr, ulong", since=(6, 1))
 def rtl_unicode_to_utf8_n(m: Machine, out: int, limit: int, done: int, source: int, size: int) -> int:
     raw = (wide_decode(m.memory.read(source, size)) if size else "").encode("utf-8", "replace")
-    return _converted_n(m, out, limit, done, raw)
+    return converted_n(m, out, limit, done, raw)
 
 
-def _converted_n(m: Machine, out: int, limit: int, done: int, raw: bytes) -> int:
+def converted_n(m: Machine, out: int, limit: int, done: int, raw: bytes) -> int:
     if done:
         m.memory.put_u32(done, len(raw) if not out else min(len(raw), limit))
     if not out:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.reference.kernel.debug import DebugLog
+from harness.reference.kernel.ex_callback import SYSTEM_CALLBACKS, CallbackPoint
 from harness.reference.kernel.files import Files
 from harness.reference.kernel.io_manager import IoManager
 from harness.reference.kernel.module_list import LoadedModules
@@ -192,9 +193,15 @@ def start_kernel(machine: Machine, files: FileSystem) -> Kernel:
         ("Mutant", GenericMapping(0x20001, 0x20000, 0x120000, 0x1F0001)),
         ("Semaphore", GenericMapping(0x20001, 0x20002, 0x120000, 0x1F0003)),
         ("Callback", GenericMapping(0x20000, 0x20001, 0x120000, 0x1F0001)),
+        ("FilterConnectionPort", GenericMapping(0x20001, 0x10001, 0x20000, 0x1F0001)),
     ):
         kind = objects.define_type(name, mapping, 0x60)
         kind.query_name = kernel.namespace.full_name
+        kind.named_by_handles = name in ("Event", "Mutant", "Semaphore")
+    for name in SYSTEM_CALLBACKS:
+        point = objects.create(objects.types["Callback"], CallbackPoint(multiple=True))
+        point.permanent = True
+        kernel.namespace.insert(f"\\Callback\\{name}", point)
     kernel.io = IoManager(machine)
     kernel.loaded = LoadedModules(machine)
     kernel.files = Files(machine, files)
