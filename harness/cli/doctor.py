@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Final
 
 import typer
 
+from harness.cli.doctor_machines import examine_machines
+from harness.cli.findings import Finding, State, guarded, package
 from harness.cli.output import AsJson, print_json, print_table, short_path
 
 __all__ = ["Finding", "State", "doctor", "examine"]
-
-
-class State(StrEnum):
-    OK = "ok"
-    MISSING = "missing"
-    UNUSABLE = "unusable"  # it is there and doesn't work
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. `needed` is false for what only widens what can be done."""
-
-    what: str
-    state: State
-    detail: str
-    mend: str = ""
-    needed: bool = True
 
 
 _STYLES: Final = {State.OK: "green", State.MISSING: "bold yellow", State.UNUSABLE: "bold red"}
@@ -44,6 +28,7 @@ _PACKAGES: Final = (
     "junitparser",
     "pytest",
 )
+_BUILD: Final = "harness driver build && harness driver sign"
 _EXTRAS: Final = {"unicorn": "reference", "pyelftools": "reference", "pytest-xdist": "dev"}
 
 
@@ -77,40 +62,18 @@ def doctor(
 def examine(*, boot: bool = True) -> Iterator[Finding]:
     """Every finding, in the order in which one thing needs the other."""
     yield Finding("Python", State.OK, sys.version.split()[0])
-    for package in _PACKAGES:
-        yield _package(package, "pip install regfilter-harness")
-    for package, extra in _EXTRAS.items():
-        yield _package(package, f"pip install 'regfilter-harness[{extra}]'", needed=extra == "reference")
+    for name in _PACKAGES:
+        yield package(name, "pip install regfilter-harness")
+    for name, extra in _EXTRAS.items():
+        yield package(name, f"pip install 'regfilter-harness[{extra}]'", needed=extra == "reference")
     for arch in ("x64", "x86"):
         yield _compiler(arch)
-    yield _guarded("signing", _signing)
+    yield guarded("signing", _signing, "make bootstrap", needed=True)
     for arch in ("x64", "x86"):
-        yield _guarded(f"probe driver, {arch}", partial(_probe_driver, arch))
+        yield guarded(f"probe driver, {arch}", partial(_probe_driver, arch), _BUILD, needed=True)
     if boot:
-        yield _guarded("reference guest", _reference_guest)
-
-
-def _package(name: str, mend: str, *, needed: bool = True) -> Finding:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return Finding(name, State.OK, version(name), needed=needed)
-    except PackageNotFoundError:
-        return Finding(name, State.MISSING, "Python package", mend, needed)
-
-
-def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
-    """A check that must not take the others with it; the harness's own errors say what to do."""
-    from harness.errors import HarnessError, ToolMissingError
-
-    try:
-        return look()
-    except ToolMissingError as error:
-        return Finding(what, State.MISSING, str(error), "make bootstrap")
-    except HarnessError as error:
-        return Finding(
-            what, State.UNUSABLE, str(error).split("\n")[0], "harness driver build && harness driver sign"
-        )
+        yield guarded("reference guest", _reference_guest, "make bootstrap", needed=True)
+    yield from examine_machines(boot=boot)
 
 
 def _compiler(arch: str) -> Finding:
@@ -144,13 +107,12 @@ def _probe_driver(arch: str) -> Finding:
     from harness.driver.build import build_directory
 
     what = f"probe driver, {arch}"
-    mend = "harness driver build && harness driver sign"
     image = build_directory() / arch / "regprobe.sys"
     if not image.is_file():
-        return Finding(what, State.MISSING, "not built yet", mend, needed=False)
+        return Finding(what, State.MISSING, "not built yet", _BUILD, needed=False)
     report = verify_image(image)
     if not report.ok:
-        return Finding(what, State.UNUSABLE, "; ".join(f"{c.name}: {c.why}" for c in report.failed), mend)
+        return Finding(what, State.UNUSABLE, "; ".join(f"{c.name}: {c.why}" for c in report.failed), _BUILD)
     return Finding(what, State.OK, f"built and signed, {short_path(image)}")
 
 
