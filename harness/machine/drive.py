@@ -31,7 +31,7 @@ from harness.machine.spec import Accelerator, SealedImage
 from harness.machine.template import Template
 from harness.machine.watch import Watch, WatchLimits
 
-__all__ = ["Connect", "Machines", "MachineSettings"]
+__all__ = ["Connect", "MachineSettings", "Machines"]
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class MachineSettings:
     uri: str = EMBEDDED
     places: Places | None = None  # None: the user's own
     accelerator: Accelerator | None = None  # None: KVM where a guest really boots on it
-    limits: WatchLimits = WatchLimits()
+    limits: WatchLimits | None = None
 
 
 class Machines:
@@ -123,10 +123,14 @@ class Machines:
         """Wait until the booting guest's runner answers and is quiet, so that it can be frozen."""
         deadline = Deadline.after(image.boot_seconds)
         log_file = DebugLog(machine.spec.debug_log)
-        with Watch(machine, log_file, limits=self.settings.limits, booting=True).start() as watch:
-            with watch.call(), _connected(machine, connect, deadline, watch) as channel:
-                watch.latch.tell(channel.fail)
-                RunnerClient(channel).quiesce(timeout=_QUIESCE_SECONDS)
+        watching = Watch(machine, log_file, limits=self.settings.limits, booting=True)
+        with (
+            watching.start() as watch,
+            watch.call(),
+            _connected(machine, connect, deadline, watch) as channel,
+        ):
+            watch.latch.tell(channel.fail)
+            RunnerClient(channel).quiesce(timeout=_QUIESCE_SECONDS)
 
     def close(self) -> None:
         """End all pools and machines. May be called again; guests that are still open are closed before."""
