@@ -96,13 +96,15 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
-def test_target_list_names_every_modelled_version(harness: Any) -> None:
+def test_target_list_names_every_modelled_version_and_every_recipe(harness: Any) -> None:
     code, out, _ = harness("target", "list", "--json")
     rows = json.loads(out)
     assert code == 0
-    assert {row["version"] for row in rows} == {version.triple for version in MODELLED}
-    assert {row["kind"] for row in rows} == {"reference"}
-    assert next(row for row in rows if row["version"].startswith("5.1"))["arch"] == "x86"
+    modelled = [row for row in rows if row["target"].startswith("reference:")]
+    assert {row["version"] for row in modelled} == {version.triple for version in MODELLED}
+    assert {row["kind"] for row in modelled} == {"reference"}
+    assert next(row for row in modelled if row["version"].startswith("5.1"))["arch"] == "x86"
+    assert {row["kind"] for row in rows if row["target"] == "vm:stand-in"} == {"stand-in"}
 
 
 def test_the_table_says_that_the_model_is_no_windows(harness: Any) -> None:
