@@ -56,9 +56,9 @@ def check_promise(promise: Promise, found: Environment, name: str) -> None:
     never be taken for one of Windows.
     """
     differences = []
-    if (promise.kind is GuestKind.STAND_IN) is not (found.wine is not None):
-        is_what = "no Wine" if found.wine is None else f"Wine {found.wine}"
-        differences.append(f"the recipe says {promise.kind}, the guest is {is_what}")
+    kind = _kind(found)
+    if kind is not promise.kind:
+        differences.append(f"the recipe says {promise.kind}, the guest is {kind}")
     version = f"{found.major}.{found.minor}.{found.build}"
     for what, said, seen in (
         ("version", promise.version.triple, version),
@@ -73,30 +73,46 @@ def check_promise(promise: Promise, found: Environment, name: str) -> None:
         raise InfrastructureError(f"{name} is not what its recipe promises: {listed}; {_NEXT}")
 
 
+def _kind(found: Environment) -> GuestKind:
+    if found.wine is not None:
+        return GuestKind.STAND_IN
+    return GuestKind.WINDOWS if found.reactos is None else GuestKind.REACTOS
+
+
 def _on(value: bool | None) -> str:
     return "" if value is None else "on" if value else "off"
 
 
 def found_missing(found: Environment) -> dict[str, str]:
     """Capabilities that a guest of this environment can't have, each with the reason."""
-    version = WindowsVersion(found.major, found.minor, found.build, found.service_pack or 0)
+    version = WindowsVersion(found.major, found.minor, found.build, found.service_pack)
     missing: dict[str, str] = {}
-    if not version.has_layering:
-        missing[Capability.LAYERING] = f"Windows {version} has no CmRegisterCallbackEx"
-    if not version.has_app_hives:
-        missing[Capability.APP_HIVES] = f"Windows {version} has no application hives"
-    if not version.has_transactions:
-        missing[Capability.TRANSACTIONS] = f"Windows {version} has no transacted registry calls"
     if found.wine is not None:
-        # CmRegisterCallback answers STATUS_NOT_IMPLEMENTED, RegLoadAppKey claims success and does nothing.
-        for capability in (
-            Capability.CALLBACKS,
-            Capability.LAYERING,
-            Capability.APP_HIVES,
-            Capability.TRANSACTIONS,
-        ):
-            missing[capability] = f"Wine {found.wine} does not have it"
+        # CmRegisterCallback answers STATUS_NOT_IMPLEMENTED, CmRegisterCallbackEx is not exported.
+        missing[Capability.CALLBACKS] = f"Wine {found.wine} has no registry callbacks"
+    if found.wine is not None or found.reactos is not None or not version.has_layering:
+        missing[Capability.LAYERING] = f"{_system(found, version)} has no CmRegisterCallbackEx"
+    for capability, routine, pretender in _BY_ROUTINE:
+        if found.calls is not None and routine not in found.calls:
+            missing[capability] = f"{_system(found, version)} has no {routine}"
+        elif pretender in (found.pretends or ()):
+            missing[capability] = f"{pretender} of {_system(found, version)} claims success and does nothing"
     return missing
+
+
+#: A capability, the native routine it stands on, and the routine that some systems only pretend to have.
+_BY_ROUTINE: Final = (
+    (Capability.APP_HIVES, "NtLoadKeyEx", "RegLoadAppKeyW"),
+    (Capability.TRANSACTIONS, "NtCreateKeyTransacted", ""),
+)
+
+
+def _system(found: Environment, version: WindowsVersion) -> str:
+    if found.wine is not None:
+        return f"Wine {found.wine}"
+    if found.reactos is not None:
+        return f"ReactOS {found.reactos}"
+    return f"Windows {version}"
 
 
 def set_clock(runner: RunnerClient, name: str) -> float:

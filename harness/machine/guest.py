@@ -30,7 +30,7 @@ from harness.guest.base import (
 from harness.guest.bugcheck import Bugcheck
 from harness.machine.attest import Promise, check_promise, found_missing, set_clock
 from harness.machine.debug_log import DebugLog
-from harness.machine.evidence import collect
+from harness.machine.evidence import INDEX, collect
 from harness.machine.services import entry_status, stop_status
 from harness.machine.watch import Watch, WatchLimits
 from harness.registry.status import status_name
@@ -139,7 +139,7 @@ class MachineGuest(Guest):
         return GuestInfo(
             name=self.identity.name,
             kind=promise.kind,
-            version=WindowsVersion(found.major, found.minor, found.build, found.service_pack or 0),
+            version=WindowsVersion(found.major, found.minor, found.build, found.service_pack),
             arch=found.arch,
             processors=found.processors,
             test_signing=found.test_signing,
@@ -280,7 +280,7 @@ class MachineGuest(Guest):
         pieces = collect(
             self.machine, folder, error, environment=environment, memory_mib=memory_mib if died else 0
         )
-        return tuple(piece.name for piece in pieces if not piece.missing)
+        return (INDEX, *(piece.name for piece in pieces if not piece.missing))
 
     def close(self) -> None:
         """End the channel and give the machine back. May be called again."""

@@ -6,6 +6,7 @@ pytest-xdist one process, the controller, sees and writes all of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ OUTCOME_ATTRIBUTE: Final = "harness_outcome"
 
 
 _PACKAGE: Final = Path(harness.__file__).parent
+_CONTEXTLIB: Final = Path(contextlib.__file__)
 
 
 @dataclass(slots=True)
@@ -97,7 +99,10 @@ def _shorten(excinfo: pytest.ExceptionInfo[BaseException], test: Path) -> None:
     places = [Path(entry.path) for entry in excinfo.traceback]
     if not isinstance(error, HarnessError) or test not in places:
         return
-    outside = [at for at, place in enumerate(places) if not place.is_relative_to(_PACKAGE)]
+    # The harness's own context managers raise through contextlib.
+    outside = [
+        at for at, place in enumerate(places) if place != _CONTEXTLIB and not place.is_relative_to(_PACKAGE)
+    ]
     link = error.__traceback__
     for _ in range(outside[-1]):
         link = link.tb_next if link is not None else None

@@ -81,9 +81,11 @@ def test_it_says_what_it_is(boot: Boot) -> None:
 
 def test_wine_is_found_to_have_no_callbacks(boot: Boot) -> None:
     identity = replace(IDENTITY, promise=Promise(GuestKind.STAND_IN, WS03, Arch.X86))
-    info = boot(identity, environment={"wine": "8.0"}).info
-    assert Capability.CALLBACKS not in info.capabilities
-    assert info.reasons[Capability.CALLBACKS] == "Wine 8.0 does not have it"
+    calls = {"calls": ["NtLoadKeyEx"], "pretends": ["RegLoadAppKeyW"]}
+    info = boot(identity, environment={"wine": "8.0", **calls}).info
+    assert not info.capabilities & {Capability.CALLBACKS, Capability.LAYERING, Capability.APP_HIVES}
+    assert info.reasons[Capability.CALLBACKS] == "Wine 8.0 has no registry callbacks"
+    assert info.reasons[Capability.APP_HIVES] == "RegLoadAppKeyW of Wine 8.0 claims success and does nothing"
 
 
 @pytest.mark.parametrize(
@@ -97,11 +99,11 @@ def test_wine_is_found_to_have_no_callbacks(boot: Boot) -> None:
         (Promise(GuestKind.REACTOS, WS03, Arch.X64), {}, "architecture: the recipe says x64, the guest x86"),
         (
             Promise(GuestKind.WINDOWS, WS03, Arch.X86, secure_boot=False, test_signing=True),
-            {"secure_boot": True, "test_signing": False},
+            {"reactos": None, "secure_boot": True, "test_signing": False},
             "Secure Boot: the recipe says off, the guest on; test signing: the recipe says on, the guest off",
         ),
-        (Promise(GuestKind.WINDOWS, WS03, Arch.X86), {"wine": "8.0"}, "says windows, the guest is Wine 8.0"),
-        (Promise(GuestKind.STAND_IN, WS03, Arch.X86), {}, "says stand-in, the guest is no Wine"),
+        (Promise(GuestKind.WINDOWS, WS03, Arch.X86), {"wine": "8.0"}, "says windows, the guest is stand-in"),
+        (Promise(GuestKind.STAND_IN, WS03, Arch.X86), {}, "says stand-in, the guest is reactos"),
     ],
 )
 def test_a_guest_that_is_not_what_was_promised_is_infra(
@@ -211,8 +213,10 @@ def test_evidence_of_a_crash(boot: Boot, tmp_path: Path) -> None:
         assert dump.read(4) == b"\x7fELF"
     index = json.loads((tmp_path / "index.json").read_text())
     assert index["error"].startswith("GuestCrashed: the guest panicked")
-    assert [piece["name"] for piece in index["pieces"] if not piece["missing"]] == list(files)
-    assert {path.name for path in tmp_path.iterdir()} == {*files, "index.json"}
+    assert ["index.json", *(piece["name"] for piece in index["pieces"] if not piece["missing"])] == list(
+        files
+    )
+    assert {path.name for path in tmp_path.iterdir()} == set(files)
     assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.glob("memory*"))
 
 

@@ -1,6 +1,6 @@
 """A channel to the tiny guest: its lines stand for commands, and the runner's requests are answered for it.
 
-What the guest can't tell (it has no Windows) is answered as a Windows Server 2003 would; everything that
+What the guest can't tell (it has no Windows) is answered as ReactOS would; everything that
 races with the watchers goes to the guest itself: commands, and PING beside them.
 """
 
@@ -26,15 +26,16 @@ from tests.machine.tinyguest import TinyLine
 
 __all__ = ["ENVIRONMENT", "TinyChannel"]
 
-ENVIRONMENT = {
-    "major": 5,
-    "minor": 2,
-    "build": 3790,
-    "service_pack": 2,
-    "product": "tiny",
-    "arch": "x86",
+#: What ReactOS says, as far as it has to.
+ENVIRONMENT: dict[str, Any] = {
+    "os": {"major": 5, "minor": 2, "build": 3790, "service_pack": 2, "product_type": 1, "product": "tiny"},
+    "native_arch": "x86",
     "processors": 1,
-    "test_signing": None,
+    "uptime_ms": 1000,
+    "reactos": "0.0-tiny",
+    "verifier": {},
+    "calls": [],
+    "pretends": [],
 }
 
 
@@ -113,7 +114,7 @@ class TinyChannel(Channel):
         now = time.time() + self._skew
         clock = round(now * 1e6)
         answers: dict[int, dict[str, Any]] = {
-            RequestType.ENVIRONMENT: {**self._environment, "unix_us": clock},
+            RequestType.ENVIRONMENT: {**self._environment, "clock_unix_us": clock},
             RequestType.CLOCK_SET: {"previous_unix_us": 0, "unix_us": clock},
             RequestType.QUIESCE: {},
         }

@@ -46,11 +46,11 @@ def run(suite: pytest.Pytester) -> Callable[..., pytest.RunResult]:
 
 
 @pytest.fixture
-def rows(suite: pytest.Pytester) -> Callable[[], list[dict[str, Any]]]:
+def rows(pytester: pytest.Pytester) -> Callable[[], list[dict[str, Any]]]:
     """The rows of the only run there was."""
 
     def rows() -> list[dict[str, Any]]:
-        (file,) = Path(suite.path).glob("results/*/rows.jsonl")
+        (file,) = Path(pytester.path).glob("results/*/rows.jsonl")
         return [json.loads(line) for line in file.read_text().splitlines()]
 
     return rows

@@ -1,0 +1,53 @@
+"""Lets targets vm:NAME of an inner pytest run be tiny guests: everything but image and channel is real."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.guests import Guests
+from harness.image.recipe import Recipe
+from harness.machine.drive import Connect, Machines
+from harness.machine.machine import Machine
+from harness.machine.spec import PanicModel, SealedImage
+from harness.machine.watch import WatchLimits
+from harness.targets import Target
+from tests.machine.tiny_channel import TinyChannel
+from tests.machine.tinyguest import tiny_boot, tiny_hardware
+
+__all__ = ["install"]
+
+_HARDWARE = tiny_hardware(panic=(PanicModel.ISA,))
+
+
+def _image(guests: Guests, target: Target, recipe: Recipe) -> SealedImage:
+    kernel = Path(os.environ["TINY_KERNEL"])
+    return SealedImage(
+        name=recipe.name,
+        digest=os.environ["TINY_DIGEST"],
+        hardware=_HARDWARE,
+        disks=(),
+        boot=tiny_boot(kernel, _HARDWARE),
+        boot_seconds=60.0,
+    )
+
+
+def _connect(guests: Guests, recipe: Recipe) -> Connect:
+    return lambda machine, timeout: _channel(machine, timeout)
+
+
+def _channel(machine: Machine, timeout: float) -> TinyChannel:
+    return TinyChannel(machine.spec.channel_socket, timeout=timeout)
+
+
+def install() -> None:
+    Guests._image = _image  # type: ignore[method-assign]
+    Guests._connect = _connect  # type: ignore[method-assign]
+    made = Machines.__init__
+
+    def quick(self: Machines, settings: object = None) -> None:
+        from dataclasses import replace
+
+        made(self, replace(settings, limits=WatchLimits(silence=1.0)))  # type: ignore[type-var]
+
+    Machines.__init__ = quick  # type: ignore[method-assign,assignment]
