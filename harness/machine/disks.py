@@ -56,7 +56,9 @@ def _virtual_size(path: Path, format: DiskFormat) -> int:
         if header is None:
             raise UsageError(f"{path} is no qcow2 image; look at it with: qemu-img info {path}")
         return header.virtual_size
-    return inspect_disk(path, format).virtual_size
+    raise UsageError(
+        f"{path} is a {format} image, which libvirt can't use; convert it: qemu-img convert -O qcow2"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ def _disks(spec: MachineSpec, taken: dict[tuple[DiskBus, int], str]) -> Iterator
             raise UsageError(
                 f"{spec.name}: place {disk.target} of {disk.path}: {bus} has {_PLACES[bus]} places"
             )
+        if disk.format is DiskFormat.VHDX:  # QEMU could, libvirt has no such format
+            raise UsageError(f"{spec.name}: {disk.path} is VHDX; convert it: qemu-img convert -O qcow2")
         if place in taken:
             raise UsageError(
                 f"{spec.name}: {disk.path} and {taken[place]} both want {bus} place {disk.target}"

@@ -55,7 +55,7 @@ class DiskBus(StrEnum):
 class DiskFormat(StrEnum):
     QCOW2 = "qcow2"
     RAW = "raw"
-    VHDX = "vhdx"
+    VHDX = "vhdx"  # to adopt from; machines run on what it is converted to
 
 
 class Nic(StrEnum):
