@@ -115,7 +115,7 @@ def test_a_crash_has_its_code_its_evidence_and_the_next_test_a_fresh_clone(
     kept = {name.rpartition("/")[2]: run / name for name in crashed["evidence"]}
     assert {"screen.png", "debug.log", "qemu.log", "domain.xml", "memory.elf.gz", "index.json"} <= kept.keys()
     assert all(path.stat().st_size for path in kept.values())
-    assert b"Fatal System Error: 0x000000d1" in kept["debug.log"].read_bytes()
+    assert b"STOP: 0x000000d1" in kept["debug.log"].read_bytes()
     index = json.loads(kept["index.json"].read_text())
     assert "0xd1" in index["error"]
     assert not before["evidence"]
