@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from harness.driver.build import write_atomically
 from harness.image.debian import wanted_release
 from harness.image.ext4 import tree_files
 from harness.image.recipe import DebianBuild, Recipe
-from harness.image.store import ImageStore, file_digest
+from harness.image.store import ImageStore
 from harness.machine.places import private_folder
+from harness.machine.seal import file_digest
 
 __all__ = ["adopted_digest", "digest_of", "recipe_digest", "system_key"]
 
@@ -66,16 +66,5 @@ def system_key(recipe: Recipe, build: DebianBuild) -> str:
 
 
 def adopted_digest(path: Path, store: ImageStore) -> str:
-    """The SHA-256 of a disk or CD, worked out again only when the file's size, times or inode changed."""
-    found = path.stat()
-    seen = [str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-    note = private_folder(store.folder) / _REMEMBERED / f"{digest_of(str(path))[:16]}.json"
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        if known["seen"] == seen:
-            return str(known["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    digest = file_digest(path)
-    write_atomically(note, json.dumps({"seen": seen, "sha256": digest}).encode())
-    return digest
+    """The SHA-256 of a disk or CD, worked out again only when the file was changed."""
+    return file_digest(path, cache=private_folder(store.folder) / _REMEMBERED)

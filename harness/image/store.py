@@ -8,7 +8,6 @@ files can't be written, and ``image.json`` says their sizes and digests.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -22,13 +21,13 @@ from typing import Any, Final
 from harness.errors import InfrastructureError
 from harness.image.tools import Progress, quiet
 from harness.machine.places import Places, private_folder
+from harness.machine.seal import file_digest, seal
 
-__all__ = ["ImageStore", "Stored", "file_digest"]
+__all__ = ["ImageStore", "Stored"]
 
 SIDECAR: Final = "image.json"
 _FORMAT: Final = 1
 _MAKING: Final = ".making-"
-_CHUNK: Final = 4 << 20
 _KEY_DIGITS: Final = 16
 
 #: Makes an image's files in the folder it is given; returns what the sidecar is to say about them.
@@ -47,12 +46,6 @@ class Stored:
 
     def path(self, name: str) -> Path:
         return self.folder / name
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 class ImageStore:
@@ -153,12 +146,11 @@ def _seal(folder: Path, name: str, key: str, facts: Mapping[str, Any]) -> None:
     """Write the sidecar, take away the right to write, and bring all of it to the disk."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        # What its owner alone could read stays so: keys.
-        path.chmod(0o400 if stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 else 0o444)
-        files[path.relative_to(folder).as_posix()] = {
-            "size": path.stat().st_size,
-            "sha256": file_digest(path),
-        }
+        private = stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+        sealed = seal(path)
+        if private:  # what its owner alone could read stays so: keys
+            path.chmod(0o400)
+        files[path.relative_to(folder).as_posix()] = {"size": sealed.size, "sha256": sealed.sha256}
         _sync(path)
     sidecar = folder / SIDECAR
     content = {"format": _FORMAT, "name": name, "key": key, "files": files, "facts": dict(facts)}
