@@ -72,7 +72,7 @@ def remove(leftovers: Iterable[Leftover]) -> None:
             case LeftoverKind.SESSION:
                 problems += sweep(leftover.paths)
             case LeftoverKind.TEMPLATE:
-                problems += TemplateStore.discard(leftover.paths[-1])
+                problems += TemplateStore.discard(leftover.paths[-1], leftover.paths[:-1])
             case LeftoverKind.UNFINISHED | LeftoverKind.RAM:
                 for path in leftover.paths:
                     remove_path(path)
@@ -147,17 +147,18 @@ def _templates(places: Places, *, everything: bool, keep: int) -> Iterator[Lefto
         if reason is None and everything and index >= keep:
             reason = f"made for {stored.manifest.image}" if stored.manifest else "everything was asked for"
         if reason is not None and not stored.in_use():
-            yield Leftover(LeftoverKind.TEMPLATE, (stored.folder,), reason, stored.size())
+            paths = (*store.ram_files(stored.folder), stored.folder)
+            yield Leftover(LeftoverKind.TEMPLATE, paths, reason, sum(map(_size, paths)))
 
 
 def _ram_files(places: Places) -> Iterator[Leftover]:
     store = TemplateStore(places)
-    referred = {stored.manifest.ram for stored in store.stored() if stored.manifest is not None}
+    belonging = {path for stored in store.stored() for path in store.ram_files(stored.folder)}
     if places.memory is None or not places.memory.is_dir():
         return
     for path in places.memory.iterdir():
         session = SessionId.parse(path.name.split(".", 1)[0])
-        if session is not None and not session.running and path not in referred:
+        if session is not None and not session.running and path not in belonging:
             yield Leftover(LeftoverKind.RAM, (path,), f"process {session.pid} is gone", _size(path))
 
 

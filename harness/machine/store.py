@@ -19,7 +19,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -40,7 +40,7 @@ _MANIFEST: Final = "manifest.json"
 _MAKING: Final = ".making-"
 _KEY: Final = re.compile(r"[0-9a-f]{16,64}")
 _LIMIT: Final = 1 << 20
-_PIECE: Final = 1 << 22
+_BLOCK: Final = 1 << 20
 
 
 class Way(StrEnum):
@@ -178,13 +178,6 @@ class StoredTemplate:
         with TemplateLock(self.folder).tried(exclusive=True) as held:
             return not held
 
-    def size(self) -> int:
-        """Bytes on disk and in memory, holes left out."""
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
-        if self.manifest is not None and self.manifest.ram is not None:
-            files.append(self.manifest.ram)
-        return sum(path.stat().st_blocks * 512 for path in dict.fromkeys(files) if path.exists())
-
 
 class TemplateLock:
     """The lock beside a template's folder; the kernel frees it when its holder dies (flock(2))."""
@@ -263,44 +256,52 @@ class TemplateStore:
         """The name of a folder for making a template; on the same file system as its place."""
         return private_folder(self.root) / f"{_MAKING}{session}.{name}"
 
-    @staticmethod
-    def discard(folder: Path) -> list[str]:
-        """Remove a template that nobody uses; returns what went wrong. One in use stays."""
-        lock = TemplateLock(folder)
-        with lock.tried(exclusive=True) as held:
-            return TemplateStore.discard_held(folder) if held else []
+    def new_ram_file(self, folder: Path, session: SessionId, size: int) -> Path | None:
+        """The name for RAM of the template in `folder` that `session` makes; None: no room in memory."""
+        memory = self.places.room_in_memory(size)
+        return memory / f"{session}.{folder.name}.ram" if memory is not None else None
+
+    def ram_files(self, folder: Path) -> tuple[Path, ...]:
+        """RAM files in memory of the template in `folder`, whatever is left of its manifest."""
+        memory = self.places.memory
+        return tuple(memory.glob(f"*.{folder.name}.ram")) if memory is not None else ()
 
     @staticmethod
-    def discard_held(folder: Path) -> list[str]:
+    def discard(folder: Path, ram_files: Iterable[Path]) -> list[str]:
+        """Remove a template that nobody uses; returns what went wrong. One in use stays."""
+        with TemplateLock(folder).tried(exclusive=True) as held:
+            return TemplateStore.discard_held(folder, ram_files) if held else []
+
+    @staticmethod
+    def discard_held(folder: Path, ram_files: Iterable[Path]) -> list[str]:
         """As `discard`, by the holder of the lock."""
-        manifest = Manifest.read(folder)
         # First it stops being a template, then its parts go: nothing half removed looks whole.
         dead = folder.with_name(f"{_MAKING}{SessionId.new()}.old")
         with contextlib.suppress(FileNotFoundError):
             folder.rename(dead)
-        remove_path(dead)
-        if manifest is not None and manifest.ram is not None and manifest.ram.parent != folder:
-            remove_path(manifest.ram)
-        return [f"{path} can't be removed" for path in (folder, dead) if path.exists()]
+        paths = (dead, *ram_files)
+        for path in paths:
+            remove_path(path)
+        return [f"{path} can't be removed" for path in (folder, *paths) if path.exists()]
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 over a file; holes, of which a RAM file is full, are skipped but counted."""
+    """SHA-256 over a file without its blocks of zeros: reading a RAM file turns holes into such."""
     hashed = hashlib.sha256()
+    zeros = bytes(_BLOCK)
     with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
+        descriptor = file.fileno()
+        size = os.fstat(descriptor).st_size
         position = 0
         while position < size:
             try:
-                start = os.lseek(file.fileno(), position, os.SEEK_DATA)
+                position = os.lseek(descriptor, position, os.SEEK_DATA) & -_BLOCK
             except OSError:  # ENXIO: a hole up to the end
                 break
-            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            hashed.update(f"{start}:".encode())
-            os.lseek(file.fileno(), start, os.SEEK_SET)
-            while start < end and (piece := file.read(min(_PIECE, end - start))):
-                hashed.update(piece)
-                start += len(piece)
-            position = end
-        hashed.update(f"{size}".encode())
+            block = os.pread(descriptor, _BLOCK, position)
+            if block != zeros:
+                hashed.update(position.to_bytes(8, "little"))
+                hashed.update(block)
+            position += _BLOCK
+    hashed.update(size.to_bytes(8, "little"))
     return hashed.hexdigest()

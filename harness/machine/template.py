@@ -153,7 +153,7 @@ class Template:
                 if reason is not None:
                     if folder.exists():
                         log.warning("the template of %s is made again: %s", image.name, reason)
-                        if problems := TemplateStore.discard_held(folder):
+                        if problems := place.discard_held(folder, place.ram_files(folder)):
                             raise InfrastructureError(f"an old template is in the way: {'; '.join(problems)}")
                     maker.make(folder, best)
 
@@ -244,8 +244,8 @@ class _Maker:
         with ExitStack() as failed:
             ram: Path | None = None
             if way is Way.CLONED:
-                in_memory = self.store.places.room_in_memory(self.image.hardware.memory_mib << 20)
-                ram = in_memory / f"{session.id}.{name}.ram" if in_memory else making / "ram"
+                size = self.image.hardware.memory_mib << 20
+                ram = self.store.new_ram_file(folder, session.id, size) or making / "ram"
                 kept = session.expect_path(ram)
                 failed.callback(session.ledger.drop, kept)
                 failed.callback(remove_path, ram)

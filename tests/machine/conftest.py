@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.machine.places import Places
-from harness.machine.spec import MachineSpec
+from harness.machine.spec import Disk, DiskBus, DiskFormat, MachineSpec, SealedImage
 from tests.machine.tinyguest import build, tiny_boot, tiny_hardware
 
 if TYPE_CHECKING:
@@ -91,3 +92,24 @@ def machine_session(places: Places) -> Iterator[Session]:
     with Session.open(places) as session:
         yield session
         assert of_folders((session.folder, session.disk)) == ()
+
+
+@pytest.fixture(scope="session")
+def tiny_image(tiny_kernel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SealedImage]:
+    """``tiny_image("name")``: a sealed image of the tiny guest, with a disk of a megabyte."""
+    disk = tmp_path_factory.mktemp("image") / "disk.raw"
+    disk.write_bytes(b"sealed".ljust(1 << 20, b"\0"))
+
+    def make(name: str, **changes: Any) -> SealedImage:
+        hardware = changes.pop("hardware", None) or tiny_hardware(disk_bus=DiskBus.IDE)
+        image = SealedImage(
+            name=name,
+            digest=hashlib.sha256(name.encode()).hexdigest(),
+            hardware=hardware,
+            disks=(Disk(disk, DiskFormat.RAW),),
+            boot=tiny_boot(tiny_kernel, hardware),
+            boot_seconds=60,
+        )
+        return replace(image, **changes)
+
+    return make

@@ -177,8 +177,8 @@ def test_an_unfinished_template_of_a_dead_process_goes(where: Places) -> None:
 
 def test_a_ram_file_of_no_template_goes_when_its_maker_is_dead(where: Places) -> None:
     assert where.memory is not None
-    lost = where.memory / f"{dead_session()}.t1.ram"
-    mine = where.memory / f"{SessionId.new()}.t1.ram"
+    lost = where.memory / f"{dead_session()}.{'0' * 32}.ram"
+    mine = where.memory / f"{SessionId.new()}.{'0' * 32}.ram"
     strange = where.memory / "somebody's notes"
     for path in (lost, mine, strange):
         path.write_bytes(b"x")
