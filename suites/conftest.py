@@ -12,6 +12,7 @@ from harness.guest import Guest
 from harness.plugin.station import Station
 from harness.probe import Probe
 from harness.workload import Registry
+from suites.features import Features
 from suites.scene import Scene
 
 CrashExpected = Callable[[], AbstractContextManager[pytest.ExceptionInfo[GuestCrashed]]]
@@ -34,3 +35,10 @@ def crashing(_station: Station) -> CrashExpected:
             yield caught
 
     return expecting
+
+
+@pytest.fixture
+def features(guest: Guest, registry: Registry) -> Iterator[Features]:
+    """The driver of driver-src/field/features.c, loaded; for what the probe has no means for."""
+    with Features.loaded(guest) as driver:
+        yield driver

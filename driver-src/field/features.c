@@ -46,6 +46,8 @@ typedef enum _FEATURE {
     FeatureAltitudeBlock,
     FeatureAltitudeCall,
     FeatureVersion,
+    FeatureAbandon,
+    FeatureLate,
     FeatureCount,
     FeatureCaptureStart = FeatureCount,
     FeatureCaptureStop
@@ -57,6 +59,7 @@ typedef struct _FILTER {
     HANDLE process;
     ULONG pre, post, cleanup, with_context, without_context;
     NTSTATUS inner;
+    HANDLE kept;
     BOOLEAN acts; /* the middle one of three */
 } FILTER, *PFILTER;
 
@@ -233,10 +236,24 @@ static VOID Enlist(PFILTER filter, PREG_CREATE_KEY_INFORMATION info)
     }
     filter->inner = ZwCreateEnlistment(&enlistment, ENLISTMENT_ALL_ACCESS, rm_handle, handle, NULL, 0,
                                        NOTIFY_COMMIT | NOTIFY_ROLLBACK, filter);
-    if (NT_SUCCESS(filter->inner)) {
-        filter->without_context = (ULONG)(ULONG_PTR)enlistment; /* kept until the outcome */
+    if (NT_SUCCESS(filter->inner) && filter->feature == FeatureAbandon) {
+        ZwClose(enlistment);
+    } else if (NT_SUCCESS(filter->inner)) {
+        filter->kept = enlistment; /* until the outcome */
     }
     ZwClose(handle);
+}
+
+/* Opens a key and leaves the handle to somebody else. */
+static VOID OpenForLater(PFILTER filter, PREG_CREATE_KEY_INFORMATION info)
+{
+    HANDLE root;
+
+    filter->inner = HandleOf(info->RootObject, &root);
+    if (NT_SUCCESS(filter->inner)) {
+        filter->inner = OpenBelow(root, L"present", FALSE, NULL, &filter->kept);
+        ZwClose(root);
+    }
 }
 
 static VOID Replay(PFILTER filter, PREG_CREATE_KEY_INFORMATION info)
@@ -287,6 +304,14 @@ static NTSTATUS NTAPI CopyIn(PVOID context)
     COPY *copy = context;
 
     RtlCopyMemory(copy->destination, copy->source, copy->length);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS NTAPI ProbeIt(PVOID context)
+{
+    COPY *copy = context;
+
+    ProbeForRead(copy->source, copy->length, 1);
     return STATUS_SUCCESS;
 }
 
@@ -372,9 +397,15 @@ static NTSTATUS NTAPI Callback(PVOID context, PVOID argument1, PVOID information
     case FeatureRescue:
         return class == RegNtPostOpenKeyEx ? Rescue(post) : STATUS_SUCCESS;
     case FeatureEnlist:
+    case FeatureAbandon:
     case FeatureReplay:
         if (class == RegNtPreCreateKeyEx && Named(create->CompleteName, L"original")) {
-            (filter->feature == FeatureEnlist ? Enlist : Replay)(filter, create);
+            (filter->feature == FeatureReplay ? Replay : Enlist)(filter, create);
+        }
+        break;
+    case FeatureLate:
+        if (class == RegNtPreCreateKeyEx && Named(create->CompleteName, L"original")) {
+            OpenForLater(filter, create);
         }
         break;
     case FeatureCallContext:
@@ -414,6 +445,11 @@ static NTSTATUS NTAPI Callback(PVOID context, PVOID argument1, PVOID information
         break;
     case FeatureCaptureStart:
         if (class == RegNtPreSetValueKey && ExGetPreviousMode() == UserMode && Named(set->ValueName, L"captured")) {
+            COPY copy = {NULL, set->Data, set->DataSize};
+
+            if (set->DataSize != 0) {
+                filter->inner = guarded_call(ProbeIt, &copy);
+            }
             status = OnObjectOf(set->Object, SetCopy, set);
             return NT_SUCCESS(status) ? STATUS_CALLBACK_BYPASS : status;
         }
@@ -502,9 +538,9 @@ static VOID RunTransaction(FEATURE feature, PCWSTR path, HANDLE root, PULONG res
         results[2] = Touch(transacted, L"original", TRUE, NULL);
         results[3] = filter.inner;
         results[4] = Touch(transacted, L"modified", FALSE, NULL);
-        results[5] = feature == FeatureEnlist ? ZwCommitTransaction(transaction, TRUE) : ZwRollbackTransaction(transaction, TRUE);
-        if (filter.without_context != 0) {
-            ZwClose((HANDLE)(LONG_PTR)(LONG)filter.without_context);
+        results[5] = feature == FeatureReplay ? ZwRollbackTransaction(transaction, TRUE) : ZwCommitTransaction(transaction, TRUE);
+        if (filter.kept != NULL) {
+            ZwClose(filter.kept);
         }
         ZwClose(transacted);
         CmUnRegisterCallback(filter.cookie);
@@ -513,6 +549,43 @@ static VOID RunTransaction(FEATURE feature, PCWSTR path, HANDLE root, PULONG res
     results[6] = outcome;
     results[7] = Touch(root, L"original", FALSE, NULL);
     RemoveKey(root, L"original");
+}
+
+static VOID NTAPI CloseKept(PVOID context)
+{
+    PFILTER filter = context;
+
+    filter->cleanup = HandleToULong(PsGetCurrentProcessId());
+    filter->inner = ZwClose(filter->kept);
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+/* A handle opened inside a callback is closed by a system thread, outside of any. */
+static VOID RunLate(HANDLE root, PULONG results)
+{
+    OBJECT_ATTRIBUTES attributes;
+    HANDLE thread;
+    FILTER filter;
+
+    results[0] = Touch(root, L"present", TRUE, NULL);
+    results[1] = Start(&filter, FeatureLate, L"380010");
+    results[2] = Touch(root, L"original", TRUE, NULL);
+    CmUnRegisterCallback(filter.cookie);
+    results[3] = filter.inner;
+    if (filter.kept != NULL) {
+        InitializeObjectAttributes(&attributes, NULL, OBJ_KERNEL_HANDLE, NULL, NULL);
+        results[4] = PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, &attributes, NULL, NULL, CloseKept, &filter);
+        if (NT_SUCCESS((NTSTATUS)results[4])) {
+            ZwWaitForSingleObject(thread, FALSE, NULL);
+            ZwClose(thread);
+        } else {
+            ZwClose(filter.kept);
+        }
+    }
+    results[5] = filter.inner;
+    results[6] = filter.cleanup;
+    RemoveKey(root, L"original");
+    RemoveKey(root, L"present");
 }
 
 static VOID RunContexts(FEATURE feature, PCWSTR path, HANDLE root, PULONG results)
@@ -597,7 +670,11 @@ static NTSTATUS Run(FEATURE feature, PCWSTR path, PULONG results)
     case FeatureRescue:
         RunRescue(root, results);
         break;
+    case FeatureLate:
+        RunLate(root, results);
+        break;
     case FeatureEnlist:
+    case FeatureAbandon:
     case FeatureReplay:
         RunTransaction(feature, path, root, results);
         break;
@@ -635,7 +712,11 @@ static NTSTATUS NTAPI Control(PDEVICE_OBJECT device, PIRP irp)
     if (number == FeatureCaptureStop) {
         status = CmUnRegisterCallback(capture.cookie);
         capture.cookie.QuadPart = 0;
-        return FieldComplete(irp, status, 0);
+        if (!NT_SUCCESS(status) || stack->Parameters.DeviceIoControl.OutputBufferLength < sizeof(ULONG)) {
+            return FieldComplete(irp, status, 0);
+        }
+        *(PULONG)irp->AssociatedIrp.SystemBuffer = capture.inner; /* of probing the last value's data */
+        return FieldComplete(irp, status, sizeof(ULONG));
     }
     if (number >= FeatureCount || in % sizeof(WCHAR) || in > 1024 ||
         stack->Parameters.DeviceIoControl.OutputBufferLength < sizeof(results)) {

@@ -1,4 +1,4 @@
-"""Where the pointers of a notification point (B-CAP-01..13; B-VER-08)."""
+"""Where the pointers of a notification point, and who may probe them (B-CAP-01..13; B-VER-08)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from harness.probe import Event, Probe
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS, nt_success
 from harness.workload import Registry, TypedValue
+from suites.features import Features
 from suites.scene import Scene
 from suites.support import MIDDLE, behaviour, shown, versions
 from suites.workloads import Workload, workloads
@@ -289,3 +290,14 @@ def test_structures_and_objects_lie_in_system_memory(guest: Guest, probe: Probe,
             assert event.object == 0 or not is_user(guest, event.object)
             if event.is_post and event.notify_class is not Post.KeyHandleClose:
                 assert not is_user(guest, event["PreInformation"])
+
+
+@behaviour("B-CAP-09")
+@versions(since="6.2")
+def test_probing_a_captured_member_raises(registry: Registry, features: Features) -> None:
+    with features.capturing() as probed, registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        write = p.set_value(key, "captured", "red")
+
+    assert write.status == NTSTATUS.SUCCESS
+    assert probed == [NTSTATUS.ACCESS_VIOLATION]

@@ -16,9 +16,11 @@ DEVICE = r"\\.\FieldFeatures"
 DENIED = NTSTATUS.ACCESS_DENIED
 MISSING = NTSTATUS.OBJECT_NAME_NOT_FOUND
 PENDING = NTSTATUS.PENDING
+NOT_ACTIVE = 0xC0190003  # STATUS_TRANSACTION_NOT_ACTIVE
+ALREADY_ABORTED = 0xC0190015  # STATUS_TRANSACTION_ALREADY_ABORTED
 
 BLOCK, BYPASS, FAIL, RESCUE, ENLIST, REPLAY, CALL_CONTEXT, OBJECT_CONTEXT = range(8)
-ALTITUDE_BLOCK, ALTITUDE_CALL, VERSION, CAPTURE_START, CAPTURE_STOP = range(8, 13)
+ALTITUDE_BLOCK, ALTITUDE_CALL, VERSION, ABANDON, LATE, CAPTURE_START, CAPTURE_STOP = range(8, 15)
 
 World = tuple[ReferenceGuest, Registry]
 
@@ -58,6 +60,16 @@ def test_a_post_callback_turns_failure_into_success(world: World) -> None:
 
 def test_a_resource_manager_hears_the_outcome(world: World) -> None:
     assert _run(world, ENLIST) == (0, 0, 0, 0, MISSING, 0, 4, 0)
+
+
+def test_an_abandoned_enlistment_ends_the_transaction(world: World) -> None:
+    _, _, created, enlisted, _, committed, outcome, left = _run(world, ABANDON)
+    assert (created, enlisted, committed) == (NOT_ACTIVE, 0, ALREADY_ABORTED)
+    assert (outcome, left) == (0, MISSING)
+
+
+def test_a_handle_of_a_callback_is_closed_by_a_system_thread(world: World) -> None:
+    assert _run(world, LATE) == (0, 0, 0, 0, 0, 0, 4, 0)
 
 
 def test_a_second_key_shares_the_fate_of_the_transaction(world: World) -> None:
@@ -101,4 +113,7 @@ def test_what_a_user_passes_is_captured_first(world: World) -> None:
         read = p.query_value(key, "captured")
         p.set_value(key, "captured", None, data_size=0)
     assert read.value == "red"
-    assert guest.ioctl(DEVICE, ioctl(CAPTURE_STOP)).status == 0
+    probed = guest.ioctl(DEVICE, ioctl(CAPTURE_STOP), output=4)
+    captured = guest.info.version.number >= (6, 2)
+    assert probed.status == 0
+    assert probed.data == (NTSTATUS.ACCESS_VIOLATION if captured else 0).to_bytes(4, "little")
