@@ -77,12 +77,16 @@ class Notifications:
                 view["CreatingProcessId"] = m.current.process.pid
                 view["CreatingThreadId"] = m.current.tid
                 image = m.kernel.files.object_name(process.body.image) if process.body.image else ""
+                file = m.kernel.files.file_object_of(process.body.image) if image else None
+                view["FileObject"] = file.address if file is not None else 0
                 view["ImageFileName"] = scratch.unicode(image)
                 view["CommandLine"] = scratch.unicode(process.body.command_line)
                 self._call(
                     "a process notify routine", each.routine, process.address, process.pid, view.address
                 )
                 status = status or view["CreationStatus"]
+                if file is not None:
+                    m.objects.dereference(file)
         return status
 
     def process_ended(self, process: Process) -> None:

@@ -82,6 +82,8 @@ class Kernel:
     unresolved: dict[str, None] = field(default_factory=dict)
     #: Registered minifilters with their driver.
     minifilters: dict[int, Any] = field(default_factory=dict)
+    #: Providers and hashes of the kernel's cryptography, by handle.
+    cng: dict[int, Any] = field(default_factory=dict)
     random_state: int = 1
     _workers: list[Thread] = field(default_factory=list)
     _timer_owners: dict[int, Any] = field(default_factory=dict)
