@@ -1,0 +1,57 @@
+"""A harness process that makes a template and runs clones until it is killed: ``python holder.py CACHE ...``.
+
+Prints a line for each thing it reaches. Its parent kills it whenever it likes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from harness.machine.host import Host
+from harness.machine.machine import Machine
+from harness.machine.places import Places
+from harness.machine.pool import ClonePool
+from harness.machine.session import Session
+from harness.machine.spec import Disk, DiskBus, DiskFormat, SealedImage
+from harness.machine.template import Template
+from tests.machine.tinyguest import TinyLine, tiny_boot, tiny_hardware
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def ready(machine: Machine) -> None:
+    say("booted")
+    with TinyLine(machine.spec.channel_socket) as line:
+        line.ask("add 7")
+
+
+def main(cache: Path, runtime: Path, memory: Path, kernel: Path, disk: Path, tpm: bool) -> None:
+    hardware = tiny_hardware(disk_bus=DiskBus.IDE, tpm=tpm)
+    image = SealedImage(
+        name="tiny",
+        digest="7" * 64,
+        hardware=hardware,
+        disks=(Disk(disk, DiskFormat.RAW),),
+        boot=tiny_boot(kernel, hardware),
+        boot_seconds=60,
+    )
+    with Session.open(Places(cache, runtime, memory)) as session:
+        say("session", session.guard.pid)
+        with (
+            Host.open(root=session.libvirt_root) as host,
+            Template.open(image, session=session, host=host, ready=ready) as template,
+        ):
+            say("template")
+            with ClonePool(template, size=2) as pool:
+                while True:
+                    clone = pool.take()
+                    with TinyLine(clone.resume().spec.channel_socket) as line:
+                        say("answer", line.ask("ping"))
+                    pool.give_back(clone)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:6]), tpm=sys.argv[6:] == ["tpm"])
