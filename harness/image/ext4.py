@@ -16,13 +16,13 @@ __all__ = ["TarFile", "make_ext4", "make_tar", "tree_files"]
 
 #: As (perhaps namespaced) root: unpack the archive on stdin, make the file system in a file that is open as a
 #: descriptor. Not by its path: inside the namespace its folder may be out of reach. What was unpacked goes in
-#: any case.
+#: any case. Device nodes can't be made there, and the kernel makes its own.
 _SCRIPT: Final = """
 set -eu
 folder=$(mktemp -d "${TMPDIR:-/tmp}/harness-ext4.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
-tar --extract --numeric-owner --same-permissions --directory "$folder"
+tar --extract --numeric-owner --same-permissions --exclude './dev/*' --directory "$folder"
 mkfs.ext4 -q -F -d "$folder" "$@"
 """
 #: No journal: what is written to these disks is thrown away.

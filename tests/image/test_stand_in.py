@@ -1,4 +1,4 @@
-"""The stand-in for real: built from packages or taken from the user's cache, booted, used over both channels."""
+"""The stand-in for real: built from packages or out of the cache, booted, used over both channels."""
 
 from __future__ import annotations
 
