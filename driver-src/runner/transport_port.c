@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "native.h"
 #include "transport.h"
 
 #define WRITE_SIZE 0x4000      /* virtio-serial takes 32 KB in one request at most */
 #define QUEUE_SIZE 0x10000     /* of the serial driver; what doesn't fit is lost without flow control */
 #define FAILURES_TO_REOPEN 40  /* in a row, TRANSPORT_POLL_MS apart */
 #define OPEN_POLL_MS 250
+#define READ_MS (60 * 60 * 1000) /* a read ends without a byte then, and the next begins */
 
 typedef struct PORT {
     TRANSPORT base;
@@ -30,7 +32,8 @@ typedef struct PORT {
 /* A UART is told its speed and to hand over what it has; anything else has no such state and needs none. */
 static void set_line(HANDLE handle)
 {
-    COMMTIMEOUTS timeouts = {MAXDWORD, MAXDWORD, 60 * 60 * 1000, 0, TRANSPORT_PATIENCE_MS};
+    /* "Any byte that is there, else the first that comes": Microsoft's COMMTIMEOUTS page. */
+    COMMTIMEOUTS timeouts = {MAXDWORD, MAXDWORD, READ_MS, 0, TRANSPORT_PATIENCE_MS};
     DCB line;
 
     memset(&line, 0, sizeof(line));
@@ -50,9 +53,11 @@ static void set_line(HANDLE handle)
     line.fDtrControl = DTR_CONTROL_ENABLE;
     line.fRtsControl = RTS_CONTROL_ENABLE;
     SetCommState(handle, &line);
-    /* "Any byte that is there, else the first that comes" is what MAXDWORD twice means. */
+    if (native_is_wine()) {
+        /* Wine waits for a full buffer then, and for the first byte where Windows would not wait at all. */
+        timeouts.ReadTotalTimeoutMultiplier = timeouts.ReadTotalTimeoutConstant = 0;
+    }
     SetCommTimeouts(handle, &timeouts);
-    PurgeComm(handle, PURGE_RXABORT | PURGE_TXABORT | PURGE_RXCLEAR | PURGE_TXCLEAR);
 }
 
 static BOOL open_port(PORT *port, DWORD wait_ms)

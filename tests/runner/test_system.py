@@ -1,0 +1,83 @@
+"""What the runner says about the system, and what it refuses to pretend, under Wine."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.channel.frames import RequestType, RunnerErrorCode
+from tests.runner.winehost import RefusedError, StandardRunner
+
+KEYS = {
+    *("os", "native_arch", "processors", "memory_mib", "computer", "user", "elevated", "clock_unix_us"),
+    *("uptime_ms", "boot_id", "wine", "reactos", "secure_boot", "test_signing", "code_integrity", "hvci", "vbs"),
+    *("kernel_debugger", "verifier", "drivers", "filters", "calls", "pretends"),
+}
+
+
+def test_the_environment_is_complete(long_runner: StandardRunner) -> None:
+    answer = long_runner.ask(RequestType.ENVIRONMENT)
+    assert set(answer) == KEYS
+    system = answer["os"]
+    assert isinstance(system, dict)
+    assert set(system) == {
+        *("major", "minor", "build", "ubr", "service_pack", "product_type", "product", "edition"),
+        "display_version",
+    }
+    assert system["major"] >= 5
+    assert answer["native_arch"] == "x64"
+    assert isinstance(answer["wine"], str)
+    assert answer["reactos"] is None
+    assert isinstance(answer["clock_unix_us"], int)
+    assert abs(answer["clock_unix_us"] - time.time() * 1e6) < 60e6
+
+
+def test_what_wine_makes_up_is_null(long_runner: StandardRunner) -> None:
+    answer = long_runner.ask(RequestType.ENVIRONMENT)
+    made_up = ("secure_boot", "test_signing", "code_integrity", "hvci", "vbs", "kernel_debugger", "drivers", "filters")
+    assert {key: answer[key] for key in made_up} == dict.fromkeys(made_up)
+    assert answer["verifier"] == {"flags": None, "drivers": []}
+
+
+def test_calls_that_only_pretend_are_named(long_runner: StandardRunner) -> None:
+    answer = long_runner.ask(RequestType.ENVIRONMENT)
+    assert isinstance(answer["calls"], list)
+    assert isinstance(answer["pretends"], list)
+    assert {"NtOpenKeyEx", "NtRenameKey", "NtNotifyChangeKey"} <= set(answer["calls"])
+    if str(answer["wine"]).startswith("8."):
+        assert {"NtQueryMultipleValueKey", "NtRestoreKey", "NtReplaceKey", "RegLoadAppKeyW"} <= set(answer["pretends"])
+    # Wine renames keys; a list that names everything would be no help.
+    assert "NtRenameKey" not in answer["pretends"]
+
+
+@pytest.mark.parametrize(
+    ("type", "values"),
+    [
+        (RequestType.CRASH, {"how": "critical-process"}),
+        (RequestType.CRASH, {"how": "hard-error", "code": 0xE2}),
+        (RequestType.CRASH, {"how": "hang"}),
+        (RequestType.SHUTDOWN, {"reboot": False}),
+    ],
+)
+def test_what_wine_can_only_pretend_is_refused(
+    runner: StandardRunner, type: RequestType, values: dict[str, object]
+) -> None:
+    with pytest.raises(RefusedError, match="Wine") as refused:
+        runner.ask(type, **values)
+    assert refused.value.error == RunnerErrorCode.UNSUPPORTED
+    assert runner.ask(RequestType.HELLO)["major"] == 1
+
+
+def test_a_clock_that_is_not_set_is_no_success(long_runner: StandardRunner) -> None:
+    before = time.time()
+    with pytest.raises(RefusedError) as refused:
+        long_runner.ask(RequestType.CLOCK_SET, unix_us=1_700_000_000_000_000)
+    assert refused.value.error in (RunnerErrorCode.SYSTEM, RunnerErrorCode.UNSUPPORTED)
+    assert time.time() >= before
+
+
+def test_quiescing_flushes_the_registry(long_runner: StandardRunner) -> None:
+    hives = long_runner.ask(RequestType.QUIESCE)["hives"]
+    assert isinstance(hives, int)
+    assert hives >= 1
