@@ -163,7 +163,7 @@ def test_qemus_monitor_answers_and_its_refusals_name_the_command(host: Host, tin
 
 
 def test_a_descriptor_goes_to_qemu(host: Host, tiny: Tiny) -> None:
-    with host.start(tiny(), paused=True) as machine, open(os.devnull) as file:
+    with host.start(tiny(), paused=True) as machine, Path(os.devnull).open() as file:
         machine.qmp("getfd", fdname="one", files=[file.fileno()])
         machine.qmp("closefd", fdname="one")
         with pytest.raises(InfrastructureError, match="closefd"):
