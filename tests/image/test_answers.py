@@ -1,0 +1,171 @@
+"""Answer files: right for every version, checked against the documentation, and the checks can fail."""
+
+from __future__ import annotations
+
+import base64
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import pytest
+
+from harness.errors import UsageError
+from harness.guest.base import Arch
+from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup, render
+from harness.image.answer_schema import check_autounattend
+from harness.image.scripts import check_cmd
+from harness.machine.spec import Firmware
+from harness.registry.version import (
+    VISTA_SP2,
+    WIN7,
+    WIN10_22H2,
+    WIN11_24H2,
+    WIN81,
+    WS03,
+    XP,
+    WindowsVersion,
+)
+
+NS = "{urn:schemas-microsoft-com:unattend}"
+PASSWORD = "Kp3-vT9_xQ"
+
+
+def facts(version: WindowsVersion, **more: object) -> AnswerFacts:
+    old = version < VISTA_SP2
+    given: dict[str, object] = {
+        "title": f"Windows {version}",
+        "answer": AnswerFile.WINNT if old else AnswerFile.AUTOUNATTEND,
+        "version": version,
+        "arch": Arch.X86 if old else Arch.X64,
+        "is_server": False,
+        "firmware": Firmware.UEFI if version >= WIN10_22H2 else Firmware.BIOS,
+        "password": PASSWORD,
+        "image_index": 4,
+        "product_key": "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE" if old else "",
+    }
+    return AnswerFacts(**{**given, **more})  # type: ignore[arg-type]
+
+
+NT6 = (VISTA_SP2, WIN7, WIN81, WIN10_22H2, WIN11_24H2)
+ALL = (XP, WS03, *NT6)
+
+
+@pytest.mark.parametrize("is_server", [False, True])
+@pytest.mark.parametrize("version", NT6, ids=str)
+def test_every_answer_file_is_as_documented(version: WindowsVersion, is_server: bool) -> None:
+    text = render("autounattend.xml", facts(version, is_server=is_server))
+    assert check_autounattend(text, "amd64") == ()
+
+
+@pytest.mark.parametrize("version", ALL, ids=str)
+def test_the_first_boot_script_holds_together(version: WindowsVersion) -> None:
+    winrm = WinRmSetup("secret", "AB" * 20) if version >= WIN7 else None
+    text = render("first-boot.cmd", facts(version, winrm=winrm, openssh=version >= WIN10_22H2))
+    assert check_cmd(text) == ()
+    assert "{{" not in text
+    assert "HARNESS-STAGE" in text
+
+
+def test_nt5_is_asked_for_nothing_it_has_not() -> None:
+    text = render("first-boot.cmd", facts(XP))
+    for newer in ("bcdedit", "certutil", "powershell", "winrm", "DedicatedDumpFile"):
+        assert newer not in text, newer
+
+
+def test_winrm_opens_after_everything_else_is_settled() -> None:
+    text = render("first-boot.cmd", facts(WIN11_24H2, winrm=WinRmSetup("secret", "AB" * 20)))
+    assert text.index("call :settled") < text.index("winrm create") < text.index("call :stage ready")
+
+
+def test_without_a_key_there_is_no_key_element() -> None:
+    """An empty one makes Setup of Windows 11 stop and ask."""
+    tree = ElementTree.fromstring(render("autounattend.xml", facts(WIN11_24H2)))
+    assert [node.tag for node in tree.iter() if node.tag == f"{NS}ProductKey"]
+    assert not [node for node in tree.iter(f"{NS}Key") if node.text != "/IMAGE/INDEX"]
+    given = render("autounattend.xml", facts(WIN11_24H2, product_key="AAAAA-BBBBB"))
+    assert "<Key>AAAAA-BBBBB</Key>" in given
+
+
+@pytest.mark.parametrize(
+    ("version", "firmware", "types", "target"),
+    [
+        (VISTA_SP2, Firmware.BIOS, ["Primary"], 1),
+        (WIN7, Firmware.BIOS, ["Primary", "Primary"], 2),
+        (WIN11_24H2, Firmware.UEFI_SECURE, ["EFI", "MSR", "Primary"], 3),
+    ],
+)
+def test_partitions_are_what_the_firmware_starts_from(
+    version: WindowsVersion, firmware: Firmware, types: list[str], target: int
+) -> None:
+    tree = ElementTree.fromstring(render("autounattend.xml", facts(version, firmware=firmware)))
+    assert [node.text for node in tree.iter(f"{NS}Type")] == types
+    install = tree.find(f".//{NS}InstallTo/{NS}PartitionID")
+    assert install is not None
+    assert install.text == str(target)
+    assert len(list(tree.iter(f"{NS}Active"))) == (1 if firmware is Firmware.BIOS else 0)
+
+
+def test_the_image_is_chosen_by_index_and_never_by_name() -> None:
+    text = render("autounattend.xml", facts(WIN10_22H2))
+    assert "/IMAGE/INDEX" in text
+    assert "<Value>4</Value>" in text
+    assert "/IMAGE/NAME" not in text
+
+
+def test_the_password_is_there_as_setup_reads_it_and_not_in_plain() -> None:
+    text = render("autounattend.xml", facts(WIN10_22H2))
+    assert PASSWORD not in text
+    tree = ElementTree.fromstring(text)
+    value = tree.find(f".//{NS}AutoLogon/{NS}Password/{NS}Value")
+    assert value is not None
+    assert base64.b64decode(value.text or "").decode("utf-16-le") == PASSWORD + "Password"
+
+
+@pytest.mark.parametrize("bad", ['a"b', "a%b", "a'b", "grün", "a&b"])
+def test_a_password_that_answer_files_cannot_quote_is_refused(bad: str) -> None:
+    with pytest.raises(UsageError, match="letters, digits"):
+        replace(facts(XP), password=bad)
+
+
+def test_winnt_sif_ends_its_lines_as_setup_wants_them() -> None:
+    text = render("winnt.sif", facts(XP))
+    assert text.startswith(";")
+    assert text.count("\n") == text.count("\r\n")
+    assert 'MsDosInitiated="0"' in text
+    assert "[LicenseFilePrintData]" not in text
+    assert "[LicenseFilePrintData]" in render("winnt.sif", facts(WS03, is_server=True))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("<TimeZone>UTC</TimeZone>", "<Timezone>UTC</Timezone>", "no element 'Timezone' is documented"),
+        ("<TimeZone>UTC</TimeZone>", "<TimeZone></TimeZone>", "TimeZone is empty"),
+        ('processorArchitecture="amd64"', 'processorArchitecture="x86"', "setup skips it without a word"),
+        ('pass="specialize"', 'pass="specialise"', "there is no pass 'specialise'"),
+        ('pass="windowsPE"', 'pass="generalize"', "no windowsPE pass"),
+        ('"Microsoft-Windows-Deployment"', '"Microsoft-Windows-Deploy"', "not a documented one"),
+        ('<Disk wcm:action="add">', "<Disk>", "Disk needs wcm:action"),
+        ("</unattend>", "", "not well-formed XML"),
+        ('publicKeyToken="31bf3856ad364e35"', 'publicKeyToken=""', "publicKeyToken=''"),
+    ],
+)
+def test_each_mistake_in_an_answer_file_is_named(old: str, new: str, says: str) -> None:
+    text = render("autounattend.xml", facts(WIN11_24H2))
+    assert old in text
+    assert any(says in found for found in check_autounattend(text.replace(old, new, 1), "amd64"))
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("call :gone\r\n", "line 1 goes to :gone"),
+        ("if x (\r\necho a\r\n", "a parenthesis is not closed"),
+        (")\r\n", "line 1 closes a parenthesis"),
+        ('echo "a\r\n', "odd number of quotes"),
+        ("echo a\necho b\r\n", "without a carriage return"),
+        ("echo grün\r\n", "beyond ASCII"),
+        ("echo " + "x" * 9000 + "\r\n", "cmd.exe takes 8191"),
+    ],
+)
+def test_each_mistake_in_a_script_is_named(script: str, says: str) -> None:
+    assert any(says in found for found in check_cmd(script))
