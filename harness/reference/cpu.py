@@ -141,8 +141,15 @@ class Cpu:
     # --- code and user memory ----------------------------------------------------------------------
 
     def flush_code(self) -> None:
-        """Forget translated code; needed whenever code in memory changed."""
-        self.engine.flush_code()
+        """Forget translated code; needed whenever code in memory changed or a hook was added.
+
+        Below a running call it is put off to the next outermost one: unicorn would overwrite the code that the
+        calls further out come back to.
+        """
+        if len(self.levels) > 1:
+            self._flush_later = True
+        else:
+            self.engine.flush_code()
 
     def grant_user(self, page: int, scope_end: int) -> None:
         """Let guest code touch a user page until it traps, returns or gets to `scope_end` (0: not known)."""
@@ -150,7 +157,7 @@ class Cpu:
         if scope_end and scope_end not in self._scope_ends:
             self._scope_ends.add(scope_end)
             self.engine.hook_code(scope_end, scope_end, self._on_scope_end)
-            self.engine.flush_code()
+            self.flush_code()
 
     def _on_scope_end(self, _uc: object, address: int, _size: int, _data: object) -> None:
         if self.translation.granted:
@@ -427,18 +434,15 @@ class Cpu:
         patched: list[int] = []
 
         def read(_address: int) -> None:
-            if patched:
-                return
-            if len(self.levels) > 1:  # no flush in the middle of other calls' code: patch it another time
-                registers.set_general(register, self.irql)
-                self.engine.set_ip(address + len(instruction))
-                return
-            patched.append(address)
-            self._memory.write(address, patch, force=True)
-            self._mirrored = True
-            registers.set_cr2(self.irql)
+            if not patched:
+                patched.append(address)
+                self._memory.write(address, patch, force=True)
+                self._mirrored = True
+                registers.set_cr2(self.irql)
+                self.flush_code()
+            elif not self._flush_later:
+                return  # what is translated now is the patch
             registers.set_general(register, self.irql)
-            self.engine.flush_code()
             self.engine.set_ip(address + len(instruction))
 
         self.engine.on_code(address, address, read)

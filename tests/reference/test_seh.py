@@ -238,3 +238,21 @@ def test_reads_after_the_end_of_the_try_block_are_caught_in_the_same_call() -> N
         out, guarded = (value.to_bytes(8, "little").hex() for value in (seh.out, seh["guarded_read"]))
         text = f"4883ec28 48894c2420 48ba{out} 48b8{guarded} ffd0 488b4c2420 8b01 4883c428 c3"
         assert crash(m, code(m, text), address).bugcheck.parameters[0] == ACCESS_VIOLATION
+
+
+def test_a_try_block_below_another_call_puts_the_flush_off(seh: Seh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end is watched from now on, but code that calls further out come back to must stay as it is."""
+    m = seh.m
+    depths: list[int] = []
+    flush = type(m.cpu.engine).flush_code
+    monkeypatch.setattr(
+        type(m.cpu.engine), "flush_code", lambda self: (depths.append(len(m.cpu.levels)), flush(self))
+    )
+    user = m.memory.alloc_user(16)
+    m.memory.write(user, bytes(16))
+    search = m.exports.address_of("bsearch")
+    for _again in range(2):
+        # bsearch(key, array, count, size, compare) calls guarded_read(key, element), which finds a 0: equal.
+        assert m.cpu.call(search, user, seh.out, 1, 8, seh["guarded_read"]) == seh.out
+    assert max(depths, default=0) <= 1
+    assert bool(depths) is (m.arch is Arch.X64), "x86 doesn't know where a try block ends"
