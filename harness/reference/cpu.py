@@ -143,8 +143,8 @@ class Cpu:
     def flush_code(self) -> None:
         """Forget translated code; needed whenever code in memory changed or a hook was added.
 
-        Below a running call it is put off to the next outermost one: unicorn would overwrite the code that the
-        calls further out come back to.
+        Below a running call it is put off to the next outermost one: unicorn would overwrite the code that
+        the calls further out come back to.
         """
         if len(self.levels) > 1:
             self._flush_later = True
