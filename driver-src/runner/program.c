@@ -178,7 +178,7 @@ static int run_operation(RUN *run, const OPERATION *operation, RESULT *result)
     }
     if (role == 0) {
         if (!execute_here(run, operation, target, result)) {
-            return fail(run, REGRUN_ERROR_SYSTEM, "a thread was not started: error %lu", GetLastError());
+            return fail(run, REGRUN_ERROR_SYSTEM, "a thread was not started or has ended: error %lu", GetLastError());
         }
         return 0;
     }

@@ -17,6 +17,28 @@
 
 typedef BOOLEAN(WINAPI *RANDOM)(void *, ULONG);
 
+/* Every folder above the file that isn't there: programs name files, and a reference guest's need no folders. What
+ * can't be made shows in the call. */
+static void make_folders(CALL *call, FIELD_ID field)
+{
+    wchar_t *path = memory_text(&call->memory, L"", call_field(call, field)), *at;
+
+    for (at = path; at != NULL && (at = wcschr(at, L'\\')) != NULL; at++) {
+        *at = 0;
+        if (at - path > 2) { /* no folder: C: */
+            CreateDirectoryW(path, NULL);
+        }
+        *at = L'\\';
+    }
+}
+
+/* OBJECT_ATTRIBUTES of a file that the call may make. */
+static NT_ATTRIBUTES *new_file(CALL *call, FIELD_ID field)
+{
+    make_folders(call, field);
+    return call_file(call, field);
+}
+
 /* NtLoadKeyEx took four arguments up to 5.2, eight from 6.0 on. A system without RtlGetVersion is 5.0. */
 static bool loads_with_eight(void)
 {
@@ -56,7 +78,7 @@ void prepare_load_key(CALL *call)
 
     call->privileges = WITH_BACKUP_AND_RESTORE;
     call_pass_object(call);
-    call_pass_pointer(call, call_file(call, FIELD_FILE));
+    call_pass_pointer(call, new_file(call, FIELD_FILE));
     if (form == 1) {
         call->routine = "NtLoadKey";
     } else if (form == 2) {
@@ -116,7 +138,7 @@ void prepare_load_app_key(CALL *call)
         flags |= REG_PROCESS_PRIVATE_;
     }
     call_pass_pointer(call, memory_attributes(&call->memory, NULL, name, OBJ_CASE_INSENSITIVE_, NULL));
-    call_pass_pointer(call, call_file(call, FIELD_FILE));
+    call_pass_pointer(call, new_file(call, FIELD_FILE));
     pass_load_tail(call, flags, true);
 }
 
@@ -140,7 +162,7 @@ void prepare_unload_key(CALL *call)
 /* Open `file` for the time of the call. false: the operation has ended with the reason. */
 static bool open_file(CALL *call, ULONG access, ULONG disposition)
 {
-    NT_ATTRIBUTES *attributes = call_file(call, FIELD_FILE);
+    NT_ATTRIBUTES *attributes = (disposition == FILE_CREATE_ ? new_file : call_file)(call, FIELD_FILE);
     NT_IO_STATUS io = {{0}, 0};
     NT_STATUS status;
 
@@ -204,7 +226,7 @@ void prepare_replace_key(CALL *call)
     call->routine = "NtReplaceKey";
     call_pass_pointer(call, call_file(call, FIELD_FILE));
     call_pass_handle(call, FIELD_HANDLE);
-    call_pass_pointer(call, call_file(call, FIELD_OLD_FILE));
+    call_pass_pointer(call, new_file(call, FIELD_OLD_FILE));
 }
 
 void prepare_delete_file(CALL *call)

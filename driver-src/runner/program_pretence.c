@@ -14,10 +14,21 @@ static const char *const reasons[OP_END] = {
     [OP_CREATE_KEY_TRANSACTED] = "there are no transactions",
 };
 
+static bool fills_a_buffer(OPCODE opcode)
+{
+    return (opcode_rules[opcode].accepted & 1ull << FIELD_LENGTH) != 0;
+}
+
 const char *pretence_of(const OPERATION *operation)
 {
     if (operation->opcode == OP_LOAD_KEY && operation->fields[FIELD_FORM].number >= 3) {
         return "NtLoadKeyEx gives no root handle and knows neither flags, trust class nor event";
+    }
+    if (operation->opcode == OP_LOAD_KEY && operation->fields[FIELD_FLAGS].number != 0) {
+        return "NtLoadKey2 does not look at its flags";
+    }
+    if (operation->fields[FIELD_ADDRESS].given && fills_a_buffer(operation->opcode)) {
+        return "a reply of Wine's server to an address that is none ends the thread";
     }
     return reasons[operation->opcode];
 }

@@ -1,4 +1,4 @@
-/* What Wine reports as done without having done it. */
+/* What Wine reports as done without having done it, and what it does not survive. */
 #ifndef RUNNER_PROGRAM_PRETENCE_H
 #define RUNNER_PROGRAM_PRETENCE_H
 

@@ -1,5 +1,7 @@
 #include "program_thread.h"
 
+#include <string.h>
+
 #include "program_table.h"
 
 /* Operations need little; a page or two of native code below them is not ours to bound. */
@@ -25,6 +27,20 @@ static DWORD WINAPI serve(void *parameter)
     return 0;
 }
 
+static void stop(WORKER *worker)
+{
+    if (worker->go != NULL) {
+        CloseHandle(worker->go);
+    }
+    if (worker->done != NULL) {
+        CloseHandle(worker->done);
+    }
+    if (worker->thread != NULL) {
+        CloseHandle(worker->thread);
+    }
+    memset(worker, 0, sizeof(*worker));
+}
+
 static BOOL start(WORKER *worker)
 {
     worker->go = CreateEventW(NULL, FALSE, FALSE, NULL);
@@ -33,12 +49,7 @@ static BOOL start(WORKER *worker)
         worker->thread = CreateThread(NULL, STACK_RESERVE, serve, worker, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
     }
     if (worker->thread == NULL) {
-        if (worker->go != NULL) {
-            CloseHandle(worker->go);
-        }
-        if (worker->done != NULL) {
-            CloseHandle(worker->done);
-        }
+        stop(worker);
         return FALSE;
     }
     return TRUE;
@@ -52,6 +63,7 @@ void threads_adopt_caller(void)
 BOOL thread_do(unsigned index, THREAD_WORK *work, void *argument)
 {
     WORKER *worker = &workers[index];
+    HANDLE ends[2];
 
     if (index == 0 && adopted == GetCurrentThreadId()) {
         work(argument);
@@ -63,5 +75,11 @@ BOOL thread_do(unsigned index, THREAD_WORK *work, void *argument)
     worker->work = work;
     worker->argument = argument;
     SetEvent(worker->go);
-    return WaitForSingleObject(worker->done, INFINITE) == WAIT_OBJECT_0;
+    ends[0] = worker->done;
+    ends[1] = worker->thread;
+    if (WaitForMultipleObjects(2, ends, FALSE, INFINITE) != WAIT_OBJECT_0) {
+        stop(worker); /* the call ended its thread: there will be no answer */
+        return FALSE;
+    }
+    return TRUE;
 }

@@ -14,8 +14,10 @@ typedef struct STANDARD {
     HANDLE input, output;
     HANDLE filled, emptied; /* auto-reset: whose turn it is with `buffer` */
     BOOL patient;
-    BOOL ended;
-    DWORD held, taken; /* bytes in `buffer`, and how many the reader has had */
+    BOOL ended; /* the pump's: nothing more comes, told with `filled` */
+    BOOL over;  /* the reader's: it has seen that */
+    DWORD held;        /* bytes in `buffer`; the pump's until it is `filled` */
+    DWORD left, taken; /* the reader's own: bytes it still has to take, and how many it has had */
     unsigned char buffer[0x10000];
 } STANDARD;
 
@@ -40,7 +42,6 @@ static DWORD WINAPI pump(void *parameter)
             SetLastError(ERROR_SUCCESS);
         }
         standard->held = got;
-        standard->taken = 0;
         SetEvent(standard->filled);
     }
 }
@@ -49,25 +50,23 @@ static TRANSPORT_READ standard_read(TRANSPORT *transport, void *buffer, DWORD si
 {
     STANDARD *standard = (STANDARD *)transport;
 
-    if (standard->taken == standard->held) {
-        if (standard->ended) {
-            return TRANSPORT_END;
-        }
-        if (WaitForSingleObject(standard->filled, timeout_ms) != WAIT_OBJECT_0) {
+    if (standard->left == 0) {
+        /* Only the event says that the buffer is ours: its fields may have changed a moment before. */
+        if (!standard->over && WaitForSingleObject(standard->filled, timeout_ms) != WAIT_OBJECT_0) {
             return TRANSPORT_QUIET;
         }
-        if (standard->ended) {
+        if (standard->over || standard->ended) {
+            standard->over = TRUE;
             return TRANSPORT_END;
         }
+        standard->left = standard->held;
+        standard->taken = 0;
     }
-    *got = standard->held - standard->taken;
-    if (*got > size) {
-        *got = size;
-    }
+    *got = standard->left < size ? standard->left : size;
     memcpy(buffer, standard->buffer + standard->taken, *got);
     standard->taken += *got;
-    if (standard->taken == standard->held) {
-        standard->taken = standard->held = 0;
+    standard->left -= *got;
+    if (standard->left == 0) {
         SetEvent(standard->emptied);
     }
     return TRANSPORT_DATA;
