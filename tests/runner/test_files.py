@@ -20,7 +20,11 @@ def test_a_file_is_put_in_pieces_into_folders_that_are_made(long_runner: Standar
     content = random.Random(1).randbytes(200_000)
     for start in range(0, len(content), 64_000):
         answer = long_runner.ask(
-            RequestType.FILE_PUT, path=path, offset=start, data=content[start : start + 64_000], truncate=not start
+            RequestType.FILE_PUT,
+            path=path,
+            offset=start,
+            data=content[start : start + 64_000],
+            truncate=not start,
         )
         assert answer == {"size": min(start + 64_000, len(content))}
     assert wine.path(path).read_bytes() == content
@@ -33,7 +37,10 @@ def test_a_file_is_put_in_pieces_into_folders_that_are_made(long_runner: Standar
         "size": len(content),
     }
     # Fewer bytes at the end only, and none beyond it.
-    assert long_runner.ask(RequestType.FILE_GET, path=path, offset=len(content) - 5, length=50)["data"] == content[-5:]
+    assert (
+        long_runner.ask(RequestType.FILE_GET, path=path, offset=len(content) - 5, length=50)["data"]
+        == content[-5:]
+    )
     assert long_runner.ask(RequestType.FILE_GET, path=path, offset=1 << 40, length=50)["data"] == b""
     assert long_runner.ask(RequestType.FILE_DELETE, path=path) == {}
     assert not wine.path(path).exists()
@@ -105,7 +112,9 @@ def test_input_reaches_a_command_and_ends(long_runner: StandardRunner, wine: Win
     assert wine.path("C:\\from-input.bin").read_bytes() == content
 
 
-def test_output_beyond_the_limit_is_counted(long_runner: StandardRunner, wine: Wine, runner_exe: Path) -> None:
+def test_output_beyond_the_limit_is_counted(
+    long_runner: StandardRunner, wine: Wine, runner_exe: Path
+) -> None:
     content = random.Random(4).randbytes(300_000)
     wine.path("C:\\much.bin").write_bytes(content)
     line = f'"{wine.dos(runner_exe)}" --read C:\\much.bin 0 300000'
@@ -133,7 +142,9 @@ def test_at_the_time_out_the_whole_tree_ends(runner: StandardRunner, wine: Wine,
 
 
 def test_a_command_that_leaves_a_child_behind_is_done_without_it(runner: StandardRunner) -> None:
-    answer = run(runner, "cmd /c start /b C:\\windows\\system32\\ping.exe -n 20 127.0.0.1", timeout_ms=600_000)
+    answer = run(
+        runner, "cmd /c start /b C:\\windows\\system32\\ping.exe -n 20 127.0.0.1", timeout_ms=600_000
+    )
     assert (answer["timed_out"], answer["exit_code"]) == (False, 0)
 
 

@@ -31,13 +31,17 @@ IDS = [f"{arch}-{chain.kind}" for arch, chain in CHAINS]
 
 #: Instructions that a Pentium lacks: conditional moves, and whatever touches an MMX or SSE register.
 #: Source: Intel's SDM, volume 2; CMOV and FCOMI came with the Pentium Pro.
-TOO_NEW = re.compile(r"\t(f?cmov\w*|f(u)?comi[p]?|sysenter|prefetch\w*|[lms]fence|pause|endbr32|\S*\s.*%[xyz]?mm\d)\b")
+TOO_NEW = re.compile(
+    r"\t(f?cmov\w*|f(u)?comi[p]?|sysenter|prefetch\w*|[lms]fence|pause|endbr32|\S*\s.*%[xyz]?mm\d)\b"
+)
 
 
 @pytest.fixture(scope="module", params=CHAINS, ids=IDS)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
     arch, chain = request.param
-    return build_program(runner_spec(), arch, toolchain=chain, output=tmp_path_factory.mktemp(str(chain.kind)))
+    return build_program(
+        runner_spec(), arch, toolchain=chain, output=tmp_path_factory.mktemp(str(chain.kind))
+    )
 
 
 def allowed_imports() -> dict[str, set[str]]:
@@ -66,7 +70,9 @@ def test_it_imports_only_what_windows_xp_has(built: BuildResult) -> None:
     assert not hasattr(image, "DIRECTORY_ENTRY_DELAY_IMPORT")
 
 
-@pytest.mark.parametrize("name", ["GetTickCount64", "RegGetValueW", "CancelIoEx", "InitOnceExecuteOnce", "strcpy_s"])
+@pytest.mark.parametrize(
+    "name", ["GetTickCount64", "RegGetValueW", "CancelIoEx", "InitOnceExecuteOnce", "strcpy_s"]
+)
 def test_the_lists_hold_nothing_newer(name: str) -> None:
     # Vista's, by Microsoft's reference pages: a list that is extended carelessly.
     assert all(name not in names for names in allowed_imports().values())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+import zlib
 
 import cbor2
 import pytest
@@ -40,9 +42,7 @@ def test_requests_are_answered_in_order(long_runner: StandardRunner) -> None:
 
 
 def test_ping_is_answered_while_a_command_runs(runner: StandardRunner) -> None:
-    command = runner.send(
-        RequestType.EXECUTE, cbor2.dumps({"command_line": ENDLESS, "timeout_ms": 600_000})
-    )
+    command = runner.send(RequestType.EXECUTE, cbor2.dumps({"command_line": ENDLESS, "timeout_ms": 600_000}))
     for payload in (b"first", b"second"):
         runner.send(RequestType.PING, payload)
         assert runner.receive().payload == payload
@@ -69,9 +69,7 @@ def test_cancelling_what_is_not_there_finds_nothing(long_runner: StandardRunner)
 
 
 def test_a_runner_with_too_much_to_do_refuses_and_stays_alive(runner: StandardRunner) -> None:
-    command = runner.send(
-        RequestType.EXECUTE, cbor2.dumps({"command_line": ENDLESS, "timeout_ms": 600_000})
-    )
+    command = runner.send(RequestType.EXECUTE, cbor2.dumps({"command_line": ENDLESS, "timeout_ms": 600_000}))
     ids = [runner.send(RequestType.HELLO, cbor2.dumps({})) for _ in range(80)]
     refused = []
     runner.send(RequestType.PING, b"alive")
@@ -139,9 +137,6 @@ def test_hello_is_answered_to_another_protocol_and_nothing_else_is(long_runner: 
 
 
 def test_a_header_that_announces_too_much_is_refused(runner: StandardRunner) -> None:
-    import struct
-    import zlib
-
     header = struct.pack("<4sBBHIIII", b"RGRN", 1, 0, RequestType.PING, 4711, 0x0800_0001, 0, 0)[:20]
     runner.send_bytes(header + struct.pack("<I", zlib.crc32(header)))
     frame = runner.receive()
@@ -178,7 +173,12 @@ def test_a_header_that_announces_too_much_is_refused(runner: StandardRunner) -> 
         ),
         (RequestType.CANCEL, cbor2.dumps({"id": "x"}), RunnerErrorCode.MALFORMED, "id"),
         (RequestType.SERVICE_START, cbor2.dumps({"name": "a\\b"}), RunnerErrorCode.MALFORMED, "name"),
-        (RequestType.DEVICE_READ, cbor2.dumps({"length": 1}), RunnerErrorCode.MALFORMED, "handle or a device"),
+        (
+            RequestType.DEVICE_READ,
+            cbor2.dumps({"length": 1}),
+            RunnerErrorCode.MALFORMED,
+            "handle or a device",
+        ),
         (RequestType.DEVICE_CLOSE, cbor2.dumps({"handle": 3}), RunnerErrorCode.MALFORMED, "handle"),
         (RequestType.CRASH, cbor2.dumps({"how": "politely"}), RunnerErrorCode.MALFORMED, "hard-error"),
     ],

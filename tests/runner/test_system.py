@@ -11,7 +11,17 @@ from tests.runner.winehost import RefusedError, StandardRunner
 
 KEYS = {
     *("os", "native_arch", "processors", "memory_mib", "computer", "user", "elevated", "clock_unix_us"),
-    *("uptime_ms", "boot_id", "wine", "reactos", "secure_boot", "test_signing", "code_integrity", "hvci", "vbs"),
+    *(
+        "uptime_ms",
+        "boot_id",
+        "wine",
+        "reactos",
+        "secure_boot",
+        "test_signing",
+        "code_integrity",
+        "hvci",
+        "vbs",
+    ),
     *("kernel_debugger", "verifier", "drivers", "filters", "calls", "pretends"),
 }
 
@@ -35,7 +45,16 @@ def test_the_environment_is_complete(long_runner: StandardRunner) -> None:
 
 def test_what_wine_makes_up_is_null(long_runner: StandardRunner) -> None:
     answer = long_runner.ask(RequestType.ENVIRONMENT)
-    made_up = ("secure_boot", "test_signing", "code_integrity", "hvci", "vbs", "kernel_debugger", "drivers", "filters")
+    made_up = (
+        "secure_boot",
+        "test_signing",
+        "code_integrity",
+        "hvci",
+        "vbs",
+        "kernel_debugger",
+        "drivers",
+        "filters",
+    )
     assert {key: answer[key] for key in made_up} == dict.fromkeys(made_up)
     assert answer["verifier"] == {"flags": None, "drivers": []}
 
@@ -46,7 +65,9 @@ def test_calls_that_only_pretend_are_named(long_runner: StandardRunner) -> None:
     assert isinstance(answer["pretends"], list)
     assert {"NtOpenKeyEx", "NtRenameKey", "NtNotifyChangeKey"} <= set(answer["calls"])
     if str(answer["wine"]).startswith("8."):
-        assert {"NtQueryMultipleValueKey", "NtRestoreKey", "NtReplaceKey", "RegLoadAppKeyW"} <= set(answer["pretends"])
+        assert {"NtQueryMultipleValueKey", "NtRestoreKey", "NtReplaceKey", "RegLoadAppKeyW"} <= set(
+            answer["pretends"]
+        )
     # Wine renames keys; a list that names everything would be no help.
     assert "NtRenameKey" not in answer["pretends"]
 

@@ -95,7 +95,7 @@ def test_a_patient_runner_outlives_its_hosts(wine: Wine, runner_exe: Path, tmp_p
     answers = os.open(from_runner, os.O_RDWR)
     keep = os.open(to_runner, os.O_RDWR)  # so that opening it to read does not wait
     reading = os.open(to_runner, os.O_RDONLY)
-    with open(reading, "rb", buffering=0) as stdin, from_runner.open("r+b", buffering=0) as stdout:
+    with os.fdopen(reading, "rb", buffering=0) as stdin, from_runner.open("r+b", buffering=0) as stdout:
         process = wine.start([runner_exe, "--patient"], stdin=stdin, stdout=stdout)
     os.close(keep)
     try:
