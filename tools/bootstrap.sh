@@ -37,7 +37,9 @@ case " $* " in *" machines "*)
     ls /usr/share/OVMF/OVMF_CODE*.fd >/dev/null 2>&1 || need ovmf
     have wine || need "wine wine64"
     have mmdebstrap || need mmdebstrap
+    # A CD that a BIOS boots, for the tests of adopted machines.
     have xorriso || need xorriso
+    { have grub-mkrescue && [ -d /usr/lib/grub/i386-pc ]; } || need "grub-common grub-pc-bin"
     have mcopy || need mtools
     have fsck.fat || [ -x /sbin/fsck.fat ] || need dosfstools
     have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || need e2fsprogs
