@@ -124,8 +124,16 @@ def _decode_field(where: str, field: FieldSpec, value: Node, *, wide: bool) -> o
             if not isinstance(value, list):
                 raise UsageError(f"{where} must be an array of [offset, slot]")
             return tuple(tuple(pair) if isinstance(pair, list) else pair for pair in value)
+        case FieldKind.FLAG:
+            if type(value) is not bool:
+                raise UsageError(f"{where} must be true or false")
+        case FieldKind.BYTES:
+            if not isinstance(value, bytes):
+                raise UsageError(f"{where} must be bytes")
         case _:
-            return value
+            if type(value) is not int:  # true and 1 are equal, but not the same to a reader in C
+                raise UsageError(f"{where} must be an integer")
+    return value
 
 
 def _decode_text(where: str, value: Node) -> str:
