@@ -111,6 +111,25 @@ class Reply:
                 raise self._wrong(key, item, f"a list of texts of at most {most} characters")
         return tuple(item for item in value if isinstance(item, str))
 
+    def map(self, key: str) -> Reply:
+        """A map inside this one."""
+        value = self._there(key)
+        if not isinstance(value, dict):
+            raise self._wrong(key, value, "a map")
+        return Reply(f"{self.what}: {key}", value)
+
+    def maps_or_none(self, key: str, *, count: int) -> tuple[Reply, ...] | None:
+        """A list of at most `count` maps."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) > count:
+            raise self._wrong(key, value, f"a list of at most {count} maps")
+        maps = [item for item in value if isinstance(item, dict)]
+        if len(maps) != len(value):
+            raise self._wrong(key, value, "a list of maps only")
+        return tuple(Reply(f"{self.what}: {key}", item) for item in maps)
+
     def _there(self, key: str) -> Node:
         if key not in self.values:
             raise ChannelError(f"the reply to {self.what} has no {key}; {_NEXT}")
