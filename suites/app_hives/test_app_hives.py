@@ -107,10 +107,11 @@ def test_a_filter_can_not_open_it_by_name_either(probe: Probe, registry: Registr
 @behaviour("B-APP-04")
 def test_relative_to_the_registry_object(registry: Registry, record: Recorder) -> None:
     with registry.program() as p:
-        p.load_app_key("app.dat", name="regfilterharness-relative")
+        hive = p.load_app_key("app.dat", name="regfilterharness-relative")
         root = p.open_key(REGISTRY, access=KEY_READ)
         step = p.open_key(root / "A" / "regfilterharness-relative", access=KEY_READ)
 
+    assert hive.succeeded
     record("B-APP-04 relative to \\REGISTRY", step.status_name)
 
 
@@ -121,6 +122,7 @@ def test_absolute_names_during_the_load(probe: Probe, registry: Registry, record
     with registry.program() as p:
         load = p.load_app_key("app.dat")
 
+    assert load.succeeded
     names = [(class_name(e.notify_class), e.name) for e in probe.trace.of(load) if e.name]
     record("B-APP-05 names shown during the load", names)
 
@@ -231,9 +233,10 @@ def test_loading_it_again_in_another_process(
 @behaviour("B-APP-13")
 def test_loading_it_again_in_the_same_process(registry: Registry, record: Recorder) -> None:
     with registry.program() as p:
-        p.load_app_key("app.dat", exclusive=True)
+        first = p.load_app_key("app.dat", exclusive=True)
         second = p.load_app_key("app.dat", exclusive=True)
 
+    assert first.succeeded
     record("B-APP-13 second exclusive load in one process", second.status_name)
 
 
@@ -269,6 +272,7 @@ def test_the_load_is_reported(probe: Probe, registry: Registry, record: Recorder
     with registry.program() as p:
         load = p.load_app_key("app.dat")
 
+    assert load.succeeded
     record("B-APP-16 load of an app hive", shown(probe.trace.of(load)))
 
 
@@ -295,6 +299,7 @@ def test_a_link_inside(registry: Registry, record: Recorder) -> None:
         value = p.set_value(link, "SymbolicLinkValue", str(p.test_root), type=ValueType.LINK)
         through = p.open_key(hive / "link", access=KEY_READ)
 
+    assert hive.succeeded
     record("B-APP-19 create, set, open", (link.status_name, value.status_name, through.status_name))
 
 
@@ -307,4 +312,6 @@ def test_a_transacted_open_inside(registry: Registry, record: Recorder) -> None:
         transaction = p.create_transaction()
         step = p.open_key(hive / "settings", transaction=transaction)
 
+    assert hive.succeeded
+    assert transaction.succeeded
     record("B-TXN-14 transacted open in an app hive", step.status_name)

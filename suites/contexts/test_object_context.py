@@ -245,6 +245,7 @@ def test_setting_null(probe: Probe, registry: Registry, record: Recorder) -> Non
         close = p.close(key)
 
     (action,) = probe.trace.of(write).actions
+    assert write.succeeded
     record("B-CTX-18 status and old value of setting NULL", (status_name(action.status), hex(action.value)))
     record("B-CTX-18 shown afterwards", [e.object_context for e in probe.trace.of(after)])
     record("B-CTX-18 cleanups", [e.object_context for e in probe.trace.of(close).cleanups])

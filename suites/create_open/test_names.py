@@ -119,6 +119,7 @@ def test_missing_levels(probe: Probe, registry: Registry, record: Recorder) -> N
     with registry.program() as p:
         step = p.create_key(p.test_root / "a" / "b" / "c")
 
+    assert probe.trace.of(step).by(Pre.CreateKeyEx)
     record("B-CRE-15 native create below missing keys", step.status_name)
     record("B-CRE-15 notifications", shown(probe.trace.of(step)))
 

@@ -260,6 +260,7 @@ def test_what_save_and_restore_cause_beside_themselves(
     step = scene.perform(workload)
 
     own = (workload.pre, workload.post)
+    assert probe.trace.of(step).by(*own) == [*own]
     others = shown(probe.trace.of(step).where(lambda e: e.notify_class not in own))
     record(f"B-HIV-26 {name}: other notifications", others)
 

@@ -166,6 +166,7 @@ def test_a_plain_name_first_asked_for_after_the_rename(
         query = p.query_key(key)
 
     (action,) = probe.trace.of(query).actions
+    assert query.succeeded
     record("B-INF-11 name", action.key_name.rpartition("\\")[2])
 
 

@@ -53,6 +53,7 @@ def test_order_of_post_notifications(
     step = scene.perform(workload)
 
     posts = callers(probe.trace.of(step).by(workload.post), high, middle, low)
+    assert sorted(posts) == [0, 1, 2]
     record(f"B-LAY-02 {workload}: order of the posts by position from the top", posts)
 
 

@@ -46,6 +46,7 @@ def test_bypassing_what_should_not_be_bypassed(
 
     step = scene.perform(workload)
 
+    assert probe.trace.of(step).by(workload.pre)
     record(f"B-NOT-37 {workload}: status after a bypass", step.status_name)
 
 
@@ -191,6 +192,7 @@ def test_granted_access_not_set(probe: Probe, registry: Registry, record: Record
         rights = p.query_object(key)
 
     found = hex(rights.object_information.granted_access) if rights.succeeded else rights.status_name
+    assert probe.trace.of(key).by(Pre.CreateKeyEx)
     record("B-NOT-16 status and granted access", (key.status_name, found))
 
 
@@ -208,4 +210,5 @@ def test_granted_access_maximum_allowed(probe: Probe, registry: Registry, record
         rights = p.query_object(key)
 
     found = hex(rights.object_information.granted_access) if rights.succeeded else rights.status_name
+    assert probe.trace.of(key).by(Pre.CreateKeyEx)
     record("B-NOT-16 status and granted access for MAXIMUM_ALLOWED", (key.status_name, found))

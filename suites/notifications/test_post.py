@@ -141,8 +141,10 @@ def test_a_plain_failure_from_post(probe: Probe, registry: Registry, record: Rec
         key = p.create_key(p.test_root / "app")
         write = p.set_value(key, "v", "x")
 
+    posts = callers(probe.trace.of(write).by(Post.SetValueKey), *stack)
+    assert sorted(posts) == [0, 1, 2]
     record("B-NOT-24 caller's status", write.status_name)
-    record("B-NOT-24 posts", callers(probe.trace.of(write).by(Post.SetValueKey), *stack))
+    record("B-NOT-24 posts", posts)
 
 
 @behaviour("B-NOT-27")
@@ -197,8 +199,9 @@ def test_input_edited_in_pre(probe: Probe, registry: Registry, record: Recorder)
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        p.set_value(key, "asked", "x")
+        write = p.set_value(key, "asked", "x")
         asked, edited = p.query_value(key, "asked"), p.query_value(key, "edited")
 
+    assert probe.trace.of(write).by(Pre.SetValueKey)
     record("B-NOT-28 written under the asked name", asked.succeeded)
     record("B-NOT-28 written under the edited name", edited.succeeded)

@@ -8,7 +8,7 @@ from harness.guest import Guest
 from harness.plugin.fixtures import Recorder
 from harness.probe import Probe, Routine
 from harness.registry.notify import Post, Pre
-from harness.registry.status import NTSTATUS, status_name
+from harness.registry.status import NTSTATUS, nt_success, status_name
 from harness.workload import Registry
 from suites.support import HIGH, LOW, MIDDLE, THREE, behaviour, callers, versions
 
@@ -133,7 +133,10 @@ def test_altitudes_compare_as_numbers(probe: Probe, registry: Registry, record: 
 def test_odd_altitudes(probe: Probe, record: Recorder, altitude: str) -> None:
     probe.add("380010.7301")
 
-    record(f"B-REG-09 {altitude[:16]!r}", status_name(probe.try_add(altitude)))
+    status = probe.try_add(altitude)
+
+    assert len(probe.filters) == 1 + nt_success(status), "registered exactly when the status says so"
+    record(f"B-REG-09 {altitude[:16]!r}", status_name(status))
 
 
 @behaviour("B-REG-11")
@@ -244,6 +247,7 @@ def test_where_an_old_registration_lies(
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
 
     order = callers(probe.trace.of(write).by(Pre.SetValueKey), legacy, other)
+    assert sorted(order) == [0, 1]
     record(f"B-REG-31 {altitude}", "the old one is above" if order == [0, 1] else "the old one is below")
 
 

@@ -65,11 +65,12 @@ def test_a_child_made_through_a_transacted_handle(registry: Registry, record: Re
     with registry.program() as p:
         transaction = p.create_transaction()
         bound = p.open_key(p.test_root / "app", transaction=transaction)
-        p.create_key(bound / "child")
+        child = p.create_key(bound / "child")
         during = p.open_key(p.test_root / "app" / "child", access=KEY_READ)
         getattr(p, end)(transaction)
         after = p.open_key(p.test_root / "app" / "child", access=KEY_READ)
 
+    assert child.succeeded
     record(f"B-TXN-03 {end}: opened from outside, before and after", (during.status_name, after.status_name))
 
 
@@ -145,9 +146,10 @@ def test_an_operation_from_outside(registry: Registry, record: Recorder, access:
     with registry.program() as p:
         transaction = p.create_transaction()
         bound = p.open_key(p.test_root / "app", transaction=transaction)
-        p.set_value(bound, "v", "inside")
+        inside = p.set_value(bound, "v", "inside")
         outside = p.open_key(p.test_root / "app")
         step = p.query_value(outside, "v") if access == "read" else p.set_value(outside, "v", "outside")
         commit = p.commit(transaction)
 
+    assert inside.succeeded
     record(f"B-TXN-11 {access}: the operation, the commit", (step.status_name, commit.status_name))

@@ -70,6 +70,7 @@ def test_bypass_before_vista(probe: Probe, registry: Registry, record: Recorder)
     with registry.program() as p:
         write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
 
+    assert probe.trace.of(write).by(Pre.SetValueKey)
     record("B-NOT-11 status the caller sees", write.status_name)
 
 
