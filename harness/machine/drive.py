@@ -19,6 +19,7 @@ from harness.channel.deadline import Deadline
 from harness.channel.errors import ChannelTimeoutError
 from harness.channel.runner import RunnerClient
 from harness.cleanup import after
+from harness.machine.accelerator import choose_accelerator
 from harness.machine.admission import Admission
 from harness.machine.debug_log import DebugLog
 from harness.machine.guest import Identity, MachineGuest
@@ -66,7 +67,6 @@ class Machines:
         self._stack = ExitStack()
         self._host: Host | None = None
         self._session: Session | None = None
-        self._accelerator = self.settings.accelerator
         self._admission = Admission()
         self._pools: dict[str, ClonePool] = {}
 
@@ -102,7 +102,7 @@ class Machines:
                         session=session,
                         host=host,
                         ready=lambda machine: self._ready(machine, image, connect),
-                        accelerator=self._accelerator or Accelerator.TCG,
+                        accelerator=self.settings.accelerator or choose_accelerator(session.places.cache),
                         admission=self._admission,
                     )
                 )

@@ -88,6 +88,11 @@ class RunLog:
         kinds = ", ".join(matrix.kinds) or "no guest"
         terminalreporter.section("harness")
         terminalreporter.write_line(f"{tally} on {len(matrix.targets)} target(s), kind of guest: {kinds}")
+        accelerators = {each.attestation.accelerator for each in self.results if each.attestation} - {""}
+        if accelerators:
+            names = " and ".join(sorted(accelerators)).upper()
+            slow = "" if accelerators == {"kvm"} else ": emulated, many times slower than KVM"
+            terminalreporter.write_line(f"machines ran on {names}{slow}")
         for result in matrix.failures:
             if result.outcome is not Outcome.FAIL:  # pytest's summary cuts the line, and the stack with it
                 terminalreporter.write_line(f"{result.test} on {result.target}: {result.message}", red=True)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from harness.cleanup import after
-from harness.errors import DriverRefusedError, UsageError
+from harness.errors import DriverRefusedError, UnsupportedError, UsageError
 from harness.probe import abi
 from harness.probe.altitudes import HIGH, MONITOR, altitudes
 from harness.probe.collector import Collector
@@ -18,7 +18,7 @@ from harness.probe.info import ProbeInfo, ProbeStatistics
 from harness.probe.kernel import KernelCalls
 from harness.probe.link import Link, SupportsIoctl
 from harness.probe.trace import Trace
-from harness.registry.status import nt_success, status_name
+from harness.registry.status import NTSTATUS, nt_success, status_name
 
 __all__ = ["SERVICE", "Probe", "SupportsDrivers"]
 
@@ -131,7 +131,8 @@ class Probe:
         `legacy` uses CmRegisterCallback; default: only where there is no CmRegisterCallbackEx (before Vista),
         and then the order of adding decides instead of the altitude. `silent` applies rules and records
         nothing; `names` and `raw` False skip key names and structure bytes. `shared_routine` registers one
-        routine for all such filters (B-REG-11); the context is then the driver's own.
+        routine for all such filters (B-REG-11); the context is then the driver's own. Raises
+        `UnsupportedError` where the kernel has no callbacks at all.
         """
         flags = FilterFlag(0)
         for flag, given in (
@@ -143,6 +144,10 @@ class Probe:
         ):
             flags |= flag if given else FilterFlag(0)
         found = self._register(altitude, context, legacy, flags)
+        if found == NTSTATUS.NOT_IMPLEMENTED:
+            raise UnsupportedError(
+                "this guest's kernel has no registry callbacks: it answers NOT_IMPLEMENTED"
+            )
         if isinstance(found, int):
             raise ProbeError(f"registering a filter at {altitude or 'no altitude'}", found)
         return found

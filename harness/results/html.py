@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.catalogue import Catalogue
 from harness.errors import InfrastructureError
-from harness.results.matrix import Matrix, kind_note
+from harness.results.matrix import Matrix, kind_note, machine_facts
 from harness.results.model import RunInfo
 from harness.results.outcome import Outcome
 
@@ -61,6 +61,7 @@ def _attestations(matrix: Matrix) -> list[dict[str, Any]]:
                 "version": seen.version,
                 "arch": seen.arch,
                 "test_signing": seen.test_signing,
+                "facts": machine_facts(seen),
                 "drivers": {},
             },
         )

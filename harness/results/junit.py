@@ -7,7 +7,7 @@ from typing import Final
 
 from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
 
-from harness.results.matrix import Matrix, kind_note
+from harness.results.matrix import Matrix, kind_note, machine_facts
 from harness.results.model import RunInfo, RunResult
 from harness.results.outcome import Outcome
 
@@ -35,6 +35,8 @@ def render_junit(matrix: Matrix, run: RunInfo) -> str:
             if (seen := result.attestation) is not None:
                 suite.add_property("guest.version", seen.version)
                 suite.add_property("guest.arch", seen.arch)
+                for fact, value in machine_facts(seen):
+                    suite.add_property(f"guest.{fact.replace(' ', '_')}", _clean(value))
         cases.setdefault(name, []).append(_case(result))
     for name, suite in suites.items():
         suite.add_testcases(cases[name])

@@ -11,7 +11,7 @@ from harness.guest.base import GuestKind
 from harness.results.model import Attestation, RunResult
 from harness.results.outcome import Outcome, worst
 
-__all__ = ["NO_BEHAVIOUR", "Cell", "Matrix", "TargetColumn", "kind_note", "topic_of"]
+__all__ = ["NO_BEHAVIOUR", "Cell", "Matrix", "TargetColumn", "kind_note", "machine_facts", "topic_of"]
 
 #: The row of tests that name no behaviour.
 NO_BEHAVIOUR = "(other)"
@@ -31,6 +31,27 @@ def kind_note(kind: str) -> str:
         return _KIND_NOTES[GuestKind(kind)]
     except ValueError:
         return f"unknown kind of guest: {kind}"
+
+
+def machine_facts(seen: Attestation) -> tuple[tuple[str, str], ...]:
+    """What a machine attested, as names and texts; nothing for guests that are no machines."""
+    facts = (
+        ("product", seen.product),
+        ("build", seen.build if seen.channel else ""),
+        ("secure boot", _switch(seen.secure_boot)),
+        ("HVCI", _switch(seen.hvci)),
+        ("verifier flags", "" if seen.verifier_flags is None else f"{seen.verifier_flags:#x}"),
+        ("verified drivers", ", ".join(seen.verifier_drivers)),
+        ("clock skew", "" if seen.clock_skew is None else f"{seen.clock_skew:+.3f} s"),
+        ("template", seen.template[:16]),
+        ("channel", seen.channel),
+        ("accelerator", seen.accelerator),
+    )
+    return tuple((name, value) for name, value in facts if value)
+
+
+def _switch(value: bool | None) -> str:
+    return "" if value is None else "on" if value else "off"
 
 
 def topic_of(behaviour: str) -> str:

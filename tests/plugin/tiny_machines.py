@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from harness.guests import Guests
 from harness.image.recipe import Recipe
-from harness.machine.drive import Connect, Machines
+from harness.machine.drive import Connect, Machines, MachineSettings
 from harness.machine.machine import Machine
-from harness.machine.spec import PanicModel, SealedImage
+from harness.machine.spec import Accelerator, PanicModel, SealedImage
 from harness.machine.watch import WatchLimits
 from harness.targets import Target
 from tests.machine.tiny_channel import TinyChannel
@@ -45,9 +46,8 @@ def install() -> None:
     Guests._connect = _connect  # type: ignore[method-assign]
     made = Machines.__init__
 
-    def quick(self: Machines, settings: object = None) -> None:
-        from dataclasses import replace
+    def quick(self: Machines, settings: MachineSettings | None = None) -> None:
+        given = settings or MachineSettings()
+        made(self, replace(given, limits=WatchLimits(silence=1.0), accelerator=Accelerator.TCG))
 
-        made(self, replace(settings, limits=WatchLimits(silence=1.0)))  # type: ignore[type-var]
-
-    Machines.__init__ = quick  # type: ignore[method-assign,assignment]
+    Machines.__init__ = quick  # type: ignore[method-assign]

@@ -63,6 +63,7 @@ class FakeDevice:
     abi_version: int = field(default_factory=lambda: abi.constant("REGPROBE_ABI_VERSION"))
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
+    has_callbacks: bool = True
     events: list[tuple[bytearray, bytes]] = field(default_factory=list)
     dropped: int = 0
     sequence: int = 0
@@ -172,6 +173,8 @@ class FakeDevice:
         request = abi.record("REGPROBE_ADD_FILTER").unpack(data)
         altitude = request["altitude"][: request["altitude_length"]].decode("utf-16-le", "surrogatepass")
         reply = abi.record("REGPROBE_ADD_FILTER_REPLY")
+        if not self.has_callbacks:
+            return reply.pack(status=NTSTATUS.NOT_IMPLEMENTED)
         if altitude in self.taken:
             return reply.pack(status=NTSTATUS.FLT_INSTANCE_ALTITUDE_COLLISION)
         if altitude:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import AbiMismatchError, InfrastructureError, TraceIncompleteError, UsageError
+from harness.errors import (
+    AbiMismatchError,
+    InfrastructureError,
+    TraceIncompleteError,
+    UnsupportedError,
+    UsageError,
+)
 from harness.probe import (
     HIGH,
     LOW,
@@ -77,6 +83,13 @@ def test_a_stack_of_filters(probe: Probe, device: FakeDevice) -> None:
     sent = device.sent("ADD_FILTER")
     assert [s["altitude"][: s["altitude_length"]].decode("utf-16-le") for s in sent] == [HIGH, MIDDLE, LOW]
     assert repr(high) == f"<filter {HIGH}>"
+
+
+def test_a_kernel_without_callbacks_is_a_skip_and_has_its_status(probe: Probe, device: FakeDevice) -> None:
+    device.has_callbacks = False
+    with pytest.raises(UnsupportedError, match="no registry callbacks"):
+        probe.add(HIGH)
+    assert probe.try_add(HIGH) == NTSTATUS.NOT_IMPLEMENTED
 
 
 def test_test_altitudes_are_fractions_from_high_to_low(probe: Probe) -> None:
