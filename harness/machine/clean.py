@@ -154,6 +154,8 @@ def _templates(places: Places, *, everything: bool, keep: int) -> Iterator[Lefto
 def _ram_files(places: Places) -> Iterator[Leftover]:
     store = TemplateStore(places)
     belonging = {path for stored in store.stored() for path in store.ram_files(stored.folder)}
+    for folder, cache in places.lost_memory():
+        yield Leftover(LeftoverKind.RAM, (folder,), f"its cache {cache} is gone", _size(folder))
     if places.memory is None or not places.memory.is_dir():
         return
     for path in places.memory.iterdir():

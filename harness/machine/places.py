@@ -42,6 +42,8 @@ _RUNTIME_LENGTH: Final = 40
 #: Left free for everything else on a file system, and in memory.
 _DISK_MARGIN: Final = 256 << 20
 _MEMORY_MARGIN: Final = 512 << 20
+#: In the folder in memory: the path of the cache it belongs to.
+_CACHE_NOTE: Final = "cache"
 _GROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -65,8 +67,22 @@ class Places:
         """The places that belong to a cache; another cache has other RAM files."""
         # Templates and their RAM files refer to each other, so two caches must not share a folder of them.
         key = hashlib.sha256(bytes(cache)).hexdigest()[:8]
-        memory = _SHARED_MEMORY / f"{_NAME}-{os.geteuid()}-{key}" if _SHARED_MEMORY.is_dir() else None
+        memory = _SHARED_MEMORY / f"{_memory_prefix()}{key}" if _SHARED_MEMORY.is_dir() else None
         return cls(cache=cache, runtime=runtime_candidates()[0], memory=memory)
+
+    def lost_memory(self) -> tuple[tuple[Path, Path], ...]:
+        """Folders in memory that belonged to caches which are gone, each with that cache."""
+        if self.memory is None or not self.memory.name.startswith(_memory_prefix()):
+            return ()
+        found = []
+        for folder in self.memory.parent.glob(f"{_memory_prefix()}*"):
+            note = folder / _CACHE_NOTE
+            if folder.is_symlink() or folder.lstat().st_uid != os.geteuid() or not note.is_file():
+                continue
+            cache = Path(note.read_text())
+            if cache.is_absolute() and not cache.exists():
+                found.append((folder, cache))
+        return tuple(found)
 
     @property
     def images(self) -> Path:
@@ -92,7 +108,10 @@ class Places:
             return None
         free = min(free_space(self.memory), available_memory()) - _MEMORY_MARGIN
         if free >= size:
-            return private_folder(self.memory)
+            private_folder(self.memory)
+            # Who finds the folder can't tell from its name whether its cache is still there.
+            (self.memory / _CACHE_NOTE).write_text(str(self.cache))
+            return self.memory
         log.warning(
             "a RAM file of %s does not fit into memory (%s free in %s): it goes to %s, which is slower",
             mebibytes(size),
@@ -101,6 +120,10 @@ class Places:
             self.templates,
         )
         return None
+
+
+def _memory_prefix() -> str:
+    return f"{_NAME}-{os.geteuid()}-"
 
 
 def runtime_candidates() -> tuple[Path, ...]:

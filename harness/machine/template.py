@@ -249,6 +249,7 @@ class _Maker:
                 kept = session.expect_path(ram)
                 failed.callback(session.ledger.drop, kept)
                 failed.callback(remove_path, ram)
+                _make_file(ram, size)
             names: list[str] = []
             disks: tuple[str, ...] = ()
             if way is not Way.COLD_BOOT:  # which needs nothing but the image
@@ -320,6 +321,15 @@ class _Maker:
                     save_state(machine, state, timeout=_SAVE_SECONDS)
         finally:
             self.session.machine_gone(spec.name)
+
+
+def _make_file(path: Path, size: int) -> None:
+    """For a guest's RAM, which is its owner's alone: QEMU would let everybody read it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
 
 
 class _NotThisWayError(Exception):

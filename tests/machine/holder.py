@@ -1,10 +1,11 @@
-"""A harness process that makes a template and runs clones until it is killed: ``python holder.py CACHE ...``.
+"""A harness process that makes a template and runs clones until it is killed.
 
-Prints a line for each thing it reaches. Its parent kills it whenever it likes.
+Prints a line for each thing it reaches, and stays there when it was told to: its parent kills it.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from harness.machine.template import Template
 from tests.machine.tinyguest import TinyLine, tiny_boot, tiny_hardware
 
 
-def say(*words: object) -> None:
-    print(*words, flush=True)
+def say(word: str, *more: object) -> None:
+    print(word, *more, flush=True)
+    if word in sys.argv[6:]:
+        signal.pause()
 
 
 def ready(machine: Machine) -> None:
@@ -28,8 +31,8 @@ def ready(machine: Machine) -> None:
         line.ask("add 7")
 
 
-def main(cache: Path, runtime: Path, memory: Path, kernel: Path, disk: Path, tpm: bool) -> None:
-    hardware = tiny_hardware(disk_bus=DiskBus.IDE, tpm=tpm)
+def main(cache: Path, runtime: Path, memory: Path, kernel: Path, disk: Path) -> None:
+    hardware = tiny_hardware(disk_bus=DiskBus.IDE, tpm="tpm" in sys.argv[6:])
     image = SealedImage(
         name="tiny",
         digest="7" * 64,
@@ -54,4 +57,4 @@ def main(cache: Path, runtime: Path, memory: Path, kernel: Path, disk: Path, tpm
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:6]), tpm=sys.argv[6:] == ["tpm"])
+    main(*map(Path, sys.argv[1:6]))

@@ -35,12 +35,13 @@ class Station:
     kernel: Path
     disk: Path
 
-    def start(self, *, tpm: bool = False) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A holder that stays at a moment among `words`: "booted", "template", "answer"; with a TPM: "tpm"."""
         where = self.places
         assert where.memory is not None
         arguments = [where.cache, where.runtime, where.memory, self.kernel, self.disk]
         return subprocess.Popen(
-            [sys.executable, str(HOLDER), *map(str, arguments), *(["tpm"] if tpm else [])],
+            [sys.executable, str(HOLDER), *map(str, arguments), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -69,7 +70,7 @@ class Station:
         kept = {path for folder in whole for path in store.ram_files(folder)}
         found = [*where.runtime.iterdir()] if where.runtime.is_dir() else []
         found += [*where.sessions.iterdir()] if where.sessions.is_dir() else []
-        found += [path for path in where.memory.iterdir() if path not in kept]
+        found += [path for path in where.memory.glob("*.ram") if path not in kept]
         if where.templates.is_dir():
             found += [path for path in where.templates.iterdir() if path not in whole]
         return [str(path) for path in found if path.suffix != ".lock"]
@@ -128,7 +129,8 @@ def read_until(process: subprocess.Popen[str], word: str) -> None:
 
 @pytest.mark.parametrize("moment", ["booted", "template", "answer"])
 def test_the_guard_leaves_nothing(station: Station, moment: str) -> None:
-    process = station.start(tpm=moment == "answer" and shutil.which("swtpm") is not None)
+    tpm = ("tpm",) if moment == "answer" and shutil.which("swtpm") else ()
+    process = station.start(moment, *tpm)
     guard = guard_of(process)
     read_until(process, moment)
     assert station.processes() != []
@@ -141,7 +143,7 @@ def test_the_guard_leaves_nothing(station: Station, moment: str) -> None:
 
 @pytest.mark.parametrize("moment", ["booted", "answer"])
 def test_without_its_guard_cleaning_finds_all(station: Station, moment: str) -> None:
-    process = station.start()
+    process = station.start(moment)
     guard = guard_of(process)
     read_until(process, moment)
     os.kill(guard, signal.SIGKILL)
@@ -173,7 +175,7 @@ def test_killed_at_random_moments(station: Station) -> None:
 
 
 def test_the_next_start_removes_what_is_left_and_works(station: Station) -> None:
-    process = station.start()
+    process = station.start("answer")
     guard = guard_of(process)
     read_until(process, "answer")
     os.kill(guard, signal.SIGKILL)

@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import InfrastructureError
 from harness.machine import places
+from harness.machine.clean import find_leftovers, remove
 from harness.machine.places import Places, private_folder, require_space, runtime_candidates
 
 
@@ -87,6 +88,24 @@ def test_ram_files_leave_memory_when_there_is_no_room(
     assert not caplog.messages
     assert where.room_in_memory(1 << 60) is None
     assert "does not fit into memory" in caplog.text
+
+
+def test_memory_of_a_cache_that_is_gone_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deletes a cache by hand leaves the RAM files of its templates."""
+    monkeypatch.setattr(places, "_SHARED_MEMORY", tmp_path)
+    gone, there = Places.beside(tmp_path / "gone"), Places.beside(tmp_path / "there")
+    there.cache.mkdir()
+    for where in (gone, there):
+        folder = where.room_in_memory(1)
+        assert folder is not None
+        (folder / "x.ram").write_bytes(b"x")
+    assert there.lost_memory() == ((gone.memory, gone.cache),)
+    (found,) = find_leftovers(there)
+    assert found.paths == (gone.memory,)
+    remove([found])
+    assert gone.memory is not None
+    assert not gone.memory.exists()
+    assert there.lost_memory() == ()
 
 
 def test_a_control_group_limits_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ def nothing_half_made(places: Places, machine_session: Session) -> Iterator[None
     assert [path.name for path in places.templates.glob(".making-*")] == []
     stored = TemplateStore(places).stored()
     owned = {found.manifest.ram for found in stored if found.manifest is not None}
-    assert places.memory is None or set(places.memory.iterdir()) <= owned
+    assert places.memory is None or set(places.memory.glob("*.ram")) <= owned
     assert machine_session.ledger.entries() == ()
 
 
@@ -105,6 +106,7 @@ def test_clones_share_the_templates_ram(tiny_image: Images, open_template: Opene
         mapped = [line.split()[1] for line in maps if line.endswith(str(template.manifest.ram))]
         assert mapped
         assert all(mode.endswith("p") for mode in mapped)  # private
+        assert stat.S_IMODE(template.manifest.ram.stat().st_mode) == 0o600
 
 
 def test_threads_that_need_the_same_template_wait_for_one(
