@@ -125,7 +125,8 @@ def test_a_service_serves_its_port_and_is_removed(wine: Wine, runner_exe: Path) 
         assert answer["major"] == 1
         query = talk.ask(RequestType.SERVICE_QUERY, name="regrun")
         assert query == {"exists": True, "state": 4}
-        shown = talk.ask(RequestType.EXECUTE, command_line="sc qc regrun", timeout_ms=60_000)["stdout"]
+        line_of = "reg query HKLM\\SYSTEM\\CurrentControlSet\\Services\\regrun /v ImagePath"
+        shown = talk.ask(RequestType.EXECUTE, command_line=line_of, timeout_ms=60_000)["stdout"]
         assert isinstance(shown, bytes)
         assert b'"C:\\regrun.exe" --service --port "COM6"' in shown
         assert call("--remove") == 0
