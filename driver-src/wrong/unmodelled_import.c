@@ -8,7 +8,7 @@ static NTSTATUS NTAPI Callback(PVOID context, PVOID notify_class, PVOID informat
 {
     UNREFERENCED_PARAMETER(context);
     if (IsTrigger(notify_class, information)) {
-        IoRaiseInformationalHardError(STATUS_UNSUCCESSFUL, NULL, NULL);
+        FsRtlUninitializeFileLock(NULL);
         FsRtlNotifyUninitializeSync(NULL);
     }
     return STATUS_SUCCESS;
