@@ -12,6 +12,7 @@ Nothing here imports libvirt before a machine is booted, nor reads recipes befor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -146,7 +147,14 @@ def boot(target: Target) -> Guest:
     """
     if target.recipe is None:
         return _boot_reference(target)
-    raise NotImplementedError
+    from harness.guests import Guests
+    from harness.machine.guest import MachineGuest
+
+    with ExitStack() as stack:
+        guest = stack.enter_context(Guests()).boot(target)
+        assert isinstance(guest, MachineGuest)
+        guest.on_close(stack.pop_all().close)
+    return guest
 
 
 def _boot_reference(target: Target) -> Guest:

@@ -109,7 +109,8 @@ class MachineGuest(Guest):
         self.call_seconds = call_seconds
         self.log = DebugLog(machine.spec.debug_log)
         self.watch = Watch(machine, self.log, limits=limits)
-        self._release = release
+        self._endings = contextlib.ExitStack()
+        self._endings.callback(release)
         self._files: dict[str, str] = {}
         self._closed = False
         try:
@@ -287,11 +288,16 @@ class MachineGuest(Guest):
         if self._closed:
             return
         self._closed = True
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._release)
-            stack.callback(self.watch.stop)
+        with self._endings:
+            self._endings.callback(self.watch.stop)
             with contextlib.suppress(HarnessError):  # a dead guest can't say goodbye
                 self.channel.close()
+
+    def on_close(self, action: Callable[[], object]) -> None:
+        """Call `action` when the machine was given back."""
+        before = self._endings.pop_all()
+        self._endings.callback(action)
+        self._endings.push(before)
 
     def __enter__(self) -> Self:
         return self

@@ -194,3 +194,20 @@ def test_evidence_can_be_had_always_and_never(pytester: pytest.Pytester, tiny: R
     pytester.makepyfile("def test_it(guest): assert False")
     tiny("--evidence", "never").assert_outcomes(failed=1)
     assert not rows()[0]["evidence"]
+
+
+def test_a_machine_by_hand_beside_the_plugins(pytester: pytest.Pytester, tiny: Run) -> None:
+    pytester.makepyfile(
+        """
+        from harness import targets
+        def test_it(guest, target):
+            guest.execute(["add", "1"])
+            with targets.boot(target) as other:
+                assert other.machine.name != guest.machine.name
+                assert other.execute(["add", "1"]).stdout == b"sum 1"
+            assert not other.usable
+            assert other.machine.state == "shut off"
+            assert guest.execute(["add", "1"]).stdout == b"sum 2"
+        """
+    )
+    tiny().assert_outcomes(passed=1)
