@@ -25,7 +25,7 @@ from harness.machine.events import EventKind, MachineEvent, from_qemu
 from harness.machine.firmware import find_firmware
 from harness.machine.libvirt_api import libvirt, libvirt_qemu, run_event_loop, translated
 from harness.machine.machine import Machine
-from harness.machine.reaper import Reaper, become_subreaper, read_pid
+from harness.machine.reaper import Reaper, become_subreaper
 from harness.machine.seal import refuse_sealed
 from harness.machine.spec import MachineSpec
 from harness.machine.tpm import Tpm
@@ -166,22 +166,31 @@ class Host:
                 raise InfrastructureError(
                     f"can't prepare the folder of machine {spec.name}: {error}"
                 ) from error
+            tpm = None
             if spec.hardware.tpm:
                 state = spec.tpm_state or spec.folder / "tpm"
-                stack.enter_context(Tpm.start(state, spec.tpm_socket))
+                tpm = stack.enter_context(Tpm.start(state, spec.tpm_socket))
             log = EventLog(spec.name)
             with self._lock:
                 self._logs[str(uuid)] = log
             stack.callback(self._forget, str(uuid))
             flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
-            with translated(f"can't start machine {spec.name}"):
-                domain = self.connection.createXML(xml, flags)
-            pid = self._pid(spec.name)
+            reaper = Reaper(self._state("run") / f"{spec.name}.pid")
+            try:
+                with translated(f"can't start machine {spec.name}"):
+                    domain = self.connection.createXML(xml, flags)
+            except InfrastructureError as error:
+                if tpm is not None and (trouble := tpm.trouble()):
+                    error.add_note(trouble)
+                raise
+            finally:
+                pid = reaper.settle()
             machine = Machine(
                 spec,
                 domain,
                 log,
-                reaper=Reaper(pid) if pid is not None else None,
+                pid=pid,
+                reaper=reaper,
                 qemu_log=self._qemu_log(spec.name),
                 resources=stack.pop_all(),
             )
@@ -200,9 +209,6 @@ class Host:
         with self._lock:
             self._logs.pop(uuid, None)
             self._machines.pop(uuid, None)
-
-    def _pid(self, name: str) -> int | None:
-        return read_pid(self._state("run") / f"{name}.pid")
 
     def _qemu_log(self, name: str) -> Path:
         return self._state("log") / f"{name}.log"

@@ -60,7 +60,8 @@ class Machine:
         domain: Any,
         log: EventLog,
         *,
-        reaper: Reaper | None,
+        pid: int | None,
+        reaper: Reaper,
         qemu_log: Path,
         resources: ExitStack,
     ) -> None:
@@ -69,6 +70,7 @@ class Machine:
         #: Where QEMU's own output goes: its command line, warnings, why it ended.
         self.qemu_log = qemu_log
         self._log = log
+        self._pid = pid
         self._reaper = reaper
         self._resources = resources
 
@@ -79,12 +81,12 @@ class Machine:
     @property
     def pid(self) -> int | None:
         """QEMU's process, where libvirt runs it on this host and lets it be known."""
-        return self._reaper.pid if self._reaper else None
+        return self._pid
 
     @property
     def exit_code(self) -> int | None:
         """How QEMU ended, negative for a signal; None while it runs or when it isn't this process's child."""
-        return self._reaper.exit_code if self._reaper else None
+        return self._reaper.exit_code
 
     @property
     def state(self) -> MachineState:
@@ -96,7 +98,14 @@ class Machine:
             raise InfrastructureError(
                 f"machine {self.name}: can't be asked for its state: {error}"
             ) from error
-        return _STATES.get(state, MachineState.SHUT_OFF)
+        found = _STATES.get(state, MachineState.SHUT_OFF)
+        # libvirt takes note of a panic a moment after QEMU has told it and stopped.
+        return MachineState.CRASHED if found is MachineState.PAUSED and self._panicked() else found
+
+    def _panicked(self) -> bool:
+        turns = {EventKind.PANIC, EventKind.RESUMED, EventKind.RESET}
+        last = next((event.kind for event in reversed(self.events) if event.kind in turns), None)
+        return last is EventKind.PANIC
 
     @property
     def running(self) -> bool:
@@ -194,8 +203,7 @@ class Machine:
                 raise InfrastructureError(
                     f"can't end machine {self.name}: {error}; end process {self.pid}, or use `harness clean`"
                 ) from error
-        if self._reaper is not None:
-            self._reaper.join(_DESTROY_SECONDS)
+        self._reaper.join(_DESTROY_SECONDS)
         with suppress(InfrastructureError):
             self._log.wait_for(EventKind.EXIT, timeout=_LAST_EVENT_SECONDS)
         self._resources.close()

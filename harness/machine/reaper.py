@@ -17,6 +17,7 @@ from harness.errors import InfrastructureError
 
 __all__ = ["Reaper", "become_subreaper", "read_pid"]
 
+_LOOK_SECONDS: Final = 0.005
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 
 
@@ -37,22 +38,48 @@ def read_pid(path: Path) -> int | None:
 
 
 class Reaper:
-    """Waits for one pid, and for that one only: others belong to whoever started them."""
+    """Waits for the process that a pid file will name, and for that one only: others are waited for by others.
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        #: How it ended, as `os.waitstatus_to_exitcode` gives it; None while it runs or if it isn't our child.
+    To be made before the process starts, because one that fails at once has to be reaped too; then `settle`.
+    """
+
+    def __init__(self, pid_file: Path) -> None:
+        #: How it ended, as `os.waitstatus_to_exitcode` gives it; None while it runs or if not our child.
         self.exit_code: int | None = None
-        self._thread = threading.Thread(target=self._wait, name=f"reap-{pid}", daemon=True)
+        self._pid_file = pid_file
+        self._stale = read_pid(pid_file)
+        self._settled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"reap-{pid_file.stem}", daemon=True)
         self._thread.start()
 
-    def _wait(self) -> None:
-        try:
-            _, status = os.waitpid(self.pid, 0)
-        except ChildProcessError:  # another process's, or a daemon of libvirt started it
-            return
-        self.exit_code = os.waitstatus_to_exitcode(status)
+    def settle(self) -> int | None:
+        """The start is over, well or not; returns the pid. What isn't our child by now never will be."""
+        self._settled.set()
+        return self._pid()
 
     def join(self, timeout: float) -> None:
         """Wait until it has ended, `timeout` seconds at most."""
         self._thread.join(timeout)
+
+    def _pid(self) -> int | None:
+        pid = read_pid(self._pid_file)
+        return None if pid == self._stale else pid
+
+    def _run(self) -> None:
+        while True:
+            last = self._settled.is_set()
+            pid = self._pid()
+            # It becomes our child only when the process between has ended.
+            if pid is not None and self._reaped(pid):
+                return
+            if last:
+                return
+            self._settled.wait(_LOOK_SECONDS)
+
+    def _reaped(self, pid: int) -> bool:
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            return False
+        self.exit_code = os.waitstatus_to_exitcode(status)
+        return True

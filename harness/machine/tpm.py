@@ -7,8 +7,8 @@ closes the connection, so it does not outlive its machine, whatever happens to t
 from __future__ import annotations
 
 import shutil
+import socket as sockets
 import subprocess
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,17 +17,17 @@ from harness.errors import InfrastructureError, ToolMissingError
 
 __all__ = ["Tpm"]
 
-_START_SECONDS: Final = 10.0
 _END_SECONDS: Final = 5.0
 
 
 class Tpm:
     """A running swtpm; a context manager. Its state stays in its folder."""
 
-    def __init__(self, process: subprocess.Popen[bytes], state: Path, socket: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], state: Path, socket: Path, log: Path) -> None:
         self.process = process
         self.state = state
         self.socket = socket
+        self.log = log
 
     @classmethod
     def start(cls, state: Path, socket: Path) -> Tpm:
@@ -44,30 +44,26 @@ class Tpm:
         except OSError as error:
             raise InfrastructureError(f"can't prepare the TPM's folder {state}: {error}") from error
         log = state.with_name(state.name + ".log")
-        command = [program, "socket", "--tpm2", "--terminate"]
-        command += ["--tpmstate", f"dir={state},mode=0600", "--ctrl", f"type=unixio,path={socket},mode=0600"]
-        command += ["--flags", "startup-clear", "--log", f"file={log},level=1,truncate"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        tpm = cls(process, state, socket)
-        try:
-            tpm._wait_until_ready(log)
-        except BaseException:
-            tpm.close()
-            raise
-        return tpm
+        with _listen(socket) as server:  # QEMU's connection waits in it until swtpm is ready
+            command = [program, "socket", "--tpm2", "--terminate", "--flags", "startup-clear"]
+            command += ["--tpmstate", f"dir={state},mode=0600", "--ctrl", f"type=unixio,fd={server.fileno()}"]
+            command += ["--log", f"file={log},level=1,truncate"]
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[server.fileno()],
+            )
+        return cls(process, state, socket, log)
 
-    def _wait_until_ready(self, log: Path) -> None:
-        """The socket exists as soon as swtpm listens; there is nothing else to be told by."""
-        tick = threading.Event()
-        waited = 0.0
-        while not self.socket.exists():
-            if self.process.poll() is not None or waited >= _START_SECONDS:
-                said = log.read_text(errors="replace").strip()[-500:] if log.exists() else "nothing"
-                raise InfrastructureError(f"swtpm did not start on {self.state}; it said: {said}")
-            tick.wait(0.002)
-            waited += 0.002
+    def trouble(self) -> str | None:
+        """Why it ended early, in its own words; None while it runs."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        said = self.log.read_text(errors="replace").strip()[-500:] if self.log.exists() else "nothing"
+        return f"swtpm on {self.state} ended with {code}; it said: {said}"
 
     def close(self) -> None:
         """End swtpm. May be called again."""
@@ -87,3 +83,15 @@ class Tpm:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listen(path: Path) -> sockets.socket:
+    server = sockets.socket(sockets.AF_UNIX)
+    try:
+        server.bind(str(path))
+        path.chmod(0o600)
+        server.listen(1)
+    except OSError as error:
+        server.close()
+        raise InfrastructureError(f"can't make the TPM's socket {path}: {error}") from error
+    return server

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, InfrastructureError, UsageError
-from harness.machine.reaper import Reaper
 from harness.machine.seal import seal
 from harness.machine.spec import Disk, DiskFormat, Firmware, MachineSpec, PanicModel
 from tests.machine.tinyguest import TinyLine, tiny_hardware
@@ -201,11 +200,12 @@ def test_a_machine_left_by_a_killed_process_is_ended_by_the_next_in_its_root(
     with first:
         first.send_signal(signal.SIGKILL)
     assert not gone(left)
-    Reaper(left)  # this process is a subreaper, so it got the orphan
+    orphan = threading.Thread(target=os.waitpid, args=(left, 0))  # this process is a subreaper, so it got it
+    orphan.start()
     second, new = hold(
         root, tiny_kernel, folder
     )  # the same name: it would be refused, were the old one there
-    assert gone(left)
+    orphan.join()
     with second:
         second.communicate("")
     assert gone(new)
