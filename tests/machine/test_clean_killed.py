@@ -36,7 +36,7 @@ class Station:
     disk: Path
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """A holder that stays at a moment among `words`: "booted", "template", "answer"; with a TPM: "tpm"."""
+        """A holder that stays at a moment of `words` ("booted", "template", "answer"); "tpm": with one."""
         where = self.places
         assert where.memory is not None
         arguments = [where.cache, where.runtime, where.memory, self.kernel, self.disk]
