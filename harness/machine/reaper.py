@@ -38,7 +38,7 @@ def read_pid(path: Path) -> int | None:
 
 
 class Reaper:
-    """Waits for the process that a pid file will name, and for that one only: others are waited for by others.
+    """Waits for the process that a pid file will name, and for no other: those have others waiting.
 
     To be made before the process starts, because one that fails at once has to be reaped too; then `settle`.
     """
