@@ -2,8 +2,9 @@
 
 Guests are not trusted, and a full CBOR decoder interprets tags (big numbers with huge exponents, shared and
 cyclic references) and indefinite lengths. Programs need none of that: unsigned integers, byte strings, text,
-arrays, maps with text keys, true, false; the runner's replies have null too. Everything else is refused, as are depth beyond `MAX_DEPTH`,
-lengths beyond the input and trailing bytes. cbor2 writes (canonical form); this reads.
+arrays, maps with text keys, true, false; the runner's replies have null too. Everything else is refused, as
+are depth beyond `MAX_DEPTH`, lengths beyond the input and trailing bytes. cbor2 writes (canonical form); this
+reads.
 """
 
 from __future__ import annotations

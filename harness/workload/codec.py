@@ -130,7 +130,7 @@ def _decode_field(where: str, field: FieldSpec, value: Node, *, wide: bool) -> o
         case FieldKind.BYTES:
             if not isinstance(value, bytes):
                 raise UsageError(f"{where} must be bytes")
-        case _:
+        case FieldKind.UNSIGNED:
             if type(value) is not int:  # true and 1 are equal, but not the same to a reader in C
                 raise UsageError(f"{where} must be an integer")
     return value

@@ -1,7 +1,7 @@
 """The runner's program decoder against the harness's own: the same verdict on the same bytes.
 
-It is compiled for the host with sanitizers, so that reading where nothing is ends it, and so does what C leaves
-undefined. Programs are valid, mutated, odd in one field, or bytes of any kind.
+It is compiled for the host with sanitizers, so that it ends where it reads beyond its bytes or does what C
+leaves undefined. Programs are valid, mutated, odd in one field, or bytes of any kind.
 """
 
 from __future__ import annotations

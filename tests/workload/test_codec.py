@@ -159,6 +159,8 @@ def test_handles_are_patched_where_they_fit() -> None:
         ([1, 1, [[3, {}]]], "operation 0: close needs handle"),
         ([1, 1, [[3, {"handle": 1}]]], "names handle slot 1, the program has 1"),
         ([1, 1, [[3, {"handle": True}]]], "must be a handle slot"),
+        ([1, 1, [[3, {"handle": 0, "form": True}]]], "form must be an integer"),
+        ([1, 1, [[3, {"handle": 0, "null_result": 0}]]], "null_result must be true or false"),
         ([1, 1, [[3, {"handle": 0, "wrong": 1}]]], "unknown field 'wrong'"),
         ([1, 1, [[3, {"handle": 0, "handle16": b""}]]], "unknown field 'handle16'"),
         ([1, 1, [[3, {"handle": 0, "access": 1}]]], "close takes no access"),
