@@ -77,7 +77,8 @@ class Guests:
             Promise.of(recipe.kind, recipe.version, recipe.arch, recipe.hardware),
             recipe.limits,
         )
-        return self._machines.guest(image, identity, self._connect(recipe))
+        connect, *others = self._ways(recipe)
+        return self._machines.guest(image, identity, connect, others=tuple(others))
 
     def _image(self, target: Target, recipe: Recipe) -> SealedImage:
         """The target's image, which must be there: making one takes minutes and is asked for by name."""
@@ -92,13 +93,14 @@ class Guests:
             found = self._images[target] = ensure_image(recipe)
         return found
 
-    def _connect(self, recipe: Recipe) -> Connect:
-        """How the guest's runner is reached: by the channel that was asked for, or the recipe's first."""
-        wanted = self.settings.channel
-        kinds = [access.kind.value for access in recipe.channels]
-        if wanted and wanted not in kinds:
+    def _ways(self, recipe: Recipe) -> tuple[Connect, ...]:
+        """How the guest is reached: first by the channel that was asked for, or the recipe's first."""
+        kinds = [ChannelKind(access.kind) for access in recipe.channels]
+        wanted = self.settings.channel or kinds[0].value
+        if wanted not in kinds:
             raise UsageError(f"{recipe.name} has no channel {wanted!r}; its recipe names {', '.join(kinds)}")
-        return _opener(recipe, ChannelKind(wanted or kinds[0]))
+        first = ChannelKind(wanted)
+        return tuple(_opener(recipe, kind) for kind in dict.fromkeys([first, *kinds]))
 
     def close(self) -> None:
         """End all machines. Guests that are still open are closed before."""

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from harness.channel.base import Channel
 from harness.channel.deadline import Deadline
-from harness.channel.errors import ChannelTimeoutError
+from harness.channel.errors import ChannelError
 from harness.channel.runner import RunnerClient
 from harness.cleanup import after
 from harness.machine.accelerator import choose_accelerator
@@ -44,6 +44,7 @@ _ANSWER_SECONDS: Final = 60.0
 _QUIESCE_SECONDS: Final = 120.0
 #: A machine that boots is looked after by watchers: what they see ends the wait for its runner.
 _STEP: Final = 5.0
+_PAUSE: Final = 0.5
 _TAKE_SECONDS: Final = 600.0
 
 
@@ -70,13 +71,17 @@ class Machines:
         self._admission = Admission()
         self._pools: dict[str, ClonePool] = {}
 
-    def guest(self, image: SealedImage, identity: Identity, connect: Connect) -> MachineGuest:
+    def guest(
+        self, image: SealedImage, identity: Identity, connect: Connect, *, others: tuple[Connect, ...] = ()
+    ) -> MachineGuest:
         """A fresh clone, running, its clock set, asked what it is. The caller closes it.
+
+        `others` are further ways to reach it: they answer as well before the template is frozen.
 
         Raises `InfrastructureError` when there is no room, the template does not come up, or the guest is not
         what `identity` promises; `GuestCrashed` and `GuestHung` when the guest dies at once.
         """
-        pool = self._pool(image, connect)
+        pool = self._pool(image, connect, others)
         clone = pool.take(timeout=image.boot_seconds + _TAKE_SECONDS)
         with ExitStack() as stack:
             stack.callback(clone.close)
@@ -91,7 +96,7 @@ class Machines:
                 limits=self.settings.limits,
             )
 
-    def _pool(self, image: SealedImage, connect: Connect) -> ClonePool:
+    def _pool(self, image: SealedImage, connect: Connect, others: tuple[Connect, ...]) -> ClonePool:
         with self._lock:
             pool = self._pools.get(image.digest)
             if pool is None:
@@ -101,7 +106,7 @@ class Machines:
                         image,
                         session=session,
                         host=host,
-                        ready=lambda machine: self._ready(machine, image, connect),
+                        ready=lambda machine: self._ready(machine, image, connect, others),
                         accelerator=self.settings.accelerator or choose_accelerator(session.places.cache),
                         admission=self._admission,
                     )
@@ -119,18 +124,19 @@ class Machines:
             self._session, self._host = session, host
         return self._session, self._host
 
-    def _ready(self, machine: Machine, image: SealedImage, connect: Connect) -> None:
-        """Wait until the booting guest's runner answers and is quiet, so that it can be frozen."""
+    def _ready(
+        self, machine: Machine, image: SealedImage, connect: Connect, others: tuple[Connect, ...]
+    ) -> None:
+        """Wait until the booting guest answers on all its channels and is quiet, so that it can be frozen."""
         deadline = Deadline.after(image.boot_seconds)
         log_file = DebugLog(machine.spec.debug_log)
         watching = Watch(machine, log_file, limits=self.settings.limits, booting=True)
-        with (
-            watching.start() as watch,
-            watch.call(),
-            _connected(machine, connect, deadline, watch) as channel,
-        ):
-            watch.latch.tell(channel.fail)
-            RunnerClient(channel).quiesce(timeout=_QUIESCE_SECONDS)
+        with watching.start() as watch, watch.call():
+            for other in others:
+                _connected(machine, other, deadline, watch).close()
+            with _connected(machine, connect, deadline, watch) as channel:
+                watch.latch.tell(channel.fail)
+                RunnerClient(channel).quiesce(timeout=_QUIESCE_SECONDS)
 
     def close(self) -> None:
         """End all pools and machines. May be called again; guests that are still open are closed before."""
@@ -150,11 +156,16 @@ class Machines:
 
 
 def _connected(machine: Machine, connect: Connect, deadline: Deadline, watch: Watch) -> Channel:
-    """The channel, as soon as there is a runner at its other end; what the watchers see ends the wait."""
+    """The channel, as soon as somebody answers at its other end; what the watchers see ends the wait.
+
+    A forwarded port takes connections before the guest does, and resets them.
+    """
     while True:
+        step = Deadline.after(_PAUSE)
         try:
             return connect(machine, deadline.at_most(_STEP))
-        except ChannelTimeoutError:
+        except ChannelError:
             watch.latch.check()
             if deadline.passed:
                 raise
+            watch.latch.wait(step.left)

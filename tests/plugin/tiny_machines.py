@@ -33,8 +33,8 @@ def _image(guests: Guests, target: Target, recipe: Recipe) -> SealedImage:
     )
 
 
-def _connect(guests: Guests, recipe: Recipe) -> Connect:
-    return lambda machine, timeout: _channel(machine, timeout)
+def _ways(guests: Guests, recipe: Recipe) -> tuple[Connect, ...]:
+    return (lambda machine, timeout: _channel(machine, timeout),)
 
 
 def _channel(machine: Machine, timeout: float) -> TinyChannel:
@@ -43,7 +43,7 @@ def _channel(machine: Machine, timeout: float) -> TinyChannel:
 
 def install() -> None:
     Guests._image = _image  # type: ignore[method-assign]
-    Guests._connect = _connect  # type: ignore[method-assign]
+    Guests._ways = _ways  # type: ignore[method-assign]
     made = Machines.__init__
 
     def quick(self: Machines, settings: MachineSettings | None = None) -> None:
