@@ -10,6 +10,8 @@ static const char help_text[] =
     "  regrun --patient            the same, but a read without bytes means that nobody is connected yet\n"
     "  regrun --port NAME          COM2 (115200 8N1) or \\\\.\\Global\\org.regfilter.runner.0\n"
     "      --wait SECONDS          how long a port that is not there yet is waited for; default 300\n"
+    "  regrun --date PROGRAM ...   with any of them, on Wine alone: requests may set the clock of the system below,\n"
+    "                              by that program (Z:\\bin\\date); without it they are refused\n"
     "\n"
     "As a service that starts with the system (needs an administrator):\n"
     "  regrun --install [--port NAME] [--wait SECONDS]\n"

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
 #include "help.h"
 #include "oneshot.h"
 #include "process.h"
@@ -20,7 +21,7 @@
 
 typedef struct OPTIONS {
     BOOL help, version, patient, service, install, remove;
-    const wchar_t *port, *request, *reply;
+    const wchar_t *port, *request, *reply, *date;
     const wchar_t *write_path, *read_path;
     unsigned __int64 offset, length, wait_s;
 } OPTIONS;
@@ -78,7 +79,10 @@ static int parse_option(int left, wchar_t **argv)
     static const struct {
         const wchar_t *name;
         const wchar_t **text;
-    } texts[] = {{L"--port", &options.port}, {L"--request", &options.request}, {L"--reply", &options.reply}};
+    } texts[] = {{L"--port", &options.port},
+                 {L"--request", &options.request},
+                 {L"--reply", &options.reply},
+                 {L"--date", &options.date}};
     size_t index;
 
     for (index = 0; index < sizeof(flags) / sizeof(flags[0]); index++) {
@@ -192,6 +196,7 @@ int runner_main(int argc, wchar_t **argv)
         say("--request and --reply belong together");
         return RUNNER_EXIT_USAGE;
     }
+    clock_set_by(options.date);
     if (options.request != NULL) {
         return oneshot_requests(options.request, options.reply);
     }

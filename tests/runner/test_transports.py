@@ -16,7 +16,7 @@ import cbor2
 import pytest
 
 from harness.channel.frames import REPLY, RequestType
-from tests.runner.winehost import PATIENCE, Talk, Wine
+from tests.runner.winehost import PATIENCE, StandardRunner, Talk, Wine
 
 
 @contextlib.contextmanager
@@ -110,7 +110,11 @@ def test_a_patient_runner_outlives_its_hosts(wine: Wine, runner_exe: Path, tmp_p
         os.close(answers)
 
 
-def test_a_service_serves_its_port_and_is_removed(wine: Wine, runner_exe: Path) -> None:
+def test_a_service_serves_its_port_and_is_removed(
+    wine: Wine, runner_exe: Path, long_runner: StandardRunner
+) -> None:
+    # Wine shuts itself down when nothing but services runs in a prefix: `long_runner` keeps it up.
+    assert long_runner.ask(RequestType.HELLO)["major"] == 1
     exe = wine.path("C:\\regrun.exe")
     exe.write_bytes(runner_exe.read_bytes())
 
