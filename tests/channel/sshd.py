@@ -1,0 +1,91 @@
+"""OpenSSH's server on 127.0.0.1 for tests: its own keys and configuration, one process a connection."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Sshd", "sshd_is_missing"]
+
+#: Where Debian's sshd, run as root, wants an empty folder.
+_SEPARATION = Path("/run/sshd")
+
+
+def sshd_is_missing() -> str:
+    """Why there can be no server here; empty when there can."""
+    missing = [name for name in ("sshd", "ssh-keygen") if _tool(name) is None]
+    return f"{' and '.join(missing)} not installed (apt-get install openssh-server)" if missing else ""
+
+
+def _tool(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+class Sshd:
+    """Lets this process's user in with `user_key`, and shows `host_key` (a line as ssh-keyscan prints it).
+
+    The server runs as `sshd -i` on connections that are accepted here, so nothing needs to be waited for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.user_key = folder / "user_key"
+        host_key = folder / "host_key"
+        for key in (self.user_key, host_key):
+            command = [_tool("ssh-keygen") or "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+            subprocess.run(command, check=True)
+        self.host_key = " ".join(host_key.with_suffix(".pub").read_text().split()[:2])
+        self.log = folder / "sshd.log"
+        self._config = folder / "sshd_config"
+        self._config.write_text(
+            f"HostKey {host_key}\nAuthorizedKeysFile {self.user_key}.pub\nPidFile none\nUsePAM no\n"
+            "StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n"
+            "KbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\nMaxSessions 40\n"
+            "Subsystem sftp internal-sftp\n"
+        )
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, name="sshd")
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._made_separation = False
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, self.log.open("ab") as log:
+                server = subprocess.Popen(
+                    [_tool("sshd") or "sshd", "-i", "-e", "-f", str(self._config)],
+                    stdin=connection,
+                    stdout=connection,
+                    stderr=log,
+                )
+            self._servers.append(server)
+
+    def __enter__(self) -> Self:
+        if os.geteuid() == 0 and not _SEPARATION.is_dir():
+            _SEPARATION.mkdir(0o755)
+            self._made_separation = True
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        for server in self._servers:
+            server.terminate()
+            server.wait(60)
+        if self._made_separation:
+            with suppress(OSError):  # another server may use it by now
+                _SEPARATION.rmdir()
