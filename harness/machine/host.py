@@ -52,6 +52,10 @@ _CONFIGURATION_OF_ROOT: Final = (
     "cgroup_controllers = []",
 )
 
+_NO_CONNECTION: Final = {
+    True: "another process may use this folder; a process needs one of its own",
+    False: f"is its daemon running? Without a URI the harness uses {EMBEDDED}, which needs none",
+}
 _LIFECYCLE: Final = {libvirt.VIR_DOMAIN_EVENT_STARTED: EventKind.STARTED}
 _STOPPED: Final = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "shutdown",
@@ -83,7 +87,8 @@ class Host:
         """Connect. `uri` None is the embedded driver with its state in `root`, which is made.
 
         `qemu:///session` and `qemu:///system` work too. They run QEMU under the daemon's rules: with `system`
-        QEMU is another user, who needs access to images and to every machine's folder. A URI with a host is
+        QEMU is another user, who must be able to read images and to write to every machine's folder (or else
+        screenshots fail); one who can't open /dev/kvm makes libvirt take a minute. A URI with a host is
         refused: the runner's socket, logs, dumps and forwarded ports would be on that host.
         """
         uri = uri or EMBEDDED
@@ -101,7 +106,7 @@ class Host:
             first = cls._embedded_root is None
             uri = f"{EMBEDDED}?root={cls._prepare(root)}"
             become_subreaper()
-        with translated(f"can't connect to libvirt at {uri}"):
+        with translated(f"can't connect to libvirt at {uri}", _NO_CONNECTION[parts.path == "/embed"]):
             connection = libvirt.open(uri)
         host = cls(connection, uri, root.absolute())
         if first:
@@ -181,7 +186,7 @@ class Host:
                     domain = self.connection.createXML(xml, flags)
             except InfrastructureError as error:
                 if tpm is not None and (trouble := tpm.trouble()):
-                    error.add_note(trouble)
+                    raise InfrastructureError(f"{error}; {trouble}") from error
                 raise
             finally:
                 pid = reaper.settle()

@@ -67,12 +67,15 @@ def _say_nothing(context: object, error: object) -> None:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """libvirt's errors become `InfrastructureError`: what was tried, libvirt's words, the next step."""
+def translated(doing: str, otherwise: str = "") -> Iterator[None]:
+    """libvirt's errors become `InfrastructureError`: what was tried, libvirt's words, the next step.
+
+    `otherwise` is the step where libvirt's error code suggests none.
+    """
     try:
         yield
     except libvirt.libvirtError as error:
-        step = _NEXT_STEP.get(error.get_error_code())
+        step = _NEXT_STEP.get(error.get_error_code(), otherwise)
         raise InfrastructureError(f"{doing}: {error}" + (f"; {step}" if step else "")) from error
 
 

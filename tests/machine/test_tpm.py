@@ -53,9 +53,10 @@ def test_a_state_swtpm_cannot_use_is_told_in_its_words(
 ) -> None:
     (tmp_path / "tpm2-00.permall").write_bytes(b"no state of a TPM" * 100)
     spec = tiny(hardware=tiny_hardware(machine="q35", tpm=True), tpm_state=tmp_path)
-    with pytest.raises(InfrastructureError, match="can't start machine") as caught:
+    with pytest.raises(
+        InfrastructureError, match=r"can't start machine(?s:.*)swtpm on (?s:.*) ended with 1; it said"
+    ):
         host.start(spec)
-    assert "swtpm" in "".join(caught.value.__notes__)
     assert not users_of(spec.folder)
 
 
