@@ -1,6 +1,6 @@
 """How to reach a guest over the network: where, as whom, and by what it is recognised.
 
-Plain data, as a recipe or a configuration says it; `harness.channel.open_channel` opens it.
+Plain data, as a recipe or a configuration says it; `harness.channel.opening` opens it.
 """
 
 from __future__ import annotations
