@@ -35,7 +35,11 @@ Timeout = Annotated[float, typer.Option(help="Seconds the command may take.", mi
 @app.callback()
 def group() -> None:
     """Machines by hand: commands, files, a screenshot, debuggers."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # What the harness says of itself; libraries log what belongs to nobody here.
+    log = logging.getLogger("harness")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler(sys.stderr))
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 @contextmanager
@@ -43,17 +47,19 @@ def _booted(target: str, recipes: list[Path] | None) -> Iterator[MachineGuest]:
     """A fresh clone, for as long as the block."""
     from rich.console import Console
 
-    from harness import targets
+    from harness.guests import Guests
     from harness.machine.guest import MachineGuest
+    from harness.targets import parse_target
 
-    chosen = targets.parse_target(target, recipes or ())
+    chosen = parse_target(target, recipes or ())
     if chosen.recipe is None:
         raise UsageError(f"{target} is no machine; `harness guest` takes vm:NAME (`harness target list`)")
-    with Console(stderr=True).status(f"starting {target} (its template is made the first time)"):
-        guest = targets.boot(chosen)
-    with guest:
-        assert isinstance(guest, MachineGuest)
-        yield guest
+    with Guests() as guests:
+        with Console(stderr=True).status(f"starting {target} (its template is made the first time)"):
+            guest = guests.boot(chosen)
+        with guest:
+            assert isinstance(guest, MachineGuest)
+            yield guest
 
 
 @contextmanager
