@@ -104,16 +104,6 @@ static BOOL has_ended(const HELPER *helper)
     return WaitForSingleObject(helper->process, 0) == WAIT_OBJECT_0;
 }
 
-DWORD process_ensure(unsigned role)
-{
-    HELPER *helper = &helpers[role];
-
-    if (helper->process != NULL && has_ended(helper)) {
-        forget(helper);
-    }
-    return helper->process != NULL || start(helper) ? helper->id : 0;
-}
-
 /* One request and its answer. When either fails the helper is gone, or no longer to be trusted. */
 static BOOL ask(HELPER *helper, const HELPER_REQUEST *request, const uint64_t *slots, const unsigned char *encoded,
                 RESULT *result)
@@ -126,6 +116,30 @@ static BOOL ask(HELPER *helper, const HELPER_REQUEST *request, const uint64_t *s
     TerminateProcess(helper->process, 1);
     forget(helper);
     return FALSE;
+}
+
+/* Until its thread 0 has answered, the helper is still starting: handles come and go in it. */
+static BOOL is_up(HELPER *helper)
+{
+    HELPER_REQUEST request = {HELPER_IDENTIFY, 0, 0, 0, 0, 0, 0};
+    RESULT result;
+
+    if (!ask(helper, &request, NULL, NULL, &result)) {
+        SetLastError(ERROR_PROCESS_ABORTED);
+        return FALSE;
+    }
+    result_free(&result);
+    return TRUE;
+}
+
+DWORD process_ensure(unsigned role)
+{
+    HELPER *helper = &helpers[role];
+
+    if (helper->process != NULL && has_ended(helper)) {
+        forget(helper);
+    }
+    return helper->process != NULL || (start(helper) && is_up(helper)) ? helper->id : 0;
 }
 
 BOOL process_execute(unsigned role, const OPERATION *operation, const uint64_t *slots, unsigned slot_count,
