@@ -30,7 +30,9 @@ _MAJOR: Final = constant("REGRUN_PROTOCOL_MAJOR")
 _MINOR: Final = constant("REGRUN_PROTOCOL_MINOR")
 #: Seconds between HELLOs: the first is answered at once by a runner that is there.
 _FIRST_HELLO: Final = 0.1
-_SLOWEST_HELLO: Final = 1.0
+#: What is sent to a guest that boots waits in its port, and a runner refuses more than 64 waiting requests.
+#: Asked again after a sixth of the time gone by, it is about fifty in ten minutes.
+_PATIENCE_OF_HELLO: Final = 1 / 6
 #: Time to get a CANCEL out when its request's time is up already.
 _LAST_WORD: Final = 1.0
 
@@ -96,7 +98,8 @@ class Link:
                             f"{self.name}: no runner answered within {deadline.seconds:g} s; is regrun.exe "
                             "started in the guest and on this port?"
                         ) from None
-                    pause = min(pause * 2, _SLOWEST_HELLO)
+                    gone = deadline.seconds - deadline.left
+                    pause = max(_FIRST_HELLO, gone * _PATIENCE_OF_HELLO)
                     continue
                 return self._check(RequestType.HELLO, reply)
 
