@@ -41,6 +41,7 @@ case " $* " in *" machines "*)
     have xorriso || need xorriso
     { have grub-mkrescue && [ -d /usr/lib/grub/i386-pc ]; } || need "grub-common grub-pc-bin"
     have mcopy || need mtools
+    have wimlib-imagex || need wimtools
     have fsck.fat || [ -x /sbin/fsck.fat ] || need dosfstools
     have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || need e2fsprogs
     # A plain user makes images in a user namespace.

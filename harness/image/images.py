@@ -57,7 +57,8 @@ def _built(recipe: Recipe, build: DebianBuild, store: ImageStore, progress: Prog
     boot = DirectBoot(system.path(KERNEL), system.path(INITRD), COMMAND_LINE)
     return SealedImage(
         name=recipe.name,
-        digest=digest_of([system.key, payload.key, asdict(recipe.hardware), COMMAND_LINE]),
+        # By content: built again from the same recipe it is another disk, and templates must not fit it.
+        digest=digest_of([system.files, payload.files, asdict(recipe.hardware), COMMAND_LINE]),
         hardware=recipe.hardware,
         disks=(
             Disk(system.path(DISK), DiskFormat.QCOW2),
@@ -119,7 +120,7 @@ def _adopted(recipe: Recipe, adopt: Adopt, store: ImageStore, progress: Progress
     if adopt.payload is not None:
         stored = _adopted_payload(recipe, adopt.payload, store, progress)
         disks.append(Disk(stored.path(_FAT), DiskFormat.RAW, target=len(disks)))
-        content.append(stored.key)
+        content.append(stored.files[_FAT])
     return SealedImage(
         name=recipe.name,
         digest=digest_of(["adopted", content, asdict(recipe.hardware)]),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.channel.access import SshAccess
+from harness.channel.runner import RunnerClient
 from harness.channel.serial import SerialChannel
 from harness.channel.ssh import SshChannel
 from harness.image.access import network_access
@@ -58,6 +59,8 @@ def look(folder: Path) -> dict[str, Any]:
         with SerialChannel.connect(spec.channel_socket, timeout=recipe.boot_seconds) as channel:
             found["hello"] = repr(channel.hello)
             found["runner_arch"] = channel.hello.arch
+            system = RunnerClient(channel).environment(timeout=120)
+            found["version"] = f"{system.major}.{system.minor}.{system.build}"
             found["serial_exit"] = channel.execute(["cmd", "/c", "exit 7"], timeout=120).exit_code
             channel.put(r"C:\harness\from-serial.txt", b"over the port")
         # The port was closed by the host; the next connection finds the same runner.

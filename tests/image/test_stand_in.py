@@ -76,6 +76,7 @@ def test_a_booted_stand_in_does_what_a_windows_machine_does(boot: dict[str, Any]
     """One boot for all of it: it takes half a minute without KVM."""
     # The runner, over the virtio port, for one connection after the other.
     assert boot["runner_arch"] == "x64"
+    assert boot["version"] == find_recipe("stand-in").version.triple
     assert boot["serial_exit"] == 7
     assert boot["serial_again"] == "over the port"
     # SSH as OpenSSH for Windows does it: cmd.exe gets the line as it is.

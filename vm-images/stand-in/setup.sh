@@ -31,7 +31,11 @@ export HOME WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
 as_harness() { setpriv --reuid harness --regid harness --init-groups --inh-caps=-all "$@"; }
 cd /home/harness
 as_harness /usr/local/bin/wine wineboot --init
+# The same Windows whichever release's Wine this is: what RtlGetVersion says comes from here.
 as_harness /usr/local/bin/wine winecfg /v win10
+for value in CurrentBuild CurrentBuildNumber; do
+    as_harness /usr/local/bin/wine reg add 'HKLM\Software\Microsoft\Windows NT\CurrentVersion' /v "$value" /d 19045 /f
+done
 as_harness /usr/local/bin/wineserver --wait
 # The prefix fits this Wine; looking for reasons to renew it takes seconds of each start.
 echo disable > "$WINEPREFIX/.update-timestamp"
