@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -131,7 +131,7 @@ def _table(name: str, value: Any, *, array: bool = False) -> list[str]:
         content = getattr(value, entry.name)
         if isinstance(content, Payload):
             nested += _table(f"{name}.{entry.name}", content)
-        elif content is not None and (entry.default is MISSING or content != entry.default):
+        elif content is not None and (isinstance(value, Payload) or content != entry.default):
             plain[entry.name] = content
     return ["", f"[[{name}]]" if array else f"[{name}]", *_keys(**plain), *nested]
 

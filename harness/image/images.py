@@ -171,11 +171,26 @@ def verify(
     """
     where = store or ImageStore()
     if isinstance(recipe.source, Adopt):
-        image = ensure_image(recipe, store=where, progress=progress)
-        return tuple(Check(str(disk.path), ()) for disk in image.disks)
+        return _verify_adopted(recipe, recipe.source, where, progress)
     system = where.find(recipe.name, system_key(recipe, recipe.source))
     if system is None:
         raise UsageError(f"{recipe.name} isn't built; run: harness image build {recipe.name}")
     progress("working out digests")
     payload = _stand_in_payload(recipe, where, progress)
     return tuple(Check(str(stored.folder), tuple(where.problems(stored))) for stored in (system, payload))
+
+
+def _verify_adopted(recipe: Recipe, adopt: Adopt, store: ImageStore, progress: Progress) -> tuple[Check, ...]:
+    """What is adopted belongs to the user and may change: only that it can be used is looked at."""
+    checks = []
+    if adopt.disk is not None:
+        try:
+            inspect_disk(adopt.disk, adopt.format)
+        except UsageError as error:
+            checks.append(Check(str(adopt.disk), (str(error),)))
+        else:
+            checks.append(Check(str(adopt.disk), ()))
+    if adopt.payload is not None:
+        stored = _adopted_payload(recipe, adopt.payload, store, progress)
+        checks.append(Check(str(stored.folder), tuple(store.problems(stored))))
+    return tuple(checks)

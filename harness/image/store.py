@@ -2,7 +2,8 @@
 
 A folder is made beside its place under another name and renamed when it is whole, under a lock; a build that
 was killed leaves nothing but that other folder, which the next one removes. What is in a folder is sealed:
-files can't be written, and ``image.json`` says their sizes and digests.
+files can't be written, and ``image.json`` says their sizes and digests. What nobody asked for in a month goes
+when something new is made.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ SIDECAR: Final = "image.json"
 _FORMAT: Final = 1
 _MAKING: Final = ".making-"
 _KEY_DIGITS: Final = 16
+#: An image that was not asked for in so many seconds can go: 30 days.
+UNUSED_SECONDS: Final = 30 * 86400.0
 
 #: Makes an image's files in the folder it is given; returns what the sidecar is to say about them.
 Maker = Callable[[Path], Mapping[str, Any]]
@@ -75,8 +79,10 @@ class ImageStore:
         """
         found = self.find(name, key)
         if found is not None:
+            self._used(found.folder)
             return found
         private_folder(self.folder)
+        self.remove_unused()
         with self.locked(
             f"{name}-{key[:_KEY_DIGITS]}", waiting=lambda: progress("another process makes it; waiting")
         ):
@@ -104,10 +110,28 @@ class ImageStore:
                 found.append(f"{path}: {error.strerror}")
         return found
 
-    def remove(self, stored: Stored) -> None:
-        """Delete an image; the next `ensure` makes it again."""
-        with self.locked(f"{stored.name}-{stored.key[:_KEY_DIGITS]}"):
-            shutil.rmtree(stored.folder, ignore_errors=True)
+    def remove_unused(self, seconds: float = UNUSED_SECONDS) -> list[Path]:
+        """Delete the images that nobody asked for in that time; returns their folders.
+
+        Whoever asks for one again gets it made again. One whose lock somebody holds stays.
+        """
+        removed = []
+        for lock in sorted(self.folder.glob("*.lock")):
+            folder = lock.with_suffix("")
+            if not (folder / SIDECAR).is_file() or time.time() - lock.stat().st_mtime < seconds:
+                continue
+            with lock.open("a+b") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                shutil.rmtree(folder)
+            removed.append(folder)
+        return removed
+
+    def _used(self, folder: Path) -> None:
+        lock = folder.with_name(f"{folder.name}.lock")
+        lock.touch()
 
     def _place(self, name: str, key: str) -> Path:
         return self.folder / f"{name}-{key[:_KEY_DIGITS]}"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,18 @@ def test_harm_is_found(tmp_path: Path, harm: str) -> None:
     assert (store.find("x", KEY) is None) is (harm in {"cut short", "gone"})
     if harm in {"cut short", "gone"}:
         assert store.problems(store.ensure("x", KEY, fill)) == []
+
+
+def test_what_nobody_asked_for_in_a_month_goes(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "images")
+    keys = {name: name * 64 for name in "abc"}
+    made = {name: store.ensure("x", key, fill) for name, key in keys.items()}
+    month_ago = time.time() - 31 * 86400
+    for name in "ab":
+        os.utime(f"{made[name].folder}.lock", (month_ago, month_ago))
+    store.ensure("x", keys["b"], fill)  # asked for again
+    store.ensure("x", "d" * 64, fill)
+    assert entries(store) == {f"x-{name * 16}" for name in "bcd"}
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
