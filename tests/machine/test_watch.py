@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from harness.machine.watch import Watch, WatchLimits
 
 #: Long enough for any host; only a broken watcher needs all of it.
 EVENTUALLY = 60.0
+SILENCE = 0.02
+CIRCLE_SECONDS = 0.1
 HYPERV = {
     "action": "pause",
     "info": {"type": "hyper-v", "arg1": 0x7E, "arg2": 1, "arg3": 2, "arg4": 3, "arg5": 4},
@@ -40,19 +43,20 @@ class FakeMachine:
 
 
 class FakePulse:
-    """Answers while `answers`; counts what was asked and tells when it was asked often enough."""
+    """Answers while `answers`; tells when it was asked for many times the silence that counts as a hang."""
 
     def __init__(self, *, answers: bool = True, moves: int = 0) -> None:
         self.answers = answers
         self.moves = moves
         self.moved = 0
-        self.asked = 0
+        self.first = 0.0
         self.often = threading.Event()
 
     def ping(self, *, timeout: float) -> None:
-        self.asked += 1
         self.moved += 32
-        if self.asked >= 50:
+        now = time.monotonic()
+        self.first = self.first or now
+        if now - self.first >= 20 * SILENCE:
             self.often.set()
         if not self.answers:
             self.moved += self.moves
@@ -71,7 +75,7 @@ def log(tmp_path: Path) -> DebugLog:
 
 @pytest.fixture
 def watch(machine: FakeMachine, log: DebugLog) -> Iterator[Watch]:
-    limits = WatchLimits(silence=0.02, circle_times=100, circle_seconds=0.1)
+    limits = WatchLimits(silence=SILENCE, circle_times=100, circle_seconds=CIRCLE_SECONDS)
     with Watch(machine, log, limits=limits).start() as watch:
         yield watch
 
@@ -197,13 +201,19 @@ def test_a_paused_machine_is_not_silent(machine: FakeMachine, watch: Watch) -> N
 
 def test_a_circle_counts_only_while_a_call_waits(watch: Watch, log: DebugLog) -> None:
     def chatter() -> None:
+        begin = time.monotonic()
         while not done.wait(0.001):
             write(log, b"here again\n" * 20)
+            if time.monotonic() - begin > 5 * CIRCLE_SECONDS:
+                long.set()
 
-    done = threading.Event()
+    done, long = threading.Event(), threading.Event()
     thread = threading.Thread(target=chatter)
     thread.start()
     try:
+        assert long.wait(EVENTUALLY)
+        log.catch_up()
+        assert watch.latch.error is None, "nobody waited"
         for _ in range(5):  # many calls that end, however often the same is said
             with watch.call():
                 log.catch_up()

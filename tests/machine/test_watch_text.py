@@ -146,6 +146,13 @@ def test_lines_are_bounded_and_nothing_is_lost(reads: list[bytes]) -> None:
     assert kept == given_characters
 
 
+def test_a_line_without_end_comes_in_pieces() -> None:
+    cutter = LineCutter()
+    lines = [line for _ in range(10) for line in cutter.feed(b"x" * 1000)]
+    assert lines == ["x" * MAX_LINE] * 2
+    assert len(cutter.unfinished) == 10_000 - 2 * MAX_LINE
+
+
 @given(data=st.lists(st.binary(max_size=600), max_size=10))
 def test_no_bytes_upset_the_recogniser(data: list[bytes]) -> None:
     recognise(data)

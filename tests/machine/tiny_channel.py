@@ -94,7 +94,10 @@ class TinyChannel(Channel):
         return answer
 
     def execute(self, argv: Sequence[str], *, timeout: float = 60.0, input: bytes = b"") -> ExecResult:
-        return ExecResult(0, self.ask(" ".join(argv), timeout=timeout).encode(), b"")
+        try:
+            return ExecResult(0, self.ask(" ".join(argv), timeout=timeout).encode(), b"")
+        except ChannelTimeoutError as error:
+            raise AssertionError(f"no watcher ended the call: {error}") from None
 
     def put(
         self, path: str, source: bytes | Path, *, timeout: float = 600.0, progress: Progress | None = None
