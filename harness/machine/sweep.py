@@ -34,18 +34,19 @@ def sweep(folders: Sequence[Path]) -> list[str]:
     May be called again, and by two processes at once.
     """
     entries = {entry for folder in folders for entry in Ledger(folder).entries()}
+    paths = [Path(entry.name) for entry in entries if entry.kind is EntryKind.PATH]
+    everything = (*paths, *folders)
     problems: list[str] = []
     for _ in range(_ROUNDS):
         problems = _destroy(entry for entry in entries if entry.kind is EntryKind.MACHINE)
-        stubborn = end(of_folders(folders))
+        stubborn = end(of_folders(everything))
         problems += [f"process {process.pid} can't be ended: {process.command[:200]}" for process in stubborn]
-        paths = [Path(entry.name) for entry in entries if entry.kind is EntryKind.PATH]
         if problems:  # what remains needs its ledger
             break
-        for path in (*paths, *folders):
+        for path in everything:
             remove_path(path)
-        problems += [f"{path} can't be removed" for path in (*paths, *folders) if path.exists()]
-        if not problems and not of_folders(folders):
+        problems += [f"{path} can't be removed" for path in everything if path.exists()]
+        if not problems and not of_folders(everything):
             break
     return problems
 

@@ -293,7 +293,8 @@ class _Maker:
         if image.firmware_variables is not None:
             variables = Path(shutil.copyfile(image.firmware_variables, making / "variables"))
         if image.hardware.tpm:
-            tpm = private_folder(making / "tpm")
+            # In the session's folder as long as it runs: that is how its process is known.
+            tpm = private_folder(self.session.disk_folder(name) / "tpm")
             if image.tpm_state is not None:
                 shutil.copytree(image.tpm_state, tpm, dirs_exist_ok=True)
         return machine_spec(
@@ -319,6 +320,8 @@ class _Maker:
                 machine.suspend()
                 with _telling():
                     save_state(machine, state, timeout=_SAVE_SECONDS)
+            if spec.tpm_state is not None:
+                shutil.copytree(spec.tpm_state, state.with_name("tpm"))
         finally:
             self.session.machine_gone(spec.name)
 

@@ -129,7 +129,7 @@ def read_until(process: subprocess.Popen[str], word: str) -> None:
 
 @pytest.mark.parametrize("moment", ["booted", "template", "answer"])
 def test_the_guard_leaves_nothing(station: Station, moment: str) -> None:
-    tpm = ("tpm",) if moment == "answer" and shutil.which("swtpm") else ()
+    tpm = ("tpm",) if shutil.which("swtpm") else ()
     process = station.start(moment, *tpm)
     guard = guard_of(process)
     read_until(process, moment)
@@ -143,7 +143,8 @@ def test_the_guard_leaves_nothing(station: Station, moment: str) -> None:
 
 @pytest.mark.parametrize("moment", ["booted", "answer"])
 def test_without_its_guard_cleaning_finds_all(station: Station, moment: str) -> None:
-    process = station.start(moment)
+    tpm = ("tpm",) if shutil.which("swtpm") else ()
+    process = station.start(moment, *tpm)
     guard = guard_of(process)
     read_until(process, moment)
     os.kill(guard, signal.SIGKILL)
