@@ -51,8 +51,9 @@ def test_a_guest_that_hangs_is_ended_and_means_tcg(tmp_path: Path, device: Path)
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_qemu_that_fails_means_tcg_with_its_words(tmp_path: Path, device: Path) -> None:
-    qemu = fake_qemu(tmp_path, "echo 'failed to initialize kvm' >&2; exit 1")
+@pytest.mark.parametrize("code", [0, 1, 42])
+def test_a_qemu_that_ends_otherwise_means_tcg_with_its_words(tmp_path: Path, device: Path, code: int) -> None:
+    qemu = fake_qemu(tmp_path, f"echo 'failed to initialize kvm' >&2; exit {code}")
     found = find_accelerator(tmp_path / "cache", qemu=qemu, device=device, seconds=ROOM)
     assert found.accelerator is Accelerator.TCG
     assert "failed to initialize kvm" in found.reason
