@@ -17,7 +17,7 @@ from harness.targets import Target
 if TYPE_CHECKING:
     from harness.channel.base import Channel
     from harness.image.recipe import Recipe
-    from harness.machine.drive import Connect, Machines
+    from harness.machine.drive import Machines, WayIn
     from harness.machine.machine import Machine
     from harness.machine.spec import SealedImage
 
@@ -77,8 +77,7 @@ class Guests:
             Promise.of(recipe.kind, recipe.version, recipe.arch, recipe.hardware),
             recipe.limits,
         )
-        connect, *others = self._ways(recipe)
-        return self._machines.guest(image, identity, connect, others=tuple(others))
+        return self._machines.guest(image, identity, self._ways(recipe))
 
     def _image(self, target: Target, recipe: Recipe) -> SealedImage:
         """The target's image, which must be there: making one takes minutes and is asked for by name."""
@@ -93,14 +92,14 @@ class Guests:
             found = self._images[target] = ensure_image(recipe)
         return found
 
-    def _ways(self, recipe: Recipe) -> tuple[Connect, ...]:
+    def _ways(self, recipe: Recipe) -> tuple[WayIn, ...]:
         """How the guest is reached: first by the channel that was asked for, or the recipe's first."""
         kinds = [ChannelKind(access.kind) for access in recipe.channels]
         wanted = self.settings.channel or kinds[0].value
         if wanted not in kinds:
             raise UsageError(f"{recipe.name} has no channel {wanted!r}; its recipe names {', '.join(kinds)}")
         first = ChannelKind(wanted)
-        return tuple(_opener(recipe, kind) for kind in dict.fromkeys([first, *kinds]))
+        return tuple(_way_in(recipe, kind) for kind in dict.fromkeys([first, *kinds]))
 
     def close(self) -> None:
         """End all machines. Guests that are still open are closed before."""
@@ -118,9 +117,10 @@ class Guests:
             self.close()
 
 
-def _opener(recipe: Recipe, kind: ChannelKind) -> Connect:
+def _way_in(recipe: Recipe, kind: ChannelKind) -> WayIn:
     from harness.channel.opening import open_channel
     from harness.image.access import network_access
+    from harness.machine.drive import WayIn
 
     def connect(machine: Machine, timeout: float) -> Channel:
         if kind is ChannelKind.SERIAL:
@@ -130,4 +130,4 @@ def _opener(recipe: Recipe, kind: ChannelKind) -> Connect:
         (access, *_) = (way for way in network_access(recipe, ports) if isinstance(way, kinds[kind]))
         return open_channel(access, timeout=timeout)
 
-    return connect
+    return WayIn(kind, connect)

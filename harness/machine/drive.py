@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from harness.channel.base import Channel
+from harness.channel.base import Channel, ChannelKind
 from harness.channel.deadline import Deadline
 from harness.channel.errors import ChannelError
 from harness.channel.runner import RunnerClient
 from harness.cleanup import after
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.admission import Admission
+from harness.machine.attest import set_clock
 from harness.machine.debug_log import DebugLog
 from harness.machine.guest import Identity, MachineGuest
 from harness.machine.host import Host
@@ -32,12 +33,18 @@ from harness.machine.spec import Accelerator, SealedImage
 from harness.machine.template import Template
 from harness.machine.watch import Watch, WatchLimits
 
-__all__ = ["Connect", "MachineSettings", "Machines"]
+__all__ = ["MachineSettings", "Machines", "WayIn"]
 
 log = logging.getLogger(__name__)
 
-#: Opens the channel to a machine's runner within so many seconds.
-Connect = Callable[[Machine, float], Channel]
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """A way to a machine's runner; `open` connects within so many seconds."""
+
+    kind: ChannelKind
+    open: Callable[[Machine, float], Channel]
+
 
 #: How long a clone's runner may take to answer: it was frozen while it did.
 _ANSWER_SECONDS: Final = 60.0
@@ -71,22 +78,20 @@ class Machines:
         self._admission = Admission()
         self._pools: dict[str, ClonePool] = {}
 
-    def guest(
-        self, image: SealedImage, identity: Identity, connect: Connect, *, others: tuple[Connect, ...] = ()
-    ) -> MachineGuest:
-        """A fresh clone, running, its clock set, asked what it is. The caller closes it.
+    def guest(self, image: SealedImage, identity: Identity, ways: Sequence[WayIn]) -> MachineGuest:
+        """A fresh clone, running, its clock set, asked what it is; the caller closes it.
 
-        `others` are further ways to reach it: they answer as well before the template is frozen.
-
-        Raises `InfrastructureError` when there is no room, the template does not come up, or the guest is not
-        what `identity` promises; `GuestCrashed` and `GuestHung` when the guest dies at once.
+        It is talked to by the first of `ways`; all of them answer before the template is frozen. Raises
+        `InfrastructureError` when there is no room, the template does not come up, or the guest is not what
+        `identity` promises; `GuestCrashed` and `GuestHung` when the guest dies at once.
         """
-        pool = self._pool(image, connect, others)
+        pool = self._pool(image, ways)
         clone = pool.take(timeout=image.boot_seconds + _TAKE_SECONDS)
         with ExitStack() as stack:
             stack.callback(clone.close)
             machine = clone.resume()
-            channel = stack.enter_context(connect(machine, _ANSWER_SECONDS))
+            self._set_clock_beside(machine, identity, ways)
+            channel = stack.enter_context(ways[0].open(machine, _ANSWER_SECONDS))
             stack.pop_all()  # the guest owns both from here on, also when it can't be made
             return MachineGuest(
                 machine,
@@ -96,7 +101,18 @@ class Machines:
                 limits=self.settings.limits,
             )
 
-    def _pool(self, image: SealedImage, connect: Connect, others: tuple[Connect, ...]) -> ClonePool:
+    @staticmethod
+    def _set_clock_beside(machine: Machine, identity: Identity, ways: Sequence[WayIn]) -> None:
+        """Set the clock through the runner on the serial port, where another channel is used.
+
+        An account that logs in over the network need not be allowed to.
+        """
+        serial = next((way for way in ways[1:] if way.kind is ChannelKind.SERIAL), None)
+        if serial is not None:
+            with serial.open(machine, _ANSWER_SECONDS) as channel:
+                set_clock(RunnerClient(channel), identity.name)
+
+    def _pool(self, image: SealedImage, ways: Sequence[WayIn]) -> ClonePool:
         with self._lock:
             pool = self._pools.get(image.digest)
             if pool is None:
@@ -106,7 +122,7 @@ class Machines:
                         image,
                         session=session,
                         host=host,
-                        ready=lambda machine: self._ready(machine, image, connect, others),
+                        ready=lambda machine: self._ready(machine, image, ways),
                         accelerator=self.settings.accelerator or choose_accelerator(session.places.cache),
                         admission=self._admission,
                     )
@@ -124,17 +140,15 @@ class Machines:
             self._session, self._host = session, host
         return self._session, self._host
 
-    def _ready(
-        self, machine: Machine, image: SealedImage, connect: Connect, others: tuple[Connect, ...]
-    ) -> None:
+    def _ready(self, machine: Machine, image: SealedImage, ways: Sequence[WayIn]) -> None:
         """Wait until the booting guest answers on all its channels and is quiet, so that it can be frozen."""
         deadline = Deadline.after(image.boot_seconds)
         log_file = DebugLog(machine.spec.debug_log)
         watching = Watch(machine, log_file, limits=self.settings.limits, booting=True)
         with watching.start() as watch, watch.call():
-            for other in others:
-                _connected(machine, other, deadline, watch).close()
-            with _connected(machine, connect, deadline, watch) as channel:
+            for way in ways[1:]:
+                _connected(machine, way, deadline, watch).close()
+            with _connected(machine, ways[0], deadline, watch) as channel:
                 watch.latch.tell(channel.fail)
                 RunnerClient(channel).quiesce(timeout=_QUIESCE_SECONDS)
 
@@ -155,7 +169,7 @@ class Machines:
             self.close()
 
 
-def _connected(machine: Machine, connect: Connect, deadline: Deadline, watch: Watch) -> Channel:
+def _connected(machine: Machine, way: WayIn, deadline: Deadline, watch: Watch) -> Channel:
     """The channel, as soon as somebody answers at its other end; what the watchers see ends the wait.
 
     A forwarded port takes connections before the guest does, and resets them.
@@ -163,7 +177,7 @@ def _connected(machine: Machine, connect: Connect, deadline: Deadline, watch: Wa
     while True:
         step = Deadline.after(_PAUSE)
         try:
-            return connect(machine, deadline.at_most(_STEP))
+            return way.open(machine, deadline.at_most(_STEP))
         except ChannelError:
             watch.latch.check()
             if deadline.passed:

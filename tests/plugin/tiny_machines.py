@@ -6,9 +6,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from harness.channel.base import ChannelKind
 from harness.guests import Guests
 from harness.image.recipe import Recipe
-from harness.machine.drive import Connect, Machines, MachineSettings
+from harness.machine.drive import Machines, MachineSettings, WayIn
 from harness.machine.machine import Machine
 from harness.machine.spec import Accelerator, PanicModel, SealedImage
 from harness.machine.watch import WatchLimits
@@ -33,8 +34,8 @@ def _image(guests: Guests, target: Target, recipe: Recipe) -> SealedImage:
     )
 
 
-def _ways(guests: Guests, recipe: Recipe) -> tuple[Connect, ...]:
-    return (lambda machine, timeout: _channel(machine, timeout),)
+def _ways(guests: Guests, recipe: Recipe) -> tuple[WayIn, ...]:
+    return (WayIn(ChannelKind.SERIAL, _channel),)
 
 
 def _channel(machine: Machine, timeout: float) -> TinyChannel:
