@@ -154,7 +154,7 @@ static void take_handles(RUN *run, const OPERATION *operation, unsigned role, co
             run->results.failed = true; /* out of memory */
         }
     }
-    if (operation->opcode == OP_CLOSE && (int32_t)result->status >= 0) {
+    if ((operation->opcode == OP_CLOSE || operation->opcode == OP_WIN32_CLOSE_KEY) && (int32_t)result->status >= 0) {
         forget_handles(run, role, run->slots[handle->number], FALSE);
     }
 }

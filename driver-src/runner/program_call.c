@@ -50,6 +50,24 @@ static PREPARE *const preparations[OP_END] = {
     [OP_NOTIFY_CHANGE_KEY] = prepare_notify_change_key,
     [OP_DELETE_FILE] = prepare_delete_file,
     [OP_TERMINATE_PROCESS] = prepare_nothing, /* from outside: program.c */
+    [OP_WIN32_CREATE_KEY] = prepare_win32_create_key,
+    [OP_WIN32_OPEN_KEY] = prepare_win32_open_key,
+    [OP_WIN32_CLOSE_KEY] = prepare_win32_handle_only,
+    [OP_WIN32_DELETE_KEY] = prepare_win32_delete_key,
+    [OP_WIN32_SET_VALUE] = prepare_win32_set_value,
+    [OP_WIN32_DELETE_VALUE] = prepare_win32_delete_value,
+    [OP_WIN32_QUERY_VALUE] = prepare_win32_query_value,
+    [OP_WIN32_GET_VALUE] = prepare_win32_get_value,
+    [OP_WIN32_ENUMERATE_KEY] = prepare_win32_enumerate_key,
+    [OP_WIN32_ENUMERATE_VALUE] = prepare_win32_enumerate_value,
+    [OP_WIN32_QUERY_KEY] = prepare_win32_query_key,
+    [OP_WIN32_LOAD_APP_KEY] = prepare_win32_load_app_key,
+    [OP_WIN32_LOAD_KEY] = prepare_win32_load_key,
+    [OP_WIN32_UNLOAD_KEY] = prepare_win32_unload_key,
+    [OP_WIN32_SAVE_KEY] = prepare_win32_save_key,
+    [OP_WIN32_RESTORE_KEY] = prepare_win32_restore_key,
+    [OP_WIN32_RENAME_KEY] = prepare_win32_rename_key,
+    [OP_WIN32_FLUSH_KEY] = prepare_win32_handle_only,
 };
 
 void call_prepare(CALL *call)
@@ -58,11 +76,12 @@ void call_prepare(CALL *call)
         call_end(call, STATUS_NOT_IMPLEMENTED_);
         return;
     }
+    call->module = L"ntdll.dll";
     preparations[call->operation->opcode](call);
     if (call->memory.failed) {
         call_end(call, call->memory.failure);
     }
-    if (call->routine != NULL && !native_has(call->routine)) {
+    if (call->routine != NULL && GetProcAddress(GetModuleHandleW(call->module), call->routine) == NULL) {
         call_end(call, STATUS_PROCEDURE_NOT_FOUND_);
     }
 }

@@ -3,6 +3,7 @@
 #define RUNNER_PROGRAM_CALL_H
 
 #include "program_memory.h"
+#include "program_result.h"
 
 #define CALL_MAX_ARGUMENTS 12
 
@@ -25,7 +26,9 @@ typedef struct CALL {
     HANDLE target;         /* the process that receives a duplicate; NULL: none could be opened */
     MEMORY memory;
 
-    const char *routine; /* of ntdll; NULL: the runner ends the operation itself, with `status` */
+    const char *routine; /* of `module`; NULL: the runner ends the operation itself, with `status` */
+    const wchar_t *module;
+    bool win32; /* the call returns a Win32 error */
     NT_STATUS status;
     unsigned count;
     ULONG_PTR arguments[CALL_MAX_ARGUMENTS];
@@ -44,6 +47,11 @@ typedef struct CALL {
     ULONG_PTR input_address, output_address, name_address;
 
     HANDLE close_after; /* opened for this call */
+
+    /* Win32 calls: numbers the call gives back, and who makes a buffer of the result from them */
+    ULONG *numbers;
+    wchar_t *characters;
+    void (*compose)(const struct CALL *call, RESULT *result);
 } CALL;
 
 /* Get everything ready. What can't be done ends in a status without a routine. */
@@ -59,6 +67,12 @@ PREPARE prepare_load_key, prepare_load_app_key, prepare_unload_key, prepare_save
     prepare_restore_key, prepare_replace_key, prepare_delete_file;
 PREPARE prepare_query_security, prepare_set_security, prepare_query_object, prepare_duplicate_handle,
     prepare_device_control, prepare_create_transaction, prepare_end_transaction, prepare_create_event, prepare_nothing;
+
+PREPARE prepare_win32_create_key, prepare_win32_open_key, prepare_win32_handle_only, prepare_win32_delete_key,
+    prepare_win32_load_app_key, prepare_win32_load_key, prepare_win32_unload_key, prepare_win32_save_key,
+    prepare_win32_restore_key, prepare_win32_rename_key;
+PREPARE prepare_win32_set_value, prepare_win32_delete_value, prepare_win32_query_value, prepare_win32_get_value,
+    prepare_win32_enumerate_key, prepare_win32_enumerate_value, prepare_win32_query_key;
 
 /* -- what the preparations share ---------------------------------------------------------------------------- */
 
@@ -99,7 +113,18 @@ void call_pass_object(CALL *call);
 void call_pass_name(CALL *call, FIELD_ID field);
 /* OBJECT_ATTRIBUTES of the file that a field names. */
 NT_ATTRIBUTES *call_file(CALL *call, FIELD_ID field);
+/* Every folder above the file that isn't there: programs name files, and a reference guest's need no folders. What
+ * can't be made shows in the call. */
+void call_make_folders(CALL *call, FIELD_ID field);
 /* `security`, or `sddl` converted; NULL for neither. */
 void *call_security(CALL *call);
+
+/* -- what those of Win32 calls share ------------------------------------------------------------------------ */
+
+void call_win32(CALL *call, const char *routine);
+/* `predefined`, `root` or NULL. */
+void call_pass_base(CALL *call);
+/* The characters of a field; NULL for an absent one. */
+void call_pass_text(CALL *call, FIELD_ID field);
 
 #endif

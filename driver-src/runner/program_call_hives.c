@@ -17,9 +17,7 @@
 
 typedef BOOLEAN(WINAPI *RANDOM)(void *, ULONG);
 
-/* Every folder above the file that isn't there: programs name files, and a reference guest's need no folders. What
- * can't be made shows in the call. */
-static void make_folders(CALL *call, FIELD_ID field)
+void call_make_folders(CALL *call, FIELD_ID field)
 {
     wchar_t *path = memory_text(&call->memory, L"", call_field(call, field)), *at;
 
@@ -35,7 +33,7 @@ static void make_folders(CALL *call, FIELD_ID field)
 /* OBJECT_ATTRIBUTES of a file that the call may make. */
 static NT_ATTRIBUTES *new_file(CALL *call, FIELD_ID field)
 {
-    make_folders(call, field);
+    call_make_folders(call, field);
     return call_file(call, field);
 }
 

@@ -87,6 +87,12 @@ static void disable(ULONG changed)
     }
 }
 
+/* NTSTATUS_FROM_WIN32 (ntstatus.h) */
+static uint32_t from_win32(uint32_t error)
+{
+    return error == 0 ? 0 : 0xC0070000u | (error & 0xFFFF);
+}
+
 /* -- results ----------------------------------------------------------------------------------------------- */
 
 static void take_number(RESULT *result, const ULONG *output, uint32_t *number, uint32_t bit)
@@ -173,7 +179,11 @@ static void take_result(const CALL *call, RESULT *result)
     take_number(result, call->result_length, &result->result_length, RESULT_HAS_LENGTH);
     take_number(result, call->buffer_length, &result->buffer_length, RESULT_HAS_BUFFER_LENGTH);
     take_number(result, call->disposition, &result->disposition, RESULT_HAS_DISPOSITION);
-    take_buffer(call, result);
+    if (call->compose != NULL) {
+        call->compose(call, result);
+    } else {
+        take_buffer(call, result);
+    }
     if (call->entries != NULL) {
         take_entries(call, result);
     }
@@ -201,12 +211,15 @@ void operation_execute(const OPERATION *operation, const uint64_t *slots, HANDLE
         result->end = result->begin;
         result->status = (uint32_t)call.status;
     } else {
-        routine = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), call.routine);
+        routine = GetProcAddress(GetModuleHandleW(call.module), call.routine);
         enabled = enable(call.privileges);
         result->begin = counter_now();
         result->status = (uint32_t)invoke(routine, call.arguments, call.count);
         result->end = counter_now();
         disable(enabled);
+        if (call.win32) {
+            result->status = from_win32(result->status);
+        }
         take_result(&call, result);
     }
     if (call.close_after != NULL) {

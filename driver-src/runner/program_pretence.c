@@ -1,6 +1,6 @@
 #include "program_pretence.h"
 
-/* Seen with Wine 8.0; tests/runner/test_program_wine.py sees whether the runner keeps to it. */
+/* Seen with Wine 8.0. */
 static const char *const reasons[OP_END] = {
     [OP_QUERY_MULTIPLE] = "NtQueryMultipleValueKey is a stub: STATUS_SUCCESS, and no output is written",
     [OP_SET_INFORMATION_KEY] = "NtSetInformationKey is a stub: STATUS_SUCCESS, and nothing is set",
@@ -12,6 +12,8 @@ static const char *const reasons[OP_END] = {
     [OP_ROLLBACK] = "there are no transactions",
     [OP_OPEN_KEY_TRANSACTED] = "there are no transactions",
     [OP_CREATE_KEY_TRANSACTED] = "there are no transactions",
+    [OP_WIN32_LOAD_APP_KEY] = "there are no application hives: RegLoadAppKeyW gives the handle 0xDEADBEEF",
+    [OP_WIN32_RESTORE_KEY] = "RegRestoreKeyW comes down to the stub of NtRestoreKey",
 };
 
 static bool fills_a_buffer(OPCODE opcode)
@@ -26,6 +28,9 @@ const char *pretence_of(const OPERATION *operation)
     }
     if (operation->opcode == OP_LOAD_KEY && operation->fields[FIELD_FLAGS].number != 0) {
         return "NtLoadKey2 does not look at its flags";
+    }
+    if (operation->opcode == OP_WIN32_SAVE_KEY && operation->fields[FIELD_FORMAT].given) {
+        return "RegSaveKeyExW does not look at its format";
     }
     if (operation->fields[FIELD_ADDRESS].given && fills_a_buffer(operation->opcode)) {
         return "a reply of Wine's server to an address that is none ends the thread";

@@ -44,6 +44,7 @@ typedef enum VALUE_TYPE {
     X(OUT, "out", TYPE_HANDLE, U32, ABSENT)                                                                            \
     X(HANDLE, "handle", TYPE_HANDLE, U32, ABSENT)                                                                      \
     X(ROOT, "root", TYPE_HANDLE, U32, ABSENT)                                                                          \
+    X(PREDEFINED, "predefined", TYPE_UNSIGNED, U32, ABSENT)                                                            \
     X(LOW_HANDLE, "low_handle", TYPE_HANDLE, U32, ABSENT)                                                              \
     X(TRANSACTION, "transaction", TYPE_HANDLE, U32, ABSENT)                                                            \
     X(EVENT, "event", TYPE_HANDLE, U32, ABSENT)                                                                        \
@@ -122,6 +123,24 @@ typedef enum OPCODE {
     OP_NOTIFY_CHANGE_KEY,
     OP_DELETE_FILE,
     OP_TERMINATE_PROCESS,
+    OP_WIN32_CREATE_KEY,
+    OP_WIN32_OPEN_KEY,
+    OP_WIN32_CLOSE_KEY,
+    OP_WIN32_DELETE_KEY,
+    OP_WIN32_SET_VALUE,
+    OP_WIN32_DELETE_VALUE,
+    OP_WIN32_QUERY_VALUE,
+    OP_WIN32_GET_VALUE,
+    OP_WIN32_ENUMERATE_KEY,
+    OP_WIN32_ENUMERATE_VALUE,
+    OP_WIN32_QUERY_KEY,
+    OP_WIN32_LOAD_APP_KEY,
+    OP_WIN32_LOAD_KEY,
+    OP_WIN32_UNLOAD_KEY,
+    OP_WIN32_SAVE_KEY,
+    OP_WIN32_RESTORE_KEY,
+    OP_WIN32_RENAME_KEY,
+    OP_WIN32_FLUSH_KEY,
     OP_END
 } OPCODE;
 

@@ -63,6 +63,7 @@ class Capability(StrEnum):
     APP_HIVES = "app-hives"  # RegLoadAppKey, NtLoadKeyEx
     TRANSACTIONS = "transactions"  # kernel transactions on registry keys
     TWO_PROCESSES = "two-processes"  # programs may name further processes
+    WIN32_CALLS = "win32-calls"  # programs may call advapi32 (`p.win32`), not only native routines
     DISPOSABLE = "disposable"  # thrown away or reverted after use: tests may crash it or leave traces
 
 

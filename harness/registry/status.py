@@ -221,8 +221,13 @@ def nt_error(status: int) -> bool:
 
 
 def status_name(status: int) -> str:
-    """The documented name ("STATUS_ACCESS_DENIED"), or "0xC0DE0001" for a value without one here."""
+    """The documented name ("STATUS_ACCESS_DENIED"), or "0xC0DE0001" for a value without one here.
+
+    NTSTATUS_FROM_WIN32, which Win32 calls of programs report, is "Win32 error 5".
+    """
     value = status & 0xFFFFFFFF
+    if value >> 16 == 0xC007:
+        return f"Win32 error {value & 0xFFFF}"
     try:
         return f"STATUS_{NTSTATUS(value).name}"
     except ValueError:

@@ -19,12 +19,18 @@ from harness.workload.opcodes import Opcode
 from harness.workload.recorder import Expected, Handle, process_index
 from harness.workload.step import Step
 from harness.workload.values import RegistryValue, encode_value
+from harness.workload.win32 import Win32Operations
 
 __all__ = ["ProgramBuilder"]
 
 
 class ProgramBuilder(OperationsOnKeys):
     """Records a program. Every method takes `expect=` (a status or several) and returns a `Step`."""
+
+    @property
+    def win32(self) -> Win32Operations:
+        """Win32 calls of the same program: `p.win32.create_key(...)`. Needs the capability "win32-calls"."""
+        return Win32Operations(self, self._cleanup)
 
     # -- values ---------------------------------------------------------------------------------------
 

@@ -95,6 +95,7 @@ FIELDS: Final[dict[str, FieldSpec]] = _table(
     FieldSpec("out", _H, "slot that receives the new handle; it stays as it was when the call fails"),
     FieldSpec("handle", _H, "the handle the call is about"),
     FieldSpec("root", _H, "OBJECT_ATTRIBUTES.RootDirectory; absent: NULL"),
+    FieldSpec("predefined", _U, "Win32 calls: an HKEY_xxx, e.g. 0x80000002; absent: `root`"),
     FieldSpec("low_handle", _H, "merged save: the low precedence tree"),
     FieldSpec("transaction", _H, "transaction handle of a transacted create or open"),
     FieldSpec("event", _H, "event handle; absent: NULL"),

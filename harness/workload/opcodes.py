@@ -22,6 +22,7 @@ from enum import IntEnum
 from typing import Final
 
 from harness.workload.fields import FIELDS, FieldSpec
+from harness.workload.win32_rows import WIN32_ROWS
 
 __all__ = ["FILL_BYTE", "SPECS", "Opcode", "OpcodeSpec"]
 
@@ -69,6 +70,30 @@ class Opcode(IntEnum):
     NOTIFY_CHANGE_KEY = 35
     DELETE_FILE = 36
     TERMINATE_PROCESS = 37
+    # Win32 calls: harness.workload.win32_rows
+    WIN32_CREATE_KEY = 38
+    WIN32_OPEN_KEY = 39
+    WIN32_CLOSE_KEY = 40
+    WIN32_DELETE_KEY = 41
+    WIN32_SET_VALUE = 42
+    WIN32_DELETE_VALUE = 43
+    WIN32_QUERY_VALUE = 44
+    WIN32_GET_VALUE = 45
+    WIN32_ENUMERATE_KEY = 46
+    WIN32_ENUMERATE_VALUE = 47
+    WIN32_QUERY_KEY = 48
+    WIN32_LOAD_APP_KEY = 49
+    WIN32_LOAD_KEY = 50
+    WIN32_UNLOAD_KEY = 51
+    WIN32_SAVE_KEY = 52
+    WIN32_RESTORE_KEY = 53
+    WIN32_RENAME_KEY = 54
+    WIN32_FLUSH_KEY = 55
+
+    @property
+    def is_win32(self) -> bool:
+        """Whether it is a call of advapi32, whose status is a Win32 error."""
+        return self >= Opcode.WIN32_CREATE_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +442,21 @@ _ROWS: Final = (
 )
 
 #: The table: one row for each opcode.
-SPECS: Final[dict[Opcode, OpcodeSpec]] = {row.opcode: row for row in _ROWS}
+SPECS: Final[dict[Opcode, OpcodeSpec]] = {
+    **{row.opcode: row for row in _ROWS},
+    **{
+        Opcode[f"WIN32_{name}"]: _spec(
+            Opcode[f"WIN32_{name}"],
+            row.native,
+            row.meaning,
+            needs=row.needs,
+            takes=row.takes,
+            results=row.results,
+            source=row.source,
+        )
+        for name, row in WIN32_ROWS.items()
+    },
+}
 
 
 def describe() -> str:

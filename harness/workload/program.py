@@ -49,6 +49,7 @@ class Operation:
     out: int | None = None
     handle: int | None = None
     root: int | None = None
+    predefined: int | None = None
     low_handle: int | None = None
     transaction: int | None = None
     event: int | None = None

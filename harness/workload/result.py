@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 __all__ = ["MultipleEntry", "OperationResult", "ProgramResult"]
+
+#: NTSTATUS_FROM_WIN32 (ntstatus.h): an error of FACILITY_NTWIN32.
+_FACILITY_WIN32: Final = 0xC007
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,13 @@ class OperationResult:
     def succeeded(self) -> bool:
         """NT_SUCCESS of the status."""
         return self.status < 0x8000_0000
+
+    @property
+    def win32_error(self) -> int | None:
+        """The error a Win32 call returned; 0 for success, None for a status that is no Win32 error."""
+        if self.status >> 16 == _FACILITY_WIN32:
+            return self.status & 0xFFFF
+        return 0 if self.status == 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

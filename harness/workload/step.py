@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from harness.errors import UsageError
 from harness.registry.paths import RegistryPath, is_absolute
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from harness.workload.builder import ProgramBuilder
 
 __all__ = ["Slot", "Step", "Under"]
+
+_VALUE_QUERIES: Final = (
+    Opcode.QUERY_VALUE,
+    Opcode.ENUMERATE_VALUE,
+    Opcode.WIN32_QUERY_VALUE,
+    Opcode.WIN32_GET_VALUE,
+    Opcode.WIN32_ENUMERATE_VALUE,
+)
+_KEY_QUERIES: Final = (
+    Opcode.QUERY_KEY,
+    Opcode.ENUMERATE_KEY,
+    Opcode.WIN32_QUERY_KEY,
+    Opcode.WIN32_ENUMERATE_KEY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,11 @@ class Step:
         return status_name(self.status)
 
     @property
+    def win32_error(self) -> int | None:
+        """The error a Win32 call returned, 0 for success; None where the status is none."""
+        return self.result.win32_error
+
+    @property
     def begin(self) -> int:
         return self.result.begin
 
@@ -162,20 +181,20 @@ class Step:
     @property
     def data(self) -> bytes:
         """The value's data for a value query, else `output`."""
-        if self.operation.opcode in (Opcode.QUERY_VALUE, Opcode.ENUMERATE_VALUE) and self.output:
+        if self.operation.opcode in _VALUE_QUERIES and self.output:
             return self.value_information.data or b""
         return self.output
 
     @property
     def value_information(self) -> ValueInformation:
         """Decoded KEY_VALUE_*_INFORMATION of a value query."""
-        self._needs("value_information", Opcode.QUERY_VALUE, Opcode.ENUMERATE_VALUE)
+        self._needs("value_information", *_VALUE_QUERIES)
         return views.value_information(self.operation, self.result)
 
     @property
     def key_information(self) -> KeyInformation:
         """Decoded KEY_*_INFORMATION of a key query or enumeration."""
-        self._needs("key_information", Opcode.QUERY_KEY, Opcode.ENUMERATE_KEY)
+        self._needs("key_information", *_KEY_QUERIES)
         return views.key_information(self.operation, self.result)
 
     @property
@@ -196,7 +215,7 @@ class Step:
         match self.operation.opcode:
             case Opcode.QUERY_OBJECT_NAME:
                 return views.object_name(self.operation, self.result, self.program.result.pointer_size)
-            case Opcode.QUERY_KEY | Opcode.ENUMERATE_KEY:
+            case opcode if opcode in _KEY_QUERIES:
                 found = self.key_information.name
             case _:
                 found = self.value_information.name

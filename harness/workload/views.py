@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Final
 
 from harness.errors import InfrastructureError, UsageError
 from harness.registry.infoclasses import KeyInformationClass, KeyValueInformationClass
@@ -69,8 +70,24 @@ class ObjectBasicInformation:
     pointer_count: int
 
 
+#: The native class whose layout the result of a Win32 call has.
+_WIN32_CLASSES: Final = {
+    Opcode.WIN32_QUERY_VALUE: KeyValueInformationClass.PARTIAL,
+    Opcode.WIN32_GET_VALUE: KeyValueInformationClass.PARTIAL,
+    Opcode.WIN32_ENUMERATE_VALUE: KeyValueInformationClass.FULL,
+    Opcode.WIN32_ENUMERATE_KEY: KeyInformationClass.BASIC,
+    Opcode.WIN32_QUERY_KEY: KeyInformationClass.FULL,
+}
+
+
+def _information_class(operation: Operation) -> int:
+    return _WIN32_CLASSES.get(operation.opcode, operation.info_class)
+
+
 def full_buffer(operation: Operation, result: OperationResult) -> bytes:
     """The whole output buffer as it is after the call, untouched bytes (FILL_BYTE) included."""
+    if operation.opcode.is_win32:
+        return result.buffer  # the runner laid it out, around what the call wrote
     return result.buffer.ljust(operation.length, bytes([FILL_BYTE]))[: operation.length]
 
 
@@ -82,6 +99,8 @@ def returned(operation: Operation, result: OperationResult) -> bytes:
     if not result.succeeded and result.status != NTSTATUS.BUFFER_OVERFLOW:
         return b""
     whole = full_buffer(operation, result)
+    if operation.opcode.is_win32:
+        return whole
     if operation.opcode is Opcode.QUERY_MULTIPLE:
         return whole[: result.buffer_length or 0]
     return whole if result.result_length is None else whole[: result.result_length]
@@ -126,7 +145,7 @@ class _Reader:
 def key_information(operation: Operation, result: OperationResult) -> KeyInformation:
     """Decode a QUERY_KEY or ENUMERATE_KEY. Raises `UsageError` without data or for a class unknown here."""
     read = _Reader(operation, result, "key information")
-    match operation.info_class:
+    match _information_class(operation):
         case KeyInformationClass.BASIC:
             time, title, length = read.fixed("<QII")
             return KeyInformation(
@@ -178,7 +197,7 @@ def _class_name(read: _Reader, offset: int, length: int) -> str:
 def value_information(operation: Operation, result: OperationResult) -> ValueInformation:
     """Decode a QUERY_VALUE or ENUMERATE_VALUE. Raises `UsageError` when it has no data."""
     read = _Reader(operation, result, "value information")
-    match operation.info_class:
+    match _information_class(operation):
         case KeyValueInformationClass.BASIC:
             title, type, length = read.fixed("<III")
             return ValueInformation(title_index=title, type=type, name=read.text_at(12, length, "NameLength"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from harness.errors import UnsupportedError
 from harness.reference.filtering.engine import engine_of
 from harness.reference.filtering.runner_calls import CALLS
 from harness.reference.filtering.runner_memory import UserMemory
@@ -28,7 +29,16 @@ _FREQUENCY: Final = 10_000_000
 
 
 def run_program(machine: Machine, program: Program) -> ProgramResult:
-    """Execute a program and close what it left open. Raises `GuestCrashed` when the guest went down."""
+    """Execute a program and close what it left open.
+
+    Raises `GuestCrashed` when the guest went down, `UnsupportedError` for a program with Win32 calls.
+    """
+    for operation in program.operations:
+        if operation.opcode.is_win32:
+            raise UnsupportedError(
+                f"the reference guest has no Win32 layer: {operation.opcode.name.lower()} can't run there; "
+                'mark the test @requires("win32-calls")'
+            )
     engine = engine_of(machine)
     runners = engine.runners
     memory = UserMemory(machine.memory)
