@@ -19,6 +19,7 @@ from harness.image.ext4 import make_ext4, make_tar, tree_files
 from harness.image.packages import Release, host_release, package_sources
 from harness.image.recipe import DebianBuild, Recipe
 from harness.image.tools import Progress, find_tool, quiet, run
+from harness.image.workspace import confined, workspace
 
 __all__ = ["DISK", "INITRD", "KERNEL", "ROOT_UUID", "BuiltSystem", "build_system", "wanted_release"]
 
@@ -61,11 +62,12 @@ def build_system(
     overlay, archive, raw = into / "root.tar", into / "system.tar", into / "disk.raw"
     make_tar(overlay, tree_files(recipe.folder / "root"), epoch=EPOCH)
     progress(f"packages of {release}")
-    run(
-        _mmdebstrap(recipe, build, release, overlay, archive),
-        progress=lambda line: progress(line.removeprefix("I: ")) if line.startswith("I: ") else None,
-        environment={"SOURCE_DATE_EPOCH": str(EPOCH)},
-    )
+    with workspace() as work:
+        run(
+            confined(_mmdebstrap(recipe, build, release, overlay, archive)),
+            progress=lambda line: progress(line.removeprefix("I: ")) if line.startswith("I: ") else None,
+            environment={"SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(work)},
+        )
     overlay.unlink()
     progress("kernel and package list")
     packages = _take_out(archive, into)

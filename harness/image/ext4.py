@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from harness.image.tools import find_tool, run
+from harness.image.workspace import confined, workspace
 
 __all__ = ["TarFile", "make_ext4", "make_tar", "tree_files"]
 
@@ -84,15 +85,15 @@ def make_ext4(archive: Path, image: Path, *, size_mib: int, uuid: str, label: st
     as_root = [] if os.geteuid() == 0 else [find_tool("mmdebstrap"), "--unshare-helper"]
     options = ["-U", uuid, "-L", label, "-m", "0", "-O", _FEATURES]
     options += ["-E", f"hash_seed={uuid},root_owner=0:0,lazy_itable_init=1"]
-    environment: Mapping[str, str] = {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
-    with archive.open("rb") as content, image.open("w+b") as disk:
+    environment = {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
+    with workspace() as work, archive.open("rb") as content, image.open("w+b") as disk:
         os.truncate(disk.fileno(), size_mib << 20)
         # Namespaced root is another user to this file.
         os.fchmod(disk.fileno(), 0o666 if as_root else 0o600)
         run(
-            [*as_root, "sh", "-c", _SCRIPT, "sh", *options, f"/proc/self/fd/{disk.fileno()}"],
+            confined([*as_root, "sh", "-c", _SCRIPT, "sh", *options, f"/proc/self/fd/{disk.fileno()}"]),
             stdin=content,
             pass_fds=(disk.fileno(),),
-            environment=dict(environment),
+            environment={**environment, "TMPDIR": str(work)},
         )
         os.fchmod(disk.fileno(), 0o600)

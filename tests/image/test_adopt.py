@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness import cli
+from harness.cli.output import short_path
 from harness.errors import ToolMissingError, UsageError
 from harness.guest.base import Arch, GuestKind
 from harness.image.adopt import Adoption, adopt, detect_format, usual_hardware, usual_limits
@@ -236,7 +237,7 @@ def test_the_command_adopts_a_live_cd(tmp_path: Path, cd: Path, runner: bytes, h
     code, out, err = harness("adopt", "ros", "--recipes", str(recipes), *options)
     assert code == 0, err
     assert r"must run C:\rt\start.cmd at boot" in out
-    assert f"harness run --target vm:ros --recipes {recipes}" in out
+    assert f"harness run --target vm:ros --recipes {short_path(recipes)}" in out
     hardware = load_recipe(recipes / "ros" / "recipe.toml").hardware
     assert (hardware.machine, hardware.cpu, hardware.processors) == ("pc", "pentium3", 1)
     assert (hardware.channel, hardware.debug_com, hardware.nic) == (ChannelPort.COM2, 1, Nic.NONE)
