@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.machine.places import Places
 from tests.machine.tinyguest import build
 
 Run = Callable[..., pytest.RunResult]
@@ -56,7 +57,10 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="rf-cache-", dir="/tmp"))
     yield folder
-    shutil.rmtree(folder)
+    memory = Places.beside(folder).memory  # the template is kept for the next run, here there is none
+    for each in (folder, memory):
+        if each is not None and each.exists():
+            shutil.rmtree(each)
 
 
 @pytest.fixture
