@@ -18,8 +18,8 @@
 #endif
 
 #define REGPROBE_ABI_MAJOR 1
-#define REGPROBE_ABI_MINOR 0
-#define REGPROBE_ABI_VERSION 0x00010000
+#define REGPROBE_ABI_MINOR 1
+#define REGPROBE_ABI_VERSION 0x00010001
 
 #define REGPROBE_MAX_FILTERS 64
 #define REGPROBE_MAX_RULES 256
@@ -43,6 +43,7 @@
 #define IOCTL_REGPROBE_STATISTICS 0x0022E018
 #define IOCTL_REGPROBE_KERNEL_CALL 0x0022E01C
 #define IOCTL_REGPROBE_RESET 0x0022E020         /* removes every filter and rule, empties the ring, sequence from 1 again */
+#define IOCTL_REGPROBE_CRASH 0x0022E024         /* since 1.1: brings the system down; no answer is the success */
 
 /* REGPROBE_INFO_REPLY.routines: what MmGetSystemRoutineAddress found */
 #define REGPROBE_HAS_REGISTER_CALLBACK 0x00000001
@@ -153,6 +154,11 @@
 #define REGPROBE_CALL_WORK_ITEM 0x00000001     /* from a system worker thread instead of the caller's */
 #define REGPROBE_CALL_FORCE_ACCESS_CHECK 0x00000002
 #define REGPROBE_CALL_OPEN_LINK 0x00000004
+
+/* REGPROBE_CRASH.how */
+#define REGPROBE_CRASH_BUGCHECK 1              /* KeBugCheckEx(code, parameters) */
+#define REGPROBE_CRASH_SPIN 2                  /* a loop that never ends, in the requester's thread at PASSIVE_LEVEL */
+#define REGPROBE_CRASH_WAIT 3                  /* a wait in kernel mode for an event that nobody sets */
 
 /* Every request starts with this header. */
 typedef struct _REGPROBE_HEADER {
@@ -288,6 +294,15 @@ typedef struct _REGPROBE_KERNEL_CALL_REPLY {
     uint64_t name_address;
     uint8_t data[512];
 } REGPROBE_KERNEL_CALL_REPLY;
+
+/* Crash drills: what the harness must notice, forced where everything about it is known. */
+typedef struct _REGPROBE_CRASH {
+    uint32_t abi_version;
+    uint32_t size;
+    uint32_t how;                   /* REGPROBE_CRASH_* */
+    uint32_t code;                  /* BUGCHECK: the stop code */
+    uint64_t parameters[4];         /* BUGCHECK; the lower 32 bits of each on x86 */
+} REGPROBE_CRASH;
 
 /* Text and bytes of an event live in the payload; offsets count from the start of its payload. */
 typedef struct _REGPROBE_SPAN {

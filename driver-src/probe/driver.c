@@ -246,6 +246,9 @@ static NTSTATUS Control(ULONG code, PVOID buffer, ULONG input, ULONG output, PVO
         REQUEST(REGPROBE_HEADER);
         Reset();
         return STATUS_SUCCESS;
+    case IOCTL_REGPROBE_CRASH:
+        REQUEST(REGPROBE_CRASH);
+        return CrashSystem(request);
     default:
         return STATUS_INVALID_DEVICE_REQUEST;
     }

@@ -302,6 +302,9 @@ NTSTATUS RegistryCallRunInWorker(REGISTRY_CALL *call);
 NTSTATUS KeyOpenByPointer(PVOID object, ACCESS_MASK access, HANDLE *handle);
 NTSTATUS KernelCall(const REGPROBE_KERNEL_CALL *request, REGPROBE_KERNEL_CALL_REPLY *reply);
 
+/* crash.c */
+NTSTATUS CrashSystem(const REGPROBE_CRASH *request);
+
 /* filters.c */
 NTSTATUS FilterAdd(const REGPROBE_ADD_FILTER *request, REGPROBE_ADD_FILTER_REPLY *reply);
 NTSTATUS FilterRemove(const REGPROBE_REMOVE_FILTER *request, REGPROBE_REMOVE_FILTER_REPLY *reply);

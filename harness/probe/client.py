@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from harness.cleanup import after
-from harness.errors import DriverRefusedError, UnsupportedError, UsageError
+from harness.errors import DriverRefusedError, InfrastructureError, UnsupportedError, UsageError
 from harness.probe import abi
 from harness.probe.altitudes import HIGH, MONITOR, altitudes
 from harness.probe.collector import Collector
-from harness.probe.enums import FilterFlag
+from harness.probe.crash import crash_request
+from harness.probe.enums import CrashWay, FilterFlag
 from harness.probe.errors import ProbeError
 from harness.probe.event import System
 from harness.probe.filters import Filter, Removal, removal_request
@@ -288,6 +289,29 @@ class Probe:
         """Remove every filter and rule, forget every event."""
         self._link.send("IOCTL_REGPROBE_RESET", abi.record("REGPROBE_HEADER").pack(), what="resetting")
         self._forget_all()
+
+    # -- the end of the guest -------------------------------------------------------------------------
+
+    def crash(self, code: int, parameters: tuple[int, int, int, int] = (0, 0, 0, 0)) -> NoReturn:
+        """Bring the guest down with KeBugCheckEx; ends with the `GuestCrashed` of whoever notices.
+
+        Parameters have 32 bits on x86. Raises `InfrastructureError` when the guest goes on all the same.
+        """
+        self._go_down(CrashWay.BUGCHECK, code, parameters)
+
+    def hang(self, *, spin: bool = True) -> NoReturn:
+        """A request that never returns; ends with the `GuestHung` of whoever notices.
+
+        `spin`: in a loop, which keeps a processor busy; otherwise in a wait.
+        """
+        self._go_down(CrashWay.SPIN if spin else CrashWay.WAIT)
+
+    def _go_down(
+        self, way: CrashWay, code: int = 0, parameters: tuple[int, int, int, int] = (0, 0, 0, 0)
+    ) -> NoReturn:
+        request = crash_request(way, code, parameters, pointer_size=self.info.pointer_size)
+        self._link.send("IOCTL_REGPROBE_CRASH", request, what=f"bringing the guest down ({way.name.lower()})")
+        raise InfrastructureError(f"the guest was to {way.name.lower()}, and its driver answered and goes on")
 
     def _forget_all(self) -> None:
         for each in list(self.filters):

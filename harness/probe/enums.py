@@ -12,6 +12,7 @@ __all__ = [
     "ActionFlag",
     "Base",
     "CallFlag",
+    "CrashWay",
     "EventFlag",
     "EventKind",
     "FilterFlag",
@@ -47,6 +48,14 @@ class PreviousMode(enum.IntEnum):
 
     KERNEL = 0
     USER = 1
+
+
+class CrashWay(enum.IntEnum):
+    """REGPROBE_CRASH_*: how a system is brought down on purpose."""
+
+    BUGCHECK = 1
+    SPIN = 2
+    WAIT = 3
 
 
 class FilterFlag(enum.IntFlag):

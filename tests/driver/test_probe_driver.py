@@ -12,12 +12,22 @@ from hypothesis import strategies as st
 
 from harness import reference
 from harness.driver import probe_image
+from harness.errors import GuestCrashed, GuestHung
 from harness.guest import Guest
 from harness.probe import Probe, abi
 from harness.probe.enums import InnerCall
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
-from harness.registry.version import MODELLED, WIN10_22H2, WIN11_24H2, WS03, XP, WindowsVersion, architectures
+from harness.registry.version import (
+    MODELLED,
+    WIN7,
+    WIN10_22H2,
+    WIN11_24H2,
+    WS03,
+    XP,
+    WindowsVersion,
+    architectures,
+)
 from harness.workload.registry import Registry
 
 EVERYWHERE = [(version, arch) for version in MODELLED for arch in architectures(version)]
@@ -31,6 +41,7 @@ CODES = [
     "STATISTICS",
     "KERNEL_CALL",
     "RESET",
+    "CRASH",
 ]
 REQUESTS = {
     "ADD_FILTER": "REGPROBE_ADD_FILTER",
@@ -188,3 +199,32 @@ def test_before_vista_a_rule_does_not_run_inside_itself(arch: str) -> None:
         calls = probe.trace.of(opened).actions
         assert len(calls) == 1
         assert calls[0].status == 0
+
+
+def test_a_bugcheck_on_request_has_the_code_and_parameters_asked_for(arch: str) -> None:
+    wanted = (1, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
+    with reference.boot(WIN7, arch=arch) as guest:
+        probe = Probe.install(guest, image=probe_image(arch))
+        with pytest.raises(GuestCrashed) as caught:
+            probe.crash(0xDEADDEAD, wanted)
+    assert type(caught.value) is GuestCrashed
+    bugcheck = caught.value.bugcheck
+    assert (bugcheck.code, bugcheck.parameters) == (0xDEADDEAD, wanted)
+    assert bugcheck.driver == "regprobe.sys"
+
+
+@pytest.mark.parametrize("spin", [True, False])
+def test_a_hang_on_request_is_one(arch: str, spin: bool) -> None:
+    with reference.boot(WIN7, arch=arch, deadline=1.0) as guest:
+        probe = Probe.install(guest, image=probe_image(arch))
+        with pytest.raises(GuestHung) as caught:
+            probe.hang(spin=spin)
+    assert "CrashSystem" in {frame.function for frame in caught.value.bugcheck.stack}
+
+
+def test_an_unknown_way_to_crash_is_refused(arch: str) -> None:
+    with probe_on(WIN10_22H2, arch) as (guest, _):
+        for how in (0, 4):
+            request = abi.record("REGPROBE_CRASH").pack(how=how)
+            answer = guest.ioctl(abi.DEVICE, code("CRASH"), request)
+            assert answer.status == NTSTATUS.INVALID_PARAMETER

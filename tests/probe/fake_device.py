@@ -17,7 +17,7 @@ _CODES = {
     abi.constant(f"IOCTL_REGPROBE_{name}"): name
     for name in (
         "INFO", "ADD_FILTER", "REMOVE_FILTER", "SET_RULE", "CLEAR_RULES", "DRAIN", "STATISTICS",
-        "KERNEL_CALL", "RESET",
+        "KERNEL_CALL", "RESET", "CRASH",
     )
 }  # fmt: skip
 
@@ -208,6 +208,9 @@ class FakeDevice:
         self.taken.clear()
         self.dropped = self.sequence = 0
         return b""
+
+    def _crash(self, data: bytes, output: int) -> bytes:
+        return b""  # it survives
 
     def _drain(self, data: bytes, output: int) -> bytes:
         if self.drain_reply is not None:

@@ -25,7 +25,7 @@ from harness.probe import (
     abi,
     altitudes,
 )
-from harness.probe.enums import ActionFlag, CallFlag, FilterFlag, Match, Routine
+from harness.probe.enums import ActionFlag, CallFlag, CrashWay, FilterFlag, Match, Routine
 from harness.registry.altitude import Altitude
 from harness.registry.notify import NotifyClass, Operation, Post, Pre
 from harness.registry.status import NTSTATUS
@@ -63,7 +63,7 @@ def test_info_is_read_once(probe: Probe, device: FakeDevice) -> None:
 
 def test_another_abi_is_refused_with_both_versions(device: FakeDevice) -> None:
     device.abi_version = 0x00020003
-    with pytest.raises(AbiMismatchError, match=r"the probe speaks ABI 2\.3, this harness 1\.0"):
+    with pytest.raises(AbiMismatchError, match=r"the probe speaks ABI 2\.3, this harness 1\.1"):
         Probe(device)
 
 
@@ -438,3 +438,22 @@ def test_a_guest_that_did_nothing_is_not_asked_again(probe: Probe, device: FakeD
     _ = probe.trace
     _ = probe.trace
     assert len(device.sent("DRAIN")) == drains + 3
+
+
+# -- bringing the guest down ---------------------------------------------------------------------------------
+
+
+def test_a_crash_carries_code_and_parameters(probe: Probe, device: FakeDevice) -> None:
+    with pytest.raises(InfrastructureError, match="was to bugcheck, and its driver answered and goes on"):
+        probe.crash(0xDEADDEAD, (1, 2, 3, (1 << 64) - 1))
+    (sent,) = device.sent("CRASH")
+    assert (sent["how"], sent["code"]) == (CrashWay.BUGCHECK, 0xDEADDEAD)
+    parameters = [int.from_bytes(sent["parameters"][at : at + 8], "little") for at in range(0, 32, 8)]
+    assert parameters == [1, 2, 3, (1 << 64) - 1]
+
+
+def test_a_parameter_that_would_be_cut_is_refused(device: FakeDevice) -> None:
+    device.pointer_size = 4
+    with pytest.raises(UsageError, match=r"parameter 4, 0x100000000, needs more than 32 bits"):
+        Probe(device).crash(0xE2, (1, 2, 3, 1 << 32))
+    assert not device.sent("CRASH")
