@@ -86,9 +86,7 @@ class Guests:
         found = self._images.get(target)
         if found is None:
             if not is_built(recipe):
-                raise InfrastructureError(
-                    f"the image of {target} is not built; run: harness image build {recipe.name}"
-                )
+                raise InfrastructureError(f"the image of {target} is not built; run: {recipe.build_command}")
             found = self._images[target] = ensure_image(recipe)
         return found
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from harness.channel.access import RUNNER_PATH, SshAccess, WinRmAccess
 from harness.errors import InfrastructureError
 from harness.image.images import image_keys
+from harness.image.install.credentials import credentials
+from harness.image.installspec import Install
 from harness.image.recipe import Access, AccessKind, Adopt, Recipe
 from harness.image.store import ImageStore
 
@@ -18,6 +20,8 @@ def ways_in(recipe: Recipe, *, store: ImageStore | None = None) -> tuple[Access,
     """The recipe's channels in the order of preference, with the keys of built images filled in."""
     if isinstance(recipe.source, Adopt):
         return recipe.channels
+    if isinstance(recipe.source, Install):
+        return _installed(recipe, store or ImageStore())
     keys = image_keys(recipe, store=store)
     return tuple(
         replace(access, key_file=keys.client, host_key=keys.host_public)
@@ -25,6 +29,21 @@ def ways_in(recipe: Recipe, *, store: ImageStore | None = None) -> tuple[Access,
         else access
         for access in recipe.channels
     )
+
+
+def _installed(recipe: Recipe, store: ImageStore) -> tuple[Access, ...]:
+    """The password and the pinned certificate that the image was installed with; the same keys for SSH."""
+    with store.locked(f"{recipe.name}-keys"):
+        own = credentials(store.folder / "keys" / recipe.name)
+    found = []
+    for access in recipe.channels:
+        if access.kind is AccessKind.WINRM:
+            access = replace(access, password_file=own.password_file, certificate=own.fingerprint)
+        elif access.kind is AccessKind.SSH:
+            keys = image_keys(recipe, store=store)
+            access = replace(access, key_file=keys.client, host_key=keys.host_public)
+        found.append(access)
+    return tuple(found)
 
 
 def network_access(

@@ -9,17 +9,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from harness.image.answer import shared_folder
 from harness.image.debian import wanted_release
 from harness.image.ext4 import tree_files
+from harness.image.installspec import Install
 from harness.image.recipe import DebianBuild, Recipe
 from harness.image.store import ImageStore
 from harness.machine.places import private_folder
 from harness.machine.seal import file_digest
 
-__all__ = ["adopted_digest", "digest_of", "recipe_digest", "system_key"]
+__all__ = ["adopted_digest", "digest_of", "install_key", "recipe_digest", "system_key"]
 
 #: Raise when the builder makes another image of the same recipe.
 _BUILDER_VERSION: Final = 1
+#: Raise when an install of the same recipe and medium gives another disk.
+_INSTALLER_VERSION: Final = 1
 _REMEMBERED: Final = "known-disks"
 
 
@@ -37,6 +41,8 @@ def recipe_digest(recipe: Recipe, *, store: ImageStore | None = None) -> str:
     hardware = asdict(recipe.hardware)
     if isinstance(recipe.source, DebianBuild):
         return digest_of([system_key(recipe, recipe.source), hardware])
+    if isinstance(recipe.source, Install):
+        return digest_of([install_key(recipe, recipe.source), hardware])
     where = store or ImageStore()
     content = [adopted_digest(path, where) for path in (recipe.source.disk, recipe.source.cd) if path]
     payload = recipe.source.payload
@@ -61,6 +67,26 @@ def system_key(recipe: Recipe, build: DebianBuild) -> str:
             "release": [str(release), release.kernel],
             "root": files,
             "setup": (recipe.folder / "setup.sh").read_bytes(),
+        }
+    )
+
+
+def install_key(recipe: Recipe, install: Install) -> str:
+    """What an installed disk depends on besides its medium: the recipe and the shared templates.
+
+    Not the runner, which belongs to the checkout, and nothing that is only told to people.
+    """
+    told = {"expected_minutes", "differs", "media"}
+    return digest_of(
+        {
+            "installer": _INSTALLER_VERSION,
+            "name": recipe.name,
+            "system": [recipe.version.triple, recipe.arch],
+            "hardware": asdict(recipe.hardware),
+            "install": {key: value for key, value in asdict(install).items() if key not in told},
+            "editions": install.media.editions,
+            "channels": [asdict(access) for access in recipe.channels],
+            "templates": {file.name: file.read_bytes() for file in sorted(shared_folder().iterdir())},
         }
     )
 

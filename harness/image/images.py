@@ -1,4 +1,7 @@
-"""From a recipe to an image that machines can be made of: built once and kept, or adopted as it is."""
+"""From a recipe to an image that machines can be made of: built or installed once and kept, or adopted.
+
+An install takes a medium and an hour, so it is not done by the way: `harness.image.install.builder` does it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from harness.guest.base import Arch
 from harness.image.debian import DISK, EPOCH, INITRD, KERNEL, build_system
 from harness.image.digest import adopted_digest, digest_of, system_key
 from harness.image.fat import make_fat_disk
+from harness.image.install.installed import find_installed, installed_image, not_installed
+from harness.image.installspec import Install
 from harness.image.keys import GuestKeys, guest_keys
 from harness.image.payload import payload_files
 from harness.image.recipe import Adopt, DebianBuild, Payload, Recipe
@@ -33,11 +38,17 @@ def ensure_image(
 
     Building takes minutes and needs the network for packages; what was built is kept and used again while
     nothing that it depends on changes. Raises `RecipeError` and `UsageError` for what the recipe's author can
-    mend, `ToolMissingError` and `InfrastructureError` for this host.
+    mend and for an image that has to be installed first, `ToolMissingError` and `InfrastructureError` for
+    this host.
     """
     where = store or ImageStore()
     if isinstance(recipe.source, Adopt):
         return _adopted(recipe, recipe.source, where, progress)
+    if isinstance(recipe.source, Install):
+        stored = find_installed(recipe, recipe.source, where)
+        if stored is None:
+            raise not_installed(recipe, recipe.source, where)
+        return installed_image(recipe, stored)
     return _built(recipe, recipe.source, where, progress)
 
 
@@ -45,6 +56,8 @@ def is_built(recipe: Recipe, *, store: ImageStore | None = None) -> bool:
     """Whether `ensure_image` would build nothing that takes long."""
     if isinstance(recipe.source, Adopt):
         return True
+    if isinstance(recipe.source, Install):
+        return find_installed(recipe, recipe.source, store or ImageStore()) is not None
     return (store or ImageStore()).find(recipe.name, system_key(recipe, recipe.source)) is not None
 
 
@@ -172,6 +185,12 @@ def verify(
     where = store or ImageStore()
     if isinstance(recipe.source, Adopt):
         return _verify_adopted(recipe, recipe.source, where, progress)
+    if isinstance(recipe.source, Install):
+        stored = find_installed(recipe, recipe.source, where)
+        if stored is None:
+            raise not_installed(recipe, recipe.source, where)
+        progress("working out digests")
+        return (Check(str(stored.folder), tuple(where.problems(stored))),)
     system = where.find(recipe.name, system_key(recipe, recipe.source))
     if system is None:
         raise UsageError(f"{recipe.name} isn't built; run: harness image build {recipe.name}")

@@ -2,7 +2,9 @@
 
 A recipe is a folder: ``vm-images/NAME/`` of the project, or any folder below one that `--recipes DIR` or
 ``HARNESS_RECIPES`` names. It says what the guest is, what hardware it runs on, how one talks to it, what it
-lacks, and where its disk comes from: ``[build]`` makes one, ``[adopt]`` takes one that is there already.
+lacks, and where its disk comes from: ``[build]`` makes one from packages, ``[install]`` from the user's own
+install medium, ``[adopt]`` takes one that is there already. What several recipes share stands in a file they
+name as `based_on`.
 Reading a recipe touches nothing but its file; `harness.image.store` makes images of them.
 """
 
@@ -16,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.guest.base import Arch, Capability, GuestKind
-from harness.image.strict import load_toml, mistake, read_table
+from harness.image.installspec import Install, check_install
+from harness.image.strict import RecipeError, load_based, mistake, read_table
 from harness.machine.spec import ChannelPort, DiskFormat, Hardware, Nic
 from harness.registry.version import WindowsVersion
 
@@ -128,7 +131,7 @@ class Recipe:
     arch: Arch
     hardware: Hardware
     channels: tuple[Access, ...]
-    source: DebianBuild | Adopt
+    source: DebianBuild | Install | Adopt
     limits: Mapping[str, str] = field(default_factory=dict)
     boot_seconds: float = 600.0
 
@@ -140,6 +143,12 @@ class Recipe:
     def guest_ports(self) -> tuple[int, ...]:
         """Ports of the guest that its channels need."""
         return tuple(dict.fromkeys(access.guest_port for access in self.channels if access.guest_port))
+
+    @property
+    def build_command(self) -> str:
+        """What makes its image."""
+        medium = " --media ISO" if isinstance(self.source, Install) else ""
+        return f"harness image build {self.name}{medium}"
 
     @property
     def digest(self) -> str:
@@ -167,22 +176,35 @@ class _File:
     limits: Mapping[str, str] = field(default_factory=dict)
     boot_seconds: float = 600.0
     build: Mapping[str, Any] | None = None
+    install: Install | None = None
     adopt: Adopt | None = None
 
 
 def load_recipe(file: Path) -> Recipe:
     """The recipe in `file`. Raises `RecipeError` that names file, key and what is allowed."""
     file = file.absolute()
-    read = read_table(_File, load_toml(file), file)
+    tables, base = load_based(file)
+    try:
+        return _recipe(read_table(_File, tables, file), file)
+    except RecipeError as error:
+        if base is None:
+            raise
+        raise RecipeError(f"{error}; keys that are not there are those of {base}") from error
+
+
+def _recipe(read: _File, file: Path) -> Recipe:
     _check_file(read, file)
     _check_hardware(read.hardware, file)
     _check_channels(read, file)
-    if (read.build is None) is (read.adopt is None):
-        raise mistake(file, "build, adopt", "a recipe has exactly one of these tables")
-    source: DebianBuild | Adopt
+    if [read.build, read.install, read.adopt].count(None) != 2:
+        raise mistake(file, "build, install, adopt", "a recipe has exactly one of these tables")
+    source: DebianBuild | Install | Adopt
     if read.adopt is not None:
         _check_adopt(read.adopt, file)
         source = read.adopt
+    elif read.install is not None:
+        check_install(read.install, read.hardware, file)
+        source = read.install
     else:
         source = _build(read.build or {}, file)
     return Recipe(

@@ -3,7 +3,7 @@
 A folder is made beside its place under another name and renamed when it is whole, under a lock; a build that
 was killed leaves nothing but that other folder, which the next one removes. What is in a folder is sealed:
 files can't be written, and ``image.json`` says their sizes and digests. What nobody asked for in a month goes
-when something new is made.
+when something new is made, unless its maker said to keep it: an install costs somebody an hour.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ _KEY_DIGITS: Final = 16
 #: An image that was not asked for in so many seconds can go: 30 days.
 UNUSED_SECONDS: Final = 30 * 86400.0
 
+#: The fact of an image that is never removed as unused.
+KEEP: Final = "keep"
+
 #: Makes an image's files in the folder it is given; returns what the sidecar is to say about them.
 Maker = Callable[[Path], Mapping[str, Any]]
 
@@ -60,16 +63,14 @@ class ImageStore:
 
     def find(self, name: str, key: str) -> Stored | None:
         """The image made of `key`, when it is there and whole. Reads its sidecar only; see `problems`."""
-        folder = self._place(name, key)
-        try:
-            raw = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-            if raw["format"] != _FORMAT or raw["key"] != key:
-                return None
-            files = {file: entry["sha256"] for file, entry in raw["files"].items()}
-            complete = all((folder / file).stat().st_size == raw["files"][file]["size"] for file in files)
-            return Stored(name, key, folder, files, raw["facts"]) if complete else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+        found = _read(self._place(name, key), name)
+        return found if found is not None and found.key == key else None
+
+    def named(self, name: str) -> tuple[Stored, ...]:
+        """Every whole image of that name, the one made last first."""
+        folders = [path.parent for path in self.folder.glob(f"{name}-*/{SIDECAR}")]
+        whole = [found for folder in folders if (found := _read(folder, name)) is not None]
+        return tuple(sorted(whole, key=lambda one: (one.folder / SIDECAR).stat().st_mtime, reverse=True))
 
     def ensure(self, name: str, key: str, make: Maker, *, progress: Progress = quiet) -> Stored:
         """The image made of `key`; made now when it isn't there.
@@ -120,6 +121,8 @@ class ImageStore:
             folder = lock.with_suffix("")
             if not (folder / SIDECAR).is_file() or time.time() - lock.stat().st_mtime < seconds:
                 continue
+            if (found := _read(folder)) is not None and found.facts.get(KEEP):
+                continue
             with lock.open("a+b") as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,6 +167,19 @@ class ImageStore:
                     waiting()
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def _read(folder: Path, name: str = "") -> Stored | None:
+    """The image in `folder`, when it is whole and, where a `name` is given, has that name."""
+    try:
+        raw = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        if raw["format"] != _FORMAT or name not in ("", raw["name"]):
+            return None
+        files = {file: entry["sha256"] for file, entry in raw["files"].items()}
+        complete = all((folder / file).stat().st_size == raw["files"][file]["size"] for file in files)
+        return Stored(raw["name"], raw["key"], folder, files, dict(raw["facts"])) if complete else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _seal(folder: Path, name: str, key: str, facts: Mapping[str, Any]) -> None:

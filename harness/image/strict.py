@@ -13,14 +13,17 @@ import types
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["RecipeError", "load_toml", "mistake", "read_table"]
+__all__ = ["RecipeError", "load_based", "load_toml", "mistake", "read_table"]
+
+#: Names the file whose tables are the defaults of this one's.
+_BASED_ON: Final = "based_on"
 
 _LARGEST_FILE = 1 << 20
 
@@ -46,6 +49,31 @@ def load_toml(file: Path) -> dict[str, Any]:
         raise RecipeError(f"{file}: can't be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{file}: not TOML: {error}") from error
+
+
+def load_based(file: Path) -> tuple[dict[str, Any], Path | None]:
+    """The tables of a TOML file over those of the file it names as `based_on`, and that file.
+
+    Tables are merged key by key, anything else replaces what it is based on. A path in the base is taken
+    relative to `file` like its own. Raises `RecipeError`.
+    """
+    own = load_toml(file)
+    named = own.pop(_BASED_ON, None)
+    if named is None:
+        return own, None
+    base = _scalar(Path, named, file, _BASED_ON)
+    defaults = load_toml(base)
+    if _BASED_ON in defaults:
+        raise mistake(base, _BASED_ON, f"{file} is based on this file, which can't be based on another")
+    return _merged(defaults, own), base
+
+
+def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**defaults, **own}
+    for key in defaults.keys() & own.keys():
+        if isinstance(defaults[key], dict) and isinstance(own[key], dict):
+            both[key] = _merged(defaults[key], own[key])
+    return both
 
 
 def read_table(shape: type[T], raw: object, file: Path, where: str = "") -> T:

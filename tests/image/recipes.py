@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from harness.image.finding import find_recipes
+from harness.image.installspec import Install
+from harness.image.recipe import Recipe
+
 ADOPTED: Final = """\
 name = "old"
 title = "An old machine"
@@ -34,3 +38,52 @@ def write_recipe(folder: Path, text: str = ADOPTED, *, name: str = "old") -> Pat
     file = home / "recipe.toml"
     file.write_text(text.replace('name = "old"', f'name = "{name}"'))
     return file
+
+
+#: A system that the tests' own installer disc installs; see tests/image/tinysetup.
+INSTALL: Final = """\
+name = "tiny"
+title = "A tiny system with a setup"
+kind = "windows"
+version = "6.1.7601"
+arch = "x86"
+boot_seconds = 60
+
+[hardware]
+machine = "pc"
+cpu = "Nehalem,-lm"
+memory_mib = 64
+disk_bus = "ide"
+channel = "com2"
+debug_com = 1
+
+[install]
+answer = "autounattend.xml"
+delivery = "cd"
+disk_gib = 1
+expected_minutes = 1
+
+[install.media]
+family = "nt6"
+builds = [7601]
+editions = ["Enterprise"]
+installation_type = "Client"
+where = "here"
+
+[install.differs]
+sha2 = "as Windows 7"
+"""
+
+
+def write_install(folder: Path, text: str = INSTALL) -> Path:
+    """``folder/tiny/recipe.toml``; returns the file."""
+    file = folder / "tiny" / "recipe.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def installs() -> list[Recipe]:
+    """The project's recipes that install from media."""
+    found = find_recipes().values()
+    return sorted((r for r in found if isinstance(r.source, Install)), key=lambda recipe: recipe.name)

@@ -63,11 +63,15 @@ MISTAKES = {
     "another folder": ('name = "old"', 'name = "new"', r"name: is 'new', and the folder is 'old'"),
     "a name of two words": ('name = "old"', 'name = "my pc"', r"name: 'my pc' must be small letters"),
     "no disk there": ('"disk.raw"', '"gone.raw"', r"adopt\.disk: .*gone\.raw: there is no such file"),
-    "no source": (ADOPTED[ADOPTED.index("[adopt]") :], "", r"build, adopt: a recipe has exactly one"),
+    "no source": (
+        ADOPTED[ADOPTED.index("[adopt]") :],
+        "",
+        r"build, install, adopt: a recipe has exactly one",
+    ),
     "two sources": (
         "[adopt]",
         '[build]\nbuilder = "debian-wine"\n[adopt]',
-        r"build, adopt: a recipe has exactly",
+        r"build, install, adopt: a recipe has exactly",
     ),
     "nothing adopted": ('disk = "disk.raw"\nformat = "raw"', "", r"adopt: must name a disk, a cd, or both"),
     "an unknown limit": (
