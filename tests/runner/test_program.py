@@ -375,6 +375,16 @@ def test_a_slot_filled_twice_loses_no_handle(registry: Registry) -> None:
     assert len(set(handles.pop())) == 3
 
 
+def test_a_handle_given_to_another_process_is_closed_there(registry: Registry) -> None:
+    """Its number there does not grow from run to run."""
+    given = []
+    for _ in range(3):
+        with registry.program() as p:
+            key = p.create_key(p.test_root / "given")
+            given.append([p.duplicate_handle(key, target_process="second") for _ in range(2)])
+    assert len({tuple(step.handle for step in steps) for steps in given}) == 1
+
+
 def _helpers(wine: Wine) -> set[int]:
     found = set()
     for pid in wine.processes():

@@ -341,6 +341,33 @@ def test_structures_that_are_no_programs_get_the_same_verdict(decoder: Decoder) 
     assert agreed(decoder, programs) >= 8
 
 
+_TEXTS = (
+    *("00", "7f", "c280", "dfbf", "e0a080", "ed9fbf", "ee8080", "efbfbf", "f0908080", "f48fbfbf"),  # UTF-8
+    *(
+        "80",
+        "bf",
+        "c080",
+        "c1bf",
+        "e09fbf",
+        "eda080",
+        "edbfbf",
+        "f08fbfbf",
+        "f4908080",
+        "f5808080",
+        "ff",
+    ),  # not
+    *("c2", "c27f", "c2c0", "e0a0", "e0a07f", "f09080", "f0908041", "fe", "f8888080", "61c2"),
+)
+
+
+def test_utf_8_is_what_it_is_to_both(decoder: Decoder) -> None:
+    programs = []
+    for text in map(bytes.fromhex, _TEXTS):
+        label = bytes((0x60 | len(text),)) + text
+        programs.append(bytes.fromhex("8301008182") + bytes.fromhex("1821a1656c6162656c") + label)
+    assert agreed(decoder, programs) == 10
+
+
 def test_bytes_of_every_kind_get_the_same_verdict(decoder: Decoder) -> None:
     dice = random.Random(4)
     programs = [dice.randbytes(dice.randrange(40)) for _ in range(5_000)]
