@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from harness.errors import GuestCrashed
-from harness.guest import Guest
+from harness.guest import Capability, Guest
 from harness.plugin.station import Station
 from harness.probe import Probe
 from harness.workload import Registry
@@ -40,5 +40,7 @@ def crashing(_station: Station) -> CrashExpected:
 @pytest.fixture
 def features(guest: Guest, registry: Registry) -> Iterator[Features]:
     """The driver of driver-src/field/features.c, loaded; for what the probe has no means for."""
+    if reason := guest.info.reasons.get(Capability.CALLBACKS):
+        pytest.skip(f"{guest.info.name} lacks callbacks: {reason}")
     with Features.loaded(guest) as driver:
         yield driver

@@ -26,7 +26,7 @@ from harness.channel.answers import (
 from harness.channel.base import Progress
 from harness.channel.deadline import Deadline
 from harness.channel.environment import Environment
-from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError
+from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError, RunnerError
 from harness.channel.frames import RequestType
 from harness.channel.replies import U64, Reply, pack
 from harness.channel.sources import open_source
@@ -310,7 +310,17 @@ class RunnerClient:
             text = values.get(key)
             if isinstance(text, str) and (len(text) > _MAX_TEXT or "\0" in text):
                 raise UsageError(f"a {key} for the guest has at most {_MAX_TEXT} characters and no NUL")
-        return Reply.read(type.name, self._requester.request(type, pack(values), timeout=timeout))
+        try:
+            payload = self._requester.request(type, pack(values), timeout=timeout)
+        except RunnerError as error:
+            # The runner says what went wrong, not with what: it was told.
+            about = next((values[key] for key in ("path", "name", "device") if values.get(key)), None)
+            if about is None:
+                raise
+            raise RunnerError(
+                f"{about}: {error}", code=error.code, status=error.status, win32=error.win32
+            ) from None
+        return Reply.read(type.name, payload)
 
 
 def _device(device: str | int) -> dict[str, object]:
