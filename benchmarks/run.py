@@ -17,36 +17,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from harness import reference
 from harness.cli.run import pytest_command
 from harness.probe import Probe
 from harness.workload import Registry
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.measure import Measure, show
+
 ROOT = Path(__file__).resolve().parents[1]
 #: Operations of one measured program; each passes every filter twice.
 OPERATIONS = 200
 FILTERS = 4
-
-
-@dataclass(frozen=True)
-class Measure:
-    what: str
-    value: float
-    unit: str
-    #: What it should reach on two cores of this class; 0 where nothing is asked.
-    target: float = 0.0
-    #: Whether more is better.
-    rising: bool = True
-
-    @property
-    def met(self) -> bool:
-        return not self.target or (self.value >= self.target if self.rising else self.value <= self.target)
 
 
 def cpu_seconds(work: Callable[[], object], *, times: int = 5) -> float:
@@ -160,7 +144,6 @@ def demo_seconds(*, cold: bool) -> float:
 
 
 def main() -> None:
-    console = Console()
     steps: list[Callable[[], Measure]] = [
         lambda: Measure("callbacks of a pass-through filter", callbacks_a_second(silent=True), "/s", 15_000),
         lambda: Measure("callbacks, recorded and brought back", callbacks_a_second(silent=False), "/s"),
@@ -179,21 +162,7 @@ def main() -> None:
             lambda: Measure("demo, drivers not built yet", demo_seconds(cold=True), "s"),
             lambda: Measure("demo, nothing changed", demo_seconds(cold=False), "s", 15, rising=False),
         ]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("measure")
-    for column in ("value", "target", ""):
-        table.add_column(column, justify="right")
-    with console.status("measuring"):
-        for step in steps:
-            found = step()
-            target = "-"
-            if found.target:
-                target = f"{'≥' if found.rising else '≤'} {found.target:,.0f} {found.unit}"
-            verdict = "[green]met" if found.met else "[red]missed"
-            table.add_row(
-                found.what, f"{found.value:,.1f} {found.unit}", target, verdict if found.target else ""
-            )
-    console.print(table)
+    show(steps)
 
 
 if __name__ == "__main__":
