@@ -48,6 +48,17 @@ case " $* " in *" machines "*)
     [ "$(id -u)" -eq 0 ] || have newuidmap || need uidmap
 esac
 
+# The tests of the channel over SSH start this program by themselves.
+ssh_server=
+[ $with_machines = no ] || have sshd || [ -x /usr/sbin/sshd ] || ssh_server=openssh-server
+
+# Started by root, libvirt's QEMU driver looks up the user and the group that QEMU would run as, and fails without.
+# The harness runs QEMU as itself; the names must exist all the same.
+lacks_libvirt_user() {
+    [ $with_machines = yes ] && [ "$(id -u)" -eq 0 ] && have apt-get && have useradd &&
+        ! { getent group libvirt-qemu && getent passwd libvirt-qemu; } >/dev/null
+}
+
 # The environment is tied to its place and its Python, and brought up to date when its contents are to change.
 made_for="$PWD ${PYTHON:-newest}"
 made_from=$(cat pyproject.toml tools/bootstrap.sh | cksum)
@@ -60,7 +71,8 @@ holds_extras() {
         case $there in *" $extra "*) ;; *) return 1 ;; esac
     done
 }
-if [ -z "$missing$machine_missing" ] && stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
+if [ -z "$missing$machine_missing$ssh_server" ] && ! lacks_libvirt_user &&
+    stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
     exit 0
 fi
 
@@ -120,8 +132,9 @@ fi
 install_packages() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $1
 }
-# shellcheck disable=SC2086
-known_packages() { apt-cache show $1 >/dev/null 2>&1; }
+known_packages() {
+    for package in $1; do apt-cache show "$package" >/dev/null 2>&1 || return 1; done
+}
 update_lists() {
     say "bringing the package lists up to date"
     $as_root apt-get update -qq
@@ -158,8 +171,45 @@ if [ -n "$machine_missing$binding" ]; then
         say "going on without these; tests that need a machine are skipped"
     fi
     if [ -n "$binding" ]; then
+        # shellcheck disable=SC2086  # $extras is a list
         extras=$(printf '%s\n' $extras | grep -vx machines | tr '\n' ' ')
     fi
+fi
+
+# A package with a server starts it and enables it for every boot, unless this file says no (invoke-rc.d(8)).
+# shellcheck disable=SC2016  # expanded by the inner shell
+install_without_starting='
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap "rm -f $policy" EXIT
+        trap "exit 130" HUP INT TERM
+        printf "#!/bin/sh\nexit 101\n" > $policy
+        chmod 755 $policy
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server || exit
+    if command -v systemctl >/dev/null; then
+        systemctl disable --quiet ssh.service ssh.socket || true
+    fi
+'
+if [ -n "$ssh_server" ]; then
+    if ! have apt-get || [ "$as_root" = none ]; then
+        say "tests over SSH need openssh-server, which can't be installed from here; they are skipped"
+    else
+        say "tests over SSH need the program sshd: installing openssh-server, without a server that is started"
+        known_packages "$ssh_server" || update_lists
+        $as_root sh -c "$install_without_starting" || say "going on without; tests over SSH are skipped"
+    fi
+fi
+
+if lacks_libvirt_user; then
+    # Numbers and names as Debian's libvirt-daemon-system would choose them, where they are free.
+    say "as root, libvirt's QEMU driver needs a user and a group to be there: making libvirt-qemu (no login, no home)"
+    getent group libvirt-qemu >/dev/null || groupadd --system --gid 64055 libvirt-qemu 2>/dev/null ||
+        groupadd --system libvirt-qemu
+    user="--system --gid libvirt-qemu --home-dir /var/lib/libvirt --no-create-home --shell /usr/sbin/nologin"
+    # shellcheck disable=SC2086  # $user is a list
+    getent passwd libvirt-qemu >/dev/null || useradd $user --uid 64055 libvirt-qemu 2>/dev/null ||
+        useradd $user libvirt-qemu
 fi
 
 # -- Python environment ---------------------------------------------------------------------------------------------
