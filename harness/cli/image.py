@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import drill
 from harness.cli.output import AsJson, print_json, print_table, short_path
 from harness.guest.base import Arch, GuestKind
 from harness.machine.spec import ChannelPort, DiskBus, DiskFormat, Firmware, Nic, PanicModel
@@ -21,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command("drill")(drill.drill)
 
 Name = Annotated[str, typer.Argument(help="The recipe's name; `harness image list` shows all.")]
 Recipes = Annotated[

@@ -18,7 +18,7 @@ from harness.machine.spec import Accelerator, MachineSpec, SealedImage
 from harness.machine.store import Environment
 from harness.machine.xml import domain_xml
 
-__all__ = ["domain_digest", "environment_of"]
+__all__ = ["domain_digest", "emulator", "environment_of"]
 
 _ANYWHERE: Final = Path("/")
 
@@ -30,7 +30,7 @@ def environment_of(image: SealedImage, host: Host, accelerator: Accelerator) -> 
     return Environment(
         image=image.digest,
         domain=domain_digest(image, accelerator),
-        emulator=_emulator(image.hardware.arch),
+        emulator=emulator(image.hardware.arch),
         libvirt=_version(library),
         accelerator=str(accelerator),
         # Emulated processors are the same everywhere; real ones lend the guest their features.
@@ -72,7 +72,7 @@ def _file_identity(path: Path | str | None) -> str:
 
 
 @functools.cache
-def _emulator(arch: str) -> str:
+def emulator(arch: str) -> str:
     """QEMU's version and file. Asking libvirt would make it probe every emulator there is, for minutes."""
     name = f"qemu-system-{'i386' if arch == 'i686' else arch}"
     program = shutil.which(name)

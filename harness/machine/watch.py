@@ -98,7 +98,7 @@ class Watch:
         self.latch = Latch()
         self.log = log
         self._machine = machine
-        self._limits = limits or WatchLimits()
+        self.limits = limits or WatchLimits()
         self._booting = booting
         self._events: SimpleQueue[MachineEvent | None] = SimpleQueue()
         self._stopping = threading.Event()
@@ -106,7 +106,7 @@ class Watch:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._text = CrashText()
         self._bugcheck: Bugcheck | None = None
-        self._circle = Repetition(times=self._limits.circle_times, seconds=self._limits.circle_seconds)
+        self._circle = Repetition(times=self.limits.circle_times, seconds=self.limits.circle_seconds)
         self._calls = 0
         self._lock = threading.Lock()
         self._last_text = 0.0
@@ -225,7 +225,7 @@ class Watch:
     # -- silence -------------------------------------------------------------------------------------------
 
     def _feel(self, pulse: Pulse) -> None:
-        limit = self._limits.silence
+        limit = self.limits.silence
         alive = time.monotonic()
         pause = 0.0
         while not self._stopping.wait(pause) and self.latch.error is None:
