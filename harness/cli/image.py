@@ -75,17 +75,55 @@ def _row(recipe: Recipe) -> dict[str, object]:
 
 
 @app.command("build")
-def build(name: Name, recipes: Recipes = None, as_json: AsJson = False) -> None:
-    """Build an image, unless what it is made of has not changed; takes minutes, and the network.
+def build(
+    name: Name,
+    media: Annotated[
+        str | None, typer.Option(help="Install medium: an .iso.", show_default=False)
+    ] = None,
+    product_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of yours alone with a product key; most media need none.", show_default=False
+        ),
+    ] = None,
+    openssh: Annotated[
+        Path | None,
+        typer.Option(help="Unpacked Win32-OpenSSH, for recipes with SSH.", show_default=False),
+    ] = None,
+    hibernation: Annotated[bool, typer.Option("--hibernation", help="Leave hibernation on.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only write what an install would use, and check it.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for --dry-run; default: NAME-dry-run here.", show_default=False),
+    ] = None,
+    recipes: Recipes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build an image, unless what it is made of has not changed: from packages, or from an install medium.
 
     Example: harness image build stand-in
-    """
-    from rich.console import Console
 
+    Example: harness image build win11-24h2 --media Win11_24H2.iso
+
+    Example: harness image build winxp-sp3 --dry-run --out /tmp/look
+    """
     from harness.image.finding import find_recipe
     from harness.image.images import ensure_image
+    from harness.image.install.ingredients import InstallRequest
 
     recipe = find_recipe(name, recipes or ())
+    request = InstallRequest(product_key_file, openssh, hibernation)
+    if dry_run:
+        from harness.cli.image_install import dry_run_command
+
+        dry_run_command(
+            recipe, media=Path(media) if media else None, out=out, request=request, as_json=as_json
+        )
+        return
+    from rich.console import Console
+
     with Console(stderr=True).status(f"{name}: looking") as status:
         image = ensure_image(recipe, progress=lambda line: status.update(f"{name}: {line}"))
     if as_json:

@@ -44,9 +44,9 @@ def choose_image(facts: MediaFacts, wanted: MediaWanted) -> WimImage | None:
     """
     if facts.family is not wanted.family or wanted.arch not in facts.architectures:
         raise _wrong(facts, wanted)
-    if facts.service_pack < wanted.service_pack:
-        raise _wrong(facts, wanted, f"it has service pack {facts.service_pack}")
     if wanted.family is not MediaFamily.NT6:
+        if facts.service_pack < wanted.service_pack:
+            raise _wrong(facts, wanted, f"it has service pack {facts.service_pack}")
         return None
     fitting = [
         image
@@ -57,6 +57,10 @@ def choose_image(facts: MediaFacts, wanted: MediaWanted) -> WimImage | None:
     ]
     if not fitting:
         raise _wrong(facts, wanted)
+    packs = max(image.service_pack for image in fitting)
+    fitting = [image for image in fitting if image.service_pack >= wanted.service_pack]
+    if not fitting:  # there a service pack belongs to each image
+        raise _wrong(facts, wanted, f"its images have service pack {packs}")
     for edition in wanted.editions:
         for image in fitting:
             if image.edition.lower() == edition.lower():

@@ -158,3 +158,15 @@ def test_no_damage_brings_the_reader_down(at: int, junk: bytes) -> None:
     except WimFormatError:
         return
     assert images  # damage outside what was read
+
+
+def test_the_service_pack_of_a_later_system_is_its_images(tmp_path: Path) -> None:
+    wanted = MediaWanted(MediaFamily.NT6, "x64", (7601,), ("Ultimate",), "Client", service_pack=1)
+    image = edition("Ultimate", 7601, edition_id="Ultimate")
+    old = disc(tmp_path / "old.iso", {"sources/install.wim": wim(image)})
+    with pytest.raises(MediaError, match="its images have service pack 0"):
+        choose_image(inspect_media(old), wanted)
+    new = disc(tmp_path / "new.iso", {"sources/install.wim": wim({**image, "WINDOWS/VERSION/SPLEVEL": "1"})})
+    chosen = choose_image(inspect_media(new), wanted)
+    assert chosen is not None
+    assert chosen.service_pack == 1
