@@ -6,12 +6,13 @@ it by its target's name and use it over a socket that only this user can open.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
@@ -20,6 +21,7 @@ from typing import Any, Final, Protocol
 
 import cbor2
 
+from harness.channel.errors import RunnerError
 from harness.errors import HarnessError, InfrastructureError
 from harness.guest.base import ExecResult
 from harness.machine.guest import MachineGuest
@@ -59,7 +61,7 @@ class LocalDesk:
         self._turn = threading.Lock()
 
     def execute(self, argv: list[str], timeout: float) -> ExecResult:
-        with self._turn:
+        with self._turn, _about(argv[0]):
             return self.guest.execute(argv, timeout=timeout)
 
     def line(self, command_line: str, folder: str, timeout: float) -> ExecResult:
@@ -69,16 +71,26 @@ class LocalDesk:
             )
 
     def put(self, path: str, data: bytes) -> None:
-        with self._turn:
+        with self._turn, _about(path):
             self.guest.put(path, data)
 
     def get(self, path: str) -> bytes:
-        with self._turn:
+        with self._turn, _about(path):
             return self.guest.get(path)
 
     def screenshot(self) -> bytes:
         with tempfile.TemporaryDirectory(prefix="harness-screen-") as folder:
             return self.guest.machine.screenshot(Path(folder) / "screen.png").read_bytes()
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Say which file or program the guest's system refused."""
+    try:
+        yield
+    except RunnerError as error:
+        why = {2: "there is no such file", 3: "there is no such folder"}.get(error.win32 or 0, str(error))
+        raise InfrastructureError(f"{what}: {why} in the guest") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +122,17 @@ def hold(guest: MachineGuest, target: str, *, places: Places | None = None) -> I
     process holds that target already.
     """
     place = _Place.of(target, places)
-    if attach(target, places=places) is not None:
-        raise InfrastructureError(f"{target} is held already; end it with: harness guest stop {target}")
-    key = secrets.token_bytes(_KEY_BYTES)
-    for stale in (place.socket, place.key):
-        stale.unlink(missing_ok=True)
-    place.key.touch(mode=0o600)
-    place.key.write_bytes(key)
-    stop, closing = threading.Event(), threading.Event()
-    with Listener(str(place.socket), "AF_UNIX", authkey=key) as listener:
+    with ExitStack() as stack:
+        stack.enter_context(_claim(place))
+        key = secrets.token_bytes(_KEY_BYTES)
+        for stale in (place.socket, place.key):  # of a holder that was killed
+            stale.unlink(missing_ok=True)
+        stack.callback(place.key.unlink, missing_ok=True)
+        place.key.touch(mode=0o600)
+        place.key.write_bytes(key)
+        stop, closing = threading.Event(), threading.Event()
+        # Its end removes the socket.
+        listener = stack.enter_context(Listener(str(place.socket), "AF_UNIX", authkey=key))
         desk = LocalDesk(guest)
         thread = threading.Thread(target=_serve, args=(listener, desk, stop, closing), daemon=True)
         thread.start()
@@ -128,8 +142,19 @@ def hold(guest: MachineGuest, target: str, *, places: Places | None = None) -> I
             closing.set()
             attach(target, places=places)  # wakes the thread
             thread.join()
-            for path in (place.socket, place.key):
-                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _claim(place: _Place) -> Iterator[None]:
+    """Be the only holder of a target; the kernel ends the claim of one that dies (flock(2))."""
+    with place.socket.with_suffix(".lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InfrastructureError(
+                f"{place.target} is held already; end it with: harness guest stop {place.target}"
+            ) from None
+        yield
 
 
 def _serve(listener: Listener, desk: LocalDesk, stop: threading.Event, closing: threading.Event) -> None:

@@ -1,0 +1,195 @@
+"""The whole path on the stand-in, as a user types it: image, template, clones, driver, programs, report.
+
+Runs are processes of their own, since libvirt's embedded driver belongs to one. Image and template are the
+user's, made when they are not there and kept for the next time.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.image.finding import find_recipe
+from harness.image.images import ensure_image
+from harness.image.tools import find_tool
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
+#: Bounds a run that hangs; no test is about how long it takes.
+PATIENCE = 900
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
+    for name in NEEDED:
+        try:
+            find_tool(name)
+        except HarnessError as error:
+            pytest.skip(str(error))
+    return ensure_image(find_recipe("stand-in")).digest
+
+
+def harness(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def run_suites(channel: str, folder: Path) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
+    done = harness(
+        "run",
+        *("suites/user_mode", "suites/deploy", "suites/demo"),
+        *("--target", "vm:stand-in", "-p", "no:cacheprovider"),
+        *(f"--channel={channel}", f"--run-folder={folder}"),
+    )
+    rows = folder / "rows.jsonl"
+    return done, [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+
+
+@pytest.mark.parametrize("channel", ["serial", "ssh"])
+def test_suites_pass_on_the_stand_in_and_say_what_it_lacks(image: str, channel: str, tmp_path: Path) -> None:
+    done, rows = run_suites(channel, tmp_path / "run")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    by_folder: dict[str, set[str]] = {}
+    for row in rows:
+        by_folder.setdefault(row["test"].split("/")[1], set()).add(row["outcome"])
+    assert by_folder == {"user_mode": {"PASS"}, "deploy": {"PASS"}, "demo": {"SKIP"}}
+    skipped = {row["message"] for row in rows if row["outcome"] == "SKIP"}
+    assert all("callbacks: " in message and "Wine has no registry callbacks" in message for message in skipped)
+    attested = [row["attestation"] for row in rows if row["outcome"] == "PASS"]
+    assert {each["kind"] for each in attested} == {"stand-in"}
+    assert {each["channel"] for each in attested} == {channel}
+    assert all(abs(each["clock_skew"]) < 2 for each in attested)
+    assert {each["template"] for each in attested} == {image}
+
+
+def test_the_report_says_that_it_is_not_windows(image: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_suites("serial", folder)
+
+    page = tmp_path / "report.html"
+    assert harness("results", "html", folder, "--output", page).returncode == 0
+    assert "Debian with Wine; not Windows" in page.read_text()
+
+
+def test_every_clone_is_fresh(image: str, tmp_path: Path) -> None:
+    """What a test leaves in its clone, the next one does not find."""
+    suite = tmp_path / "test_clones.py"
+    suite.write_text(
+        "import pytest\n"
+        "PATH = 'C:\\\\harness\\\\left-behind.txt'\n"
+        "@pytest.mark.parametrize('number', range(3))\n"
+        "def test_clean(guest, number):\n"
+        "    done = guest.execute(['cmd.exe', '/c', f'if exist {PATH} exit 7'])\n"
+        "    assert done.exit_code == 0\n"
+        "    guest.put(PATH, b'left')\n"
+        "    assert guest.execute(['cmd.exe', '/c', f'if exist {PATH} exit 7']).exit_code == 7\n"
+    )
+    done = harness("run", suite, "-t", "vm:stand-in", "--isolation", "test", f"--results={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 PASS" in done.stdout
+
+
+def test_a_held_machine_is_used_from_other_processes(image: str, tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-m", "harness", "guest", "start", "vm:stand-in"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert "vm:stand-in runs" in holder.stdout.readline()
+        source = tmp_path / "file.bin"
+        source.write_bytes(b"\0held\r\n" * 1000)
+        path = "C:\\harness\\held.bin"
+        assert harness("guest", "put", "vm:stand-in", source, path).returncode == 0
+        asked = harness("guest", "exec", "vm:stand-in", "cmd.exe", "/c", f"if exist {path} exit 9")
+        assert asked.returncode == 9, asked.stderr
+        assert harness("guest", "get", "vm:stand-in", path, tmp_path / "back.bin").returncode == 0
+        assert (tmp_path / "back.bin").read_bytes() == source.read_bytes()
+        screen = tmp_path / "screen.png"
+        assert harness("guest", "screenshot", "vm:stand-in", screen).returncode == 0
+        assert screen.read_bytes().startswith(b"\x89PNG")
+        assert harness("guest", "stop", "vm:stand-in").returncode == 0
+        assert holder.wait(timeout=60) == 0
+    finally:
+        holder.kill()
+        holder.communicate()
+    left = harness("clean", "--dry-run", "--json")
+    assert [each for each in json.loads(left.stdout) if str(holder.pid) in json.dumps(each)] == []
+
+
+def test_a_file_put_into_a_machine_that_nobody_holds_is_refused(image: str, tmp_path: Path) -> None:
+    source = tmp_path / "f"
+    source.write_bytes(b"x")
+    done = harness("guest", "put", "vm:stand-in", source, "C:\\f")
+    assert done.returncode == 2
+    assert "harness guest start vm:stand-in" in done.stderr
+
+
+def test_winrm_reaches_the_stand_in_through_an_endpoint(image: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.machine.stand_in_winrm", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = {
+        "exit_code": 5,
+        "stdout": "by winrm",
+        "file": True,
+        "statuses": [0, 0, 0],
+        "started": True,
+        "abi": True,
+    }
+    assert json.loads(done.stdout) == {"http": expected, "https": expected}
+
+
+def test_the_kernel_of_the_stand_in_can_be_debugged(image: str) -> None:
+    """`harness guest debug` opens a gdb stub that answers; gdb itself where it is installed."""
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        pytest.skip("gdb is not installed")
+    debugging = subprocess.Popen(
+        [sys.executable, "-m", "harness", "guest", "debug", "vm:stand-in"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert debugging.stdout is not None
+        lines = iter(debugging.stdout.readline, "")
+        remote = next(line.split("'")[1] for line in lines if "target remote" in line)
+        seen = subprocess.run(
+            [gdb, "-nx", "-batch", "-ex", remote, "-ex", "info registers rip"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "rip" in seen.stdout, seen.stdout + seen.stderr
+        assert harness("guest", "stop", "vm:stand-in").returncode == 0
+        assert debugging.wait(timeout=60) == 0
+    finally:
+        debugging.kill()
+        debugging.communicate()
