@@ -28,10 +28,14 @@ _EXTRA: Final = "pip install 'regfilter-harness[machines]'"
 
 @dataclass(frozen=True, slots=True)
 class GuestSettings:
-    """`clones` of each machine wait to be taken; `channel` is a kind a recipe has, empty: its first."""
+    """`clones` of each machine wait to be taken; `channel` is a kind a recipe has, empty: its first.
+
+    `verified` are the file names of further drivers that Driver Verifier watches, on targets with that axis.
+    """
 
     clones: int = 1
     channel: str = ""
+    verified: tuple[str, ...] = ()
 
 
 class Guests:
@@ -62,20 +66,25 @@ class Guests:
             raise ToolMissingError(f"{target} needs {error.name}: {_EXTRA}") from error
 
     def _boot_machine(self, target: Target) -> Guest:
+        from harness.drill.admission import is_admitted
         from harness.image.recipe import load_recipe
         from harness.machine.attest import Promise
+        from harness.machine.axes import PROBE_IMAGE, SwitchedOn, image_with
         from harness.machine.drive import Machines, MachineSettings
         from harness.machine.guest import Identity
 
         assert target.recipe is not None
         recipe = load_recipe(target.recipe)
-        image = self._image(target, recipe)
+        on = SwitchedOn(target.axes, tuple(dict.fromkeys([PROBE_IMAGE, *self.settings.verified])))
+        image = image_with(self._image(target, recipe), on)
         if self._machines is None:
             self._machines = Machines(MachineSettings(clones=self.settings.clones))
         identity = Identity(
             target.name,
-            Promise.of(recipe.kind, recipe.version, recipe.arch, recipe.hardware),
+            Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware),
             recipe.limits,
+            on=on,
+            drilled=is_admitted(image),
         )
         return self._machines.guest(image, identity, self._ways(recipe))
 

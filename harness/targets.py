@@ -2,7 +2,8 @@
 
 A target is written ``reference:VERSION`` or ``reference:VERSION-ARCH``: ``reference:10.0.26100``,
 ``reference:6.1-x86``. Without an architecture it is x64, or x86 where Windows had no other. ``vm:NAME`` is a
-machine of the recipe NAME, from vm-images/ or from a folder that ``--recipes`` or ``HARNESS_RECIPES`` names.
+machine of the recipe NAME, from vm-images/ or from a folder that ``--recipes`` or ``HARNESS_RECIPES`` names;
+``vm:NAME+verifier+hvci`` is the same machine with these axes on (`harness.axes`).
 A name with ``*``, ``?`` or ``[`` stands for every known target it matches (``reference:*``,
 ``reference:10.0.*``, ``reference:*-x86``, ``vm:*``).
 
@@ -18,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from harness.axes import Axis, refusal, split_axes, with_axes
 from harness.errors import ToolMissingError, UsageError
 from harness.guest.base import Arch, Guest, GuestKind
 from harness.registry.version import MODELLED, WIN11_24H2, WindowsVersion, architectures
@@ -39,6 +41,7 @@ __all__ = [
 #: What names of machines begin with.
 VM: Final = "vm:"
 _PATTERN: Final = "*?["
+_NO_AXES: Final = "only machines have axes; the reference guest always checks what Driver Verifier would"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Target:
     recipe: Path | None = None
     #: Capabilities that the recipe says are missing, with the reason.
     limits: Mapping[str, str] = field(default_factory=dict, compare=False)
+    #: What of its Windows is switched on; a machine's only.
+    axes: tuple[Axis, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -68,10 +73,13 @@ def _reference(version: WindowsVersion, arch: str) -> Target:
     return Target(name, GuestKind.REFERENCE, version, Arch(arch))
 
 
-def _machine(recipe: Recipe) -> Target:
-    return Target(
-        VM + recipe.name, recipe.kind, recipe.version, recipe.arch, recipe.file, dict(recipe.limits)
-    )
+def _machine(recipe: Recipe, axes: tuple[Axis, ...] = ()) -> Target:
+    name = with_axes(VM + recipe.name, axes)
+    return Target(name, recipe.kind, recipe.version, recipe.arch, recipe.file, dict(recipe.limits), axes)
+
+
+def _refusals(recipe: Recipe, axes: Iterable[Axis]) -> list[str]:
+    return [why for axis in axes if (why := refusal(axis, recipe))]
 
 
 DEFAULT_TARGET: Final = f"{GuestKind.REFERENCE}:{WIN11_24H2}"
@@ -94,11 +102,20 @@ def known_targets(recipes: Iterable[Path] = ()) -> tuple[Target, ...]:
 
 
 def parse_target(name: str, recipes: Iterable[Path] = ()) -> Target:
-    """The one target of that name. Raises `UsageError` that says which names there are."""
-    if name.startswith(VM) and name != VM:
+    """The one target of that name. Raises `UsageError` that says which names there are.
+
+    An axis that the machine can't have is such an error too, with the reason.
+    """
+    plain, axes = split_axes(name)
+    if plain.startswith(VM) and plain != VM:
         from harness.image.finding import find_recipe
 
-        return _machine(find_recipe(name.removeprefix(VM), recipes))
+        recipe = find_recipe(plain.removeprefix(VM), recipes)
+        if refused := _refusals(recipe, axes):
+            raise UsageError(f"{name}: {'; '.join(refused)}")
+        return _machine(recipe, axes)
+    if axes:
+        raise UsageError(f"{name}: {_NO_AXES}")
     kind, _, rest = name.partition(":")
     if kind != GuestKind.REFERENCE or not rest:
         raise UsageError(
@@ -129,14 +146,39 @@ def resolve_targets(names: Iterable[str], recipes: Iterable[Path] = ()) -> tuple
         if not any(mark in name for mark in _PATTERN):
             found.setdefault(parse_target(name, folders))
             continue
-        # Recipes are read only for a pattern that can mean them.
-        plain = name.startswith(f"{GuestKind.REFERENCE}:")
-        known = reference_targets() if plain else known_targets(folders)
-        matching = [target for target in known if fnmatchcase(target.name, name)]
-        if not matching:
-            raise UsageError(f"no target matches {name!r}; `harness target list` shows all")
-        found.update(dict.fromkeys(matching))
+        found.update(dict.fromkeys(_matching(name, folders)))
     return tuple(found)
+
+
+def _matching(name: str, folders: tuple[Path, ...]) -> list[Target]:
+    """The targets a pattern stands for: of those with axes, the machines that can have all of them."""
+    pattern, axes = split_axes(name)
+    if axes:
+        return _machines_with(pattern, axes, folders)
+    # Recipes are read only for a pattern that can mean them.
+    plain = name.startswith(f"{GuestKind.REFERENCE}:")
+    known = reference_targets() if plain else known_targets(folders)
+    matching = [target for target in known if fnmatchcase(target.name, name)]
+    if not matching:
+        raise UsageError(f"no target matches {name!r}; `harness target list` shows all")
+    return matching
+
+
+def _machines_with(pattern: str, axes: tuple[Axis, ...], folders: tuple[Path, ...]) -> list[Target]:
+    from harness.image.finding import find_recipes
+
+    recipes = [
+        recipe
+        for recipe in sorted(find_recipes(folders).values(), key=lambda recipe: recipe.name)
+        if fnmatchcase(VM + recipe.name, pattern)
+    ]
+    able = [_machine(recipe, axes) for recipe in recipes if not _refusals(recipe, axes)]
+    if not able:
+        why = "; ".join(f"{each.name}: {', '.join(_refusals(each, axes))}" for each in recipes[:3])
+        raise UsageError(
+            f"no machine matches {with_axes(pattern, axes)!r}" + (f" ({why})" if why else f"; {_NO_AXES}")
+        )
+    return able
 
 
 def boot(target: Target) -> Guest:

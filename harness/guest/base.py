@@ -84,6 +84,7 @@ class SystemFacts:
     template: str = ""  # identity of what the machine was cloned from
     channel: str = ""  # how it is talked to: "serial"
     accelerator: str = ""  # "kvm" or "tcg"
+    drilled: bool | None = None  # its image passed a crash drill, on this host's QEMU
 
 
 @dataclass(frozen=True, slots=True)

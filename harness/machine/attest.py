@@ -39,7 +39,7 @@ class Promise:
         """From a recipe's entries.
 
         Windows that checks signatures loads the harness's drivers with test signing on only, which Secure
-        Boot rules out (install/the-testsigning-boot-configuration-option).
+        Boot switches off (install/the-testsigning-boot-configuration-option).
         """
         windows = kind is GuestKind.WINDOWS
         signed = windows and version.enforces_signatures(arch)
@@ -48,7 +48,7 @@ class Promise:
             version,
             arch,
             secure_boot=hardware.firmware is Firmware.UEFI_SECURE if windows else None,
-            test_signing=True if signed else None,
+            test_signing=(hardware.firmware is not Firmware.UEFI_SECURE) if signed else None,
         )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,9 +19,11 @@ from harness.channel.deadline import Deadline
 from harness.channel.errors import ChannelError
 from harness.channel.runner import RunnerClient
 from harness.cleanup import after
+from harness.errors import InfrastructureError
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.admission import Admission
 from harness.machine.attest import set_clock
+from harness.machine.axes import check_axes, is_another_boot, switch_on
 from harness.machine.debug_log import DebugLog
 from harness.machine.guest import Identity, MachineGuest
 from harness.machine.host import Host
@@ -85,7 +87,7 @@ class Machines:
         `InfrastructureError` when there is no room, the template does not come up, or the guest is not what
         `identity` promises; `GuestCrashed` and `GuestHung` when the guest dies at once.
         """
-        pool = self._pool(image, ways)
+        pool = self._pool(image, identity, ways)
         clone = pool.take(timeout=image.boot_seconds + _TAKE_SECONDS)
         with ExitStack() as stack:
             stack.callback(clone.close)
@@ -96,7 +98,7 @@ class Machines:
             return MachineGuest(
                 machine,
                 channel,
-                Identity(identity.name, identity.promise, identity.limits, image.digest),
+                replace(identity, template=image.digest),
                 release=lambda: pool.give_back(clone),
                 limits=self.settings.limits,
             )
@@ -112,7 +114,7 @@ class Machines:
             with serial.open(machine, _ANSWER_SECONDS) as channel:
                 set_clock(RunnerClient(channel), identity.name)
 
-    def _pool(self, image: SealedImage, ways: Sequence[WayIn]) -> ClonePool:
+    def _pool(self, image: SealedImage, identity: Identity, ways: Sequence[WayIn]) -> ClonePool:
         with self._lock:
             pool = self._pools.get(image.digest)
             if pool is None:
@@ -122,7 +124,7 @@ class Machines:
                         image,
                         session=session,
                         host=host,
-                        ready=lambda machine: self._ready(machine, image, ways),
+                        ready=lambda machine: self._ready(machine, image, identity, ways),
                         accelerator=self.settings.accelerator or choose_accelerator(session.places.cache),
                         admission=self._admission,
                     )
@@ -140,12 +142,18 @@ class Machines:
             self._session, self._host = session, host
         return self._session, self._host
 
-    def _ready(self, machine: Machine, image: SealedImage, ways: Sequence[WayIn]) -> None:
-        """Wait until the booting guest answers on all its channels and is quiet, so that it can be frozen."""
+    def _ready(self, machine: Machine, image: SealedImage, identity: Identity, ways: Sequence[WayIn]) -> None:
+        """Wait until the booting guest answers on all its channels and is quiet, so that it can be frozen.
+
+        Axes are switched on before; that takes it another boot.
+        """
         deadline = Deadline.after(image.boot_seconds)
         log_file = DebugLog(machine.spec.debug_log)
         watching = Watch(machine, log_file, limits=self.settings.limits, booting=True)
         with watching.start() as watch, watch.call():
+            if identity.on.axes:
+                _switch_on(machine, image, identity, ways[0], watch)
+                deadline = Deadline.after(image.boot_seconds)
             for way in ways[1:]:
                 _connected(machine, way, deadline, watch).close()
             with _connected(machine, ways[0], deadline, watch) as channel:
@@ -167,6 +175,29 @@ class Machines:
     ) -> None:
         with after(error):
             self.close()
+
+
+def _switch_on(machine: Machine, image: SealedImage, identity: Identity, way: WayIn, watch: Watch) -> None:
+    """Switch the axes on, wait for the boot that makes them so, and see that they are."""
+    deadline = Deadline.after(image.boot_seconds)
+    with _connected(machine, way, deadline, watch) as channel:
+        runner = RunnerClient(channel)
+        before = found = runner.environment()
+        restarts = switch_on(runner, identity.on, before, identity.name)
+    if restarts:
+        deadline = Deadline.after(image.boot_seconds)
+        while not is_another_boot(before, found):
+            if deadline.passed:
+                raise InfrastructureError(
+                    f"{identity.name}: no other boot within {image.boot_seconds:g} s after "
+                    f"{', '.join(identity.on.axes)} was switched on; has its recipe too few boot_seconds?"
+                )
+            step = Deadline.after(_PAUSE)
+            with suppress(ChannelError), _connected(machine, way, deadline, watch) as channel:
+                found = RunnerClient(channel).environment()
+            watch.latch.wait(step.left)
+            watch.latch.check()
+    check_axes(identity.on, found, identity.name)
 
 
 def _connected(machine: Machine, way: WayIn, deadline: Deadline, watch: Watch) -> Channel:

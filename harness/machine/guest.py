@@ -29,6 +29,7 @@ from harness.guest.base import (
 )
 from harness.guest.bugcheck import Bugcheck
 from harness.machine.attest import Promise, check_promise, found_missing, set_clock
+from harness.machine.axes import NOTHING_ON, SwitchedOn, check_axes
 from harness.machine.debug_log import DebugLog
 from harness.machine.evidence import INDEX, collect
 from harness.machine.services import entry_status, stop_status
@@ -59,6 +60,10 @@ class Identity:
     promise: Promise
     limits: Mapping[str, str] = field(default_factory=dict)
     template: str = ""
+    #: Axes that its template was given; each clone must still show them.
+    on: SwitchedOn = NOTHING_ON
+    #: Whether its image passed a crash drill; None where nobody asked.
+    drilled: bool | None = None
 
 
 class _HeldDevice(OpenDevice):
@@ -120,6 +125,7 @@ class MachineGuest(Guest):
                 self._skew = set_clock(self.runner, identity.name)
                 self.environment: Environment = self.runner.environment()
             check_promise(identity.promise, self.environment, identity.name)
+            check_axes(identity.on, self.environment, identity.name)
             self._info = self._make_info()
         except BaseException:
             self.close()
@@ -157,6 +163,7 @@ class MachineGuest(Guest):
                 template=self.identity.template,
                 channel=self.channel.kind.value,
                 accelerator=self.machine.spec.accelerator.value,
+                drilled=self.identity.drilled,
             ),
         )
 
@@ -217,7 +224,8 @@ class MachineGuest(Guest):
         self, service: str, image: bytes, *, parameters: DriverParameters | None = None
     ) -> None:
         # A driver that would not unload keeps its file: the next one gets another.
-        path = f"{_DRIVERS}\\{service}-{next(_file_numbers)}.sys"
+        # In a folder of its own, because Driver Verifier knows drivers by the names of their files.
+        path = f"{_DRIVERS}\\{next(_file_numbers)}\\{service}.sys"
         with self._asking():
             self.channel.put(path, image)
             self.runner.create_service(service, path, parameters)

@@ -108,6 +108,7 @@ class Hardware:
     #: Passed to <clock offset=...>: Windows keeps local time in the clock chip unless told otherwise.
     clock: str = "utc"  # or "localtime"
     video: Video = Video.VGA
+    hibernation: bool = False  # the firmware offers the sleep state S4
 
 
 @dataclass(frozen=True, slots=True)

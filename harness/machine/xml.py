@@ -69,7 +69,7 @@ def domain_xml(spec: MachineSpec, firmware: FirmwareFiles | None = None, *, uuid
     SubElement(domain, "on_crash").text = "preserve"  # stays for the screenshot and the memory dump
     power = SubElement(domain, "pm")  # a guest that falls asleep looks like one that hangs
     SubElement(power, "suspend-to-mem", enabled="no")
-    SubElement(power, "suspend-to-disk", enabled="no")
+    SubElement(power, "suspend-to-disk", enabled="yes" if hardware.hibernation else "no")
     domain.append(_devices(spec))
     SubElement(domain, "seclabel", type="none")
     domain.append(_command_line(spec))

@@ -164,7 +164,11 @@ def settings_of(config: pytest.Config, run_folder: Path) -> Settings:
         driver=path,
         driver_parameters=parameters,
         run_folder=run_folder,
-        guests=GuestSettings(clones=clones, channel=config.getoption("--channel")),
+        guests=GuestSettings(
+            clones=clones,
+            channel=config.getoption("--channel"),
+            verified=() if path is None else (f"{path.stem}.sys",),
+        ),
         evidence=EvidencePolicy(config.getoption("--evidence")),
         dump_mib=dump,
         arguments=tuple(map(str, config.invocation_params.args)),

@@ -110,6 +110,7 @@ class Station:
             template=facts.template,
             channel=facts.channel,
             accelerator=facts.accelerator,
+            drilled=facts.drilled,
         )
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from harness.guest.base import GuestKind
 from harness.results.model import Attestation, RunResult
@@ -46,8 +46,12 @@ def machine_facts(seen: Attestation) -> tuple[tuple[str, str], ...]:
         ("template", seen.template[:16]),
         ("channel", seen.channel),
         ("accelerator", seen.accelerator),
+        ("crash drill", _DRILLED[seen.drilled]),
     )
     return tuple((name, value) for name, value in facts if value)
+
+
+_DRILLED: Final = {None: "", True: "passed", False: "none: a crash may go unnoticed"}
 
 
 def _switch(value: bool | None) -> str:

@@ -37,7 +37,8 @@ class Attestation:
     `kind` is a `harness.guest.GuestKind` value; `drivers` maps service names to the SHA-256 of the image
     that was loaded; `filters` lists the altitudes that were registered during the test, highest first.
     None and empty texts: the guest can't tell, or it is no machine. `clock_skew` is in seconds, the guest's
-    clock ahead of the host's; `template` identifies what the machine was cloned from.
+    clock ahead of the host's; `template` identifies what the machine was cloned from. `drilled`: its image
+    passed a crash drill, so that a crash would have been noticed.
     """
 
     target: str
@@ -57,6 +58,7 @@ class Attestation:
     template: str = ""
     channel: str = ""
     accelerator: str = ""
+    drilled: bool | None = None
 
     @property
     def build(self) -> str:
@@ -146,6 +148,7 @@ _MACHINE_FIELDS: Final = (
     "template",
     "channel",
     "accelerator",
+    "drilled",
 )
 
 
@@ -168,6 +171,7 @@ def _attestation(row: Mapping[str, Any]) -> Attestation:
         template=str(row.get("template", "")),
         channel=str(row.get("channel", "")),
         accelerator=str(row.get("accelerator", "")),
+        drilled=_maybe(bool, row.get("drilled")),
     )
 
 
