@@ -69,6 +69,8 @@ class Host:
     """Where machines are started; a context manager that ends those it started. Safe for several threads."""
 
     _embedded_root: ClassVar[Path | None] = None
+    #: Opened once and kept: each open registers libvirt's drivers anew, and there is room for sixteen.
+    _embedded: ClassVar[Any] = None
 
     def __init__(self, connection: Any, uri: str, root: Path) -> None:
         self.connection = connection
@@ -101,13 +103,17 @@ class Host:
                 "reached from here. Run the harness on that host instead"
             )
         run_event_loop()
-        first = False
-        if parts.path == "/embed":
-            first = cls._embedded_root is None
+        embedded = parts.path == "/embed"
+        if embedded:
             uri = f"{EMBEDDED}?root={cls._prepare(root)}"
             become_subreaper()
-        with translated(f"can't connect to libvirt at {uri}", _NO_CONNECTION[parts.path == "/embed"]):
-            connection = libvirt.open(uri)
+        connection = cls._embedded if embedded else None
+        first = embedded and connection is None
+        if connection is None:
+            with translated(f"can't connect to libvirt at {uri}", _NO_CONNECTION[embedded]):
+                connection = libvirt.open(uri)
+        if embedded:
+            cls._embedded = connection
         host = cls(connection, uri, root.absolute())
         if first:
             host._end_leftovers()
@@ -292,7 +298,8 @@ class Host:
                     self.connection.domainEventDeregisterAny(callback)
                 for callback in self._monitor_callbacks:
                     libvirt_qemu.qemuMonitorEventDeregister(self.connection, callback)
-                self.connection.close()
+                if not self.embedded:
+                    self.connection.close()
             self.connection = None
         if troubles:
             raise troubles[0]

@@ -232,3 +232,14 @@ def test_two_processes_do_not_share_a_root(host: Host, short_folder: Path, tiny_
     assert done.returncode != 0
     assert HarnessError.__module__ in done.stderr
     assert "can't connect to libvirt" in done.stderr
+
+
+def test_a_process_may_open_its_host_any_number_of_times(host: Host, tiny: Tiny) -> None:
+    """libvirt has room for sixteen registrations of its drivers in a process; hosts share one."""
+    from harness.machine.host import Host
+
+    for _ in range(20):
+        with Host.open(root=host.root) as again:
+            assert again.connection.isAlive()
+    with host.start(tiny()) as machine:
+        assert machine.running
