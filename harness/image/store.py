@@ -83,6 +83,7 @@ class ImageStore:
             self._used(found.folder)
             return found
         private_folder(self.folder)
+        self.remove_abandoned()
         self.remove_unused()
         with self.locked(
             f"{name}-{key[:_KEY_DIGITS]}", waiting=lambda: progress("another process makes it; waiting")
@@ -123,14 +124,29 @@ class ImageStore:
                 continue
             if (found := _read(folder)) is not None and found.facts.get(KEEP):
                 continue
-            with lock.open("a+b") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                shutil.rmtree(folder)
-            removed.append(folder)
+            if self._remove(folder, lock):
+                removed.append(folder)
         return removed
+
+    def remove_abandoned(self) -> list[Path]:
+        """Delete what a killed process was making; an install's discs have passwords on them."""
+        making = sorted(self.folder.glob(f"{_MAKING}*"))
+        return [
+            folder
+            for folder in making
+            if self._remove(folder, self.folder / f"{folder.name.removeprefix(_MAKING)}.lock")
+        ]
+
+    @staticmethod
+    def _remove(folder: Path, lock: Path) -> bool:
+        """Delete `folder` unless somebody holds its lock; whether it is gone."""
+        with lock.open("a+b") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            shutil.rmtree(folder)
+        return True
 
     def _used(self, folder: Path) -> None:
         lock = folder.with_name(f"{folder.name}.lock")

@@ -296,7 +296,9 @@ class _Maker:
             # In the session's folder as long as it runs: that is how its process is known.
             tpm = private_folder(self.session.disk_folder(name) / "tpm")
             if image.tpm_state is not None:
-                shutil.copytree(image.tpm_state, tpm, dirs_exist_ok=True)
+                shutil.copytree(
+                    image.tpm_state, tpm, dirs_exist_ok=True, copy_function=shutil.copyfile
+                )  # an image's files can't be written, its copies must
         return machine_spec(
             image,
             name=name,

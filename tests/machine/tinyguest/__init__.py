@@ -12,10 +12,11 @@ from typing import Self
 
 from harness.machine.spec import ChannelPort, DirectBoot, Hardware
 
-__all__ = ["TinyLine", "build", "tiny_boot", "tiny_hardware"]
+__all__ = ["FLAGS", "TinyLine", "build", "compiler", "tiny_boot", "tiny_hardware"]
 
 SOURCE = Path(__file__).parent
-_FLAGS = [
+#: For programs without an operating system.
+FLAGS = [
     "-m32",
     "-march=i586",
     "-mno-sse",
@@ -37,14 +38,18 @@ _FLAGS = [
 ]
 
 
+def compiler() -> str:
+    found = shutil.which("gcc")
+    assert found, "the tiny guest is compiled by gcc: apt-get install gcc"
+    return found
+
+
 def build(folder: Path) -> Path:
     """Compile it: a multiboot kernel for `DirectBoot`."""
-    compiler = shutil.which("gcc")
-    assert compiler, "the tiny guest is compiled by gcc: apt-get install gcc"
     output = folder / "tiny.elf"
     sources = [str(SOURCE / "boot.S"), str(SOURCE / "tiny.c")]
     subprocess.run(
-        [compiler, *_FLAGS, "-T", str(SOURCE / "link.ld"), *sources, "-o", str(output)], check=True
+        [compiler(), *FLAGS, "-T", str(SOURCE / "link.ld"), *sources, "-o", str(output)], check=True
     )
     return output
 

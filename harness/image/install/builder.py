@@ -1,0 +1,206 @@
+"""From a medium to a sealed image: everything prepared, setup run, the disk compacted, the result asked.
+
+All files are made in the store's own temporary folder, under its lock: an image is there as a whole or not at
+all, and a build that was killed leaves nothing that the next one does not remove.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from harness.image.digest import adopted_digest, digest_of, install_key
+from harness.image.install.attestation import Attest, attest_image
+from harness.image.install.discs import make_disc, make_floppy, rebuild_disc
+from harness.image.install.dryrun import dump_disk_mib
+from harness.image.install.ingredients import InstallRequest, gather
+from harness.image.install.installed import RECIPE_FACT, TPM, installed_image
+from harness.image.install.layout import InstallFiles, install_machine
+from harness.image.install.medium import look_at_medium
+from harness.image.install.plan import InstallPlan, plan_install
+from harness.image.install.run import Observer, run_install
+from harness.image.install.stages import Progress, Schedule
+from harness.image.installspec import Install
+from harness.image.recipe import Recipe
+from harness.image.store import KEEP, ImageStore, Stored
+from harness.image.tools import Progress as Tell
+from harness.image.tools import find_tool, quiet, run
+from harness.machine.admission import Admission, Appetite
+from harness.machine.host import Host
+from harness.machine.places import private_folder, require_space
+from harness.machine.session import Session
+from harness.machine.spec import Accelerator, SealedImage
+
+__all__ = ["InstallSettings", "evidence_folder", "install_image"]
+
+log = logging.getLogger(__name__)
+
+#: What an installed Windows takes at most before it is compacted, beside its compacted form.
+_ROOM: Final = 40 << 30
+_ADMISSION_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSettings:
+    """How it is done. `schedule` makes the deadlines of expected minutes and accelerator."""
+
+    accelerator: Accelerator = Accelerator.TCG
+    schedule: Callable[[int, Accelerator], Schedule] = Schedule.of
+    attest: Attest = attest_image
+    observer: Observer | None = None
+    tell: Tell = quiet
+    room: int = _ROOM
+
+
+def evidence_folder(store: ImageStore, name: str) -> Path:
+    """Where the last failed install of a recipe left what shows why."""
+    return store.folder / "failed" / name
+
+
+def install_image(
+    recipe: Recipe,
+    install: Install,
+    medium: Path,
+    *,
+    session: Session,
+    host: Host,
+    store: ImageStore,
+    request: InstallRequest | None = None,
+    settings: InstallSettings | None = None,
+) -> SealedImage:
+    """The image of `recipe` from `medium`; installed now unless the same recipe and medium were before.
+
+    Raises `MediaError` for a wrong medium before anything is made, `UsageError` for what is missing,
+    `InstallFailedError` with evidence when the install does not come to its end, and `InfrastructureError`
+    when what was installed is not what the recipe promises.
+    """
+    request, settings = request or InstallRequest(), settings or InstallSettings()
+    seen = look_at_medium(medium, recipe, install)
+    plan = plan_install(recipe, install, seen, gather(recipe, request, store))
+    settings.tell("digest of the medium")
+    media_digest = adopted_digest(medium, store)
+    key = digest_of([install_key(recipe, install), media_digest, request.hibernation])
+    maker = _Maker(plan, media_digest, session, host, store, settings)
+    stored = store.ensure(recipe.name, key, maker.make, progress=settings.tell)
+    return installed_image(recipe, stored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    plan: InstallPlan
+    media_digest: str
+    session: Session
+    host: Host
+    store: ImageStore
+    settings: InstallSettings
+
+    def make(self, into: Path) -> Mapping[str, Any]:
+        """Fill the store's folder `into`; what this returns becomes the sidecar's facts."""
+        recipe, files = self.plan.recipe, InstallFiles(into)
+        require_space(into, self.settings.room, f"installing {recipe.name}")
+        _prepare(self.plan, files, self.settings.tell)
+        began = time.monotonic()
+        progress = self._run(files)
+        self.settings.tell("compacting the disk")
+        _finish(files)
+        facts = self._facts(progress, time.monotonic() - began)
+        self.settings.tell("first start: asking what was installed")
+        found = self.settings.attest(
+            recipe,
+            installed_image(recipe, Stored(recipe.name, "", into, {}, facts)),
+            self.session,
+            self.host,
+            self.settings.accelerator,
+            evidence_folder(self.store, recipe.name),
+        )
+        version = f"{found.major}.{found.minor}.{found.build}"
+        return {**facts, "version": version, "ubr": found.ubr, "product": found.product}
+
+    def _run(self, files: InstallFiles) -> Progress:
+        recipe, session, settings = self.plan.recipe, self.session, self.settings
+        name = session.new_name("i")
+        schedule = settings.schedule(self.plan.install.expected_minutes, settings.accelerator)
+        with ExitStack() as stack:
+            reservation = Admission().memory(
+                Appetite(recipe.hardware).whole, f"installing {recipe.name}", timeout=_ADMISSION_SECONDS
+            )
+            stack.callback(reservation.release)
+            session.expect_machine(name)
+            stack.callback(session.machine_gone, name)
+            # In the session's folder as long as it runs: that is how its process is known.
+            tpm = private_folder(session.disk_folder(name) / TPM)
+            spec = install_machine(
+                self.plan,
+                files,
+                name=name,
+                folder=session.machine_folder(name),
+                accelerator=settings.accelerator,
+                tpm_state=tpm,
+            )
+            progress = run_install(
+                self.host,
+                spec,
+                schedule,
+                evidence=evidence_folder(self.store, recipe.name),
+                observer=settings.observer,
+            )
+            if spec.hardware.tpm:
+                shutil.copytree(tpm, files.tpm)
+        return progress
+
+    def _facts(self, progress: Progress, seconds: float) -> dict[str, Any]:
+        plan, facts = self.plan, self.plan.medium.facts
+        return {
+            KEEP: True,
+            "recipe": plan.recipe.name,
+            RECIPE_FACT: install_key(plan.recipe, plan.install),
+            "medium": {
+                "sha256": self.media_digest,
+                "label": facts.label if facts is not None else "",
+                "image": str(plan.medium.image or ""),
+            },
+            "stages": list(progress.seen),
+            "missed": list(progress.missed),
+            "seconds": round(seconds),
+            "accelerator": self.settings.accelerator.value,
+            "certificate": digest_of(plan.files["harness/harness.cer"]),
+            "runner": digest_of(plan.files["harness/regrun.exe"]),
+        }
+
+
+def _prepare(plan: InstallPlan, files: InstallFiles, tell: Tell) -> None:
+    """Empty disks, and the discs setup reads."""
+    tell("disks and discs")
+    image = find_tool("qemu-img")
+    sizes = (
+        (files.system, plan.install.disk_gib << 10),
+        (files.dumps, dump_disk_mib(plan.recipe.hardware.memory_mib)),
+    )
+    for path, mib in sizes:
+        path.touch(mode=0o600)  # its owner's alone: it will hold passwords' hashes
+        run([image, "create", "-q", "-f", "qcow2", str(path), f"{mib}M"])
+    discs = plan.discs
+    if discs.disc:
+        make_disc(files.disc, discs.disc)
+    if discs.floppy:
+        make_floppy(files.floppy, discs.floppy)
+    if discs.medium:
+        assert plan.medium.path is not None
+        rebuild_disc(plan.medium.path, files.rebuilt, discs.medium)
+
+
+def _finish(files: InstallFiles) -> None:
+    """Compact the disk, and remove the discs: passwords are on them."""
+    for disc in (files.disc, files.floppy, files.rebuilt):
+        disc.unlink(missing_ok=True)
+    for disk in (files.system, files.dumps):
+        small = disk.with_suffix(".small")
+        small.touch(mode=0o600)
+        run([find_tool("qemu-img"), "convert", "-c", "-f", "qcow2", "-O", "qcow2", str(disk), str(small)])
+        small.replace(disk)

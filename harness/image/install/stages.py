@@ -1,0 +1,175 @@
+"""How an install goes on, as a pure state machine: lines and events in, what to do and what came of it out.
+
+The guest tells its stages on its debug port, ``HARNESS-STAGE name``; a step that did not work is
+``HARNESS-FAILED step``, one that is only a pity ``HARNESS-MISSED step``. The last stage is ``ready`` or
+``failed``, and then the guest switches itself off. Nothing a guest writes is trusted: names are bounded, and
+every stage has its deadline.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from harness.machine.events import EventKind, MachineEvent
+from harness.machine.spec import Accelerator
+
+__all__ = [
+    "FIRST_STAGE",
+    "SETUP",
+    "Outcome",
+    "Progress",
+    "Schedule",
+    "after_event",
+    "after_line",
+    "after_time",
+]
+
+#: Before the guest has told anything: firmware, boot prompt, setup's own loading.
+FIRST_STAGE: Final = "starting"
+SETUP: Final = "windows-setup"
+READY: Final = "ready"
+FAILED: Final = "failed"
+_LINE: Final = re.compile(r"\s*HARNESS-(STAGE|FAILED|MISSED) ([a-z0-9][a-z0-9-]{0,31})\s*", re.ASCII)
+#: Stages in which setup itself works: minutes pass without a word.
+_LONG: Final = frozenset({FIRST_STAGE, SETUP, "specialize"})
+_MOST_STEPS: Final = 64
+#: Setup restarts twice or three times between two stages at most; XP's text and graphical parts tell none.
+_MOST_RESTARTS: Final = 6
+#: How much slower setup is where every instruction is emulated: an order of magnitude, by reports.
+_EMULATION: Final = 10.0
+
+
+class Outcome(StrEnum):
+    INSTALLED = "installed"
+    FAILED = "failed"  # a step of the first boot did not work
+    STALLED = "stalled"  # a stage took longer than it may
+    LOOPED = "looped"  # setup started over, or the machine restarts again and again
+    CRASHED = "crashed"
+    ENDED = "ended"  # switched off, or gone, before it was ready
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Seconds. `expected` in all; `long` a stage of setup may take, `short` one of the first boot.
+
+    `prompt` is how long keys are sent to the medium's "press any key".
+    """
+
+    expected: float
+    long: float
+    short: float
+    prompt: float
+
+    @classmethod
+    def of(cls, expected_minutes: int, accelerator: Accelerator) -> Schedule:
+        """For an install that takes so many minutes on KVM."""
+        pace = 1.0 if accelerator is Accelerator.KVM else _EMULATION
+        whole = expected_minutes * 60.0 * pace
+        return cls(expected=whole, long=2 * whole, short=900.0 * pace, prompt=60.0 * min(pace, 3.0))
+
+    def limit(self, stage: str) -> float:
+        """How long `stage` may take, until the next is told or the guest switches itself off."""
+        return self.long if stage in _LONG else self.short
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where an install is. Times are of `time.monotonic`; `restarts` counts those since the last stage."""
+
+    began: float
+    since: float
+    stage: str = FIRST_STAGE
+    seen: tuple[str, ...] = ()
+    restarts: int = 0
+    restarted: bool = False
+    failed: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    outcome: Outcome | None = None
+    why: str = ""
+
+    @classmethod
+    def start(cls, now: float) -> Progress:
+        return cls(began=now, since=now)
+
+    @property
+    def over(self) -> bool:
+        return self.outcome is not None
+
+    def ended(self, outcome: Outcome, why: str) -> Progress:
+        """The first end counts: what follows it are its consequences."""
+        return self if self.over else replace(self, outcome=outcome, why=why)
+
+    def wants_key(self, schedule: Schedule, now: float) -> bool:
+        """Whether the medium may be asking for a key: at the very first start, for a bounded time."""
+        first = self.stage == FIRST_STAGE and not self.restarted and not self.over
+        return first and now - self.began < schedule.prompt
+
+
+def after_line(progress: Progress, line: str, now: float) -> Progress:
+    """A line of the debug port; most are none of ours."""
+    match = _LINE.fullmatch(line)
+    if match is None or progress.over:
+        return progress
+    kind, name = match.groups()
+    if kind == "FAILED":
+        return replace(progress, failed=_with(progress.failed, name), since=now)
+    if kind == "MISSED":
+        return replace(progress, missed=_with(progress.missed, name), since=now)
+    told = replace(progress, stage=name, since=now, restarts=0, seen=_with(progress.seen, name))
+    if name == SETUP and SETUP in progress.seen:
+        return told.ended(
+            Outcome.LOOPED, "setup started a second time: its first part did not end as it should"
+        )
+    return told
+
+
+def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return names if name in names or len(names) >= _MOST_STEPS else (*names, name)
+
+
+def after_event(progress: Progress, event: MachineEvent) -> Progress:
+    """What happened to the machine."""
+    match event.kind:
+        case EventKind.RESET:
+            restarts = progress.restarts + 1
+            told = replace(progress, restarts=restarts, restarted=True)
+            if restarts > _MOST_RESTARTS:
+                return told.ended(
+                    Outcome.LOOPED,
+                    f"the machine restarted {restarts} times without telling a further stage; a processor "
+                    "without what the system needs does that, or a stop error that restarts",
+                )
+            return told
+        case EventKind.PANIC:
+            return progress.ended(Outcome.CRASHED, f"the system stopped: {event.panic or 'no details'}")
+        case EventKind.IO_ERROR:
+            return progress.ended(Outcome.ENDED, "QEMU can't use a disk; is the host's disk full?")
+        case EventKind.SHUTDOWN | EventKind.EXIT:
+            return _switched_off(progress)
+        case _:
+            return progress
+
+
+def _switched_off(progress: Progress) -> Progress:
+    if progress.stage == READY and not progress.failed:
+        return progress.ended(Outcome.INSTALLED, "")
+    if progress.stage in (READY, FAILED):
+        steps = ", ".join(progress.failed) or "which one is not told"
+        return progress.ended(Outcome.FAILED, f"steps of the first boot did not work: {steps}")
+    return progress.ended(Outcome.ENDED, f"the machine ended in stage {progress.stage}, before it was ready")
+
+
+def after_time(progress: Progress, schedule: Schedule, now: float) -> Progress:
+    """Time passes."""
+    limit = schedule.limit(progress.stage)
+    if now - progress.since <= limit:
+        return progress
+    hint = ""
+    if progress.stage == FIRST_STAGE:
+        hint = "; the screen shows whether the medium started, and whether setup waits for an answer"
+    return progress.ended(
+        Outcome.STALLED, f"nothing was told for {limit / 60:.0f} min after stage {progress.stage}{hint}"
+    )

@@ -1,0 +1,233 @@
+"""Installs for real: QEMU, a medium that asks for a key, an answer disc, a disk that is written, restarts.
+
+The medium is the tests' own (tests/image/tinysetup); everything else is what installs Windows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.driver import find_toolchain
+from harness.errors import ToolMissingError
+from harness.image.tools import find_tool
+from harness.machine.processes import of_folders
+from tests.image import tinysetup
+from tests.image.recipes import INSTALL, write_install
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
+    try:
+        for name in ("qemu-system-x86_64", "qemu-img", "gcc"):
+            find_tool(name)
+        find_toolchain("x86")
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    return tinysetup.build(tmp_path_factory.mktemp("tinysetup"))
+
+
+class Bench:
+    """A place to install in: recipe, medium, cache, and a short folder for sockets."""
+
+    def __init__(self, folder: Path, runtime: Path, program: bytes) -> None:
+        self.folder = folder
+        self.runtime = runtime
+        self.cache = folder / "cache"
+        self.images = self.cache / "images"
+        self._program = program
+        write_install(folder / "recipes", INSTALL.replace("debug_com = 1", 'debug_com = 1\npanic = ["isa"]'))
+
+    def medium(self, wishes: str = "", **changes: Any) -> Path:
+        return tinysetup.medium(self.folder / "medium.iso", self._program, wishes=wishes, **changes)
+
+    def start(self, medium: Path, **options: float) -> subprocess.Popen[str]:
+        argv = [self.folder / "recipes", medium, self.cache, self.runtime]
+        given = [f"{key}={value}" for key, value in options.items()]
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.image.tiny_install", *map(str, argv), *given],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def install(self, medium: Path, **options: float) -> dict[str, Any]:
+        with self.start(medium, **options) as process:
+            output, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+        found = json.loads(output)
+        assert isinstance(found, dict)
+        assert found["left"] == []
+        return found
+
+    def leftovers(self) -> list[str]:
+        """What an install that did not end well must not leave: images, half ones, secrets on discs."""
+        images = {path.parent for path in self.images.glob("*/image.json")}
+        return sorted(
+            str(path.relative_to(self.images))
+            for path in self.images.rglob("*")
+            if path.name.startswith(".making-") or path.suffix in (".iso", ".img") or path in images
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, program: bytes) -> Iterator[Bench]:
+    runtime = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))  # short: sockets are below it
+    yield Bench(tmp_path, runtime, program)
+    assert of_folders((runtime, tmp_path)) == ()
+    shutil.rmtree(runtime)
+
+
+def disk_text(disk: str, offset: int, length: int = 16) -> bytes:
+    raw = Path(disk).parent.parent / "look.raw"
+    subprocess.run([find_tool("qemu-img"), "convert", "-O", "raw", disk, str(raw)], check=True)
+    with raw.open("rb") as file:
+        file.seek(offset)
+        found = file.read(length)
+    raw.unlink()
+    return found
+
+
+def test_a_medium_becomes_a_sealed_image_once(bench: Bench) -> None:
+    medium = bench.medium()
+    first = bench.install(medium)
+    assert "error" not in first
+    (facts,) = first["facts"]
+    assert facts["stages"] == [
+        "windows-setup",
+        "specialize",
+        "first-logon",
+        "files",
+        "crash-settings",
+        "ready",
+    ]
+    assert facts["missed"] == ["power"]
+    assert (facts["version"], facts["ubr"]) == ("6.1.7601", 24214)
+    assert facts["medium"]["label"] == "TINY_SETUP"
+    system, dumps = first["disks"]
+    # What the setup read on the answer disc and wrote to the disk; what the first boot wrote to the other.
+    assert disk_text(system, 100 * 512).startswith(b"REGFILTER\0")
+    assert disk_text(dumps, 0) == b"D" * 16
+    folder = Path(system).parent
+    assert sorted(path.name for path in folder.iterdir() if path.suffix != ".seal") == [
+        "disk.qcow2",
+        "dumps.qcow2",
+        "image.json",
+    ]
+    assert stat.S_IMODE(Path(system).stat().st_mode) == 0o400
+    assert first["asked"] == ["disk.qcow2"]
+    again = bench.install(medium)
+    assert (again["digest"], again["seen"], again["asked"]) == (first["digest"], [], [])
+
+
+def test_another_medium_is_another_image(bench: Bench) -> None:
+    first = bench.install(bench.medium())
+    second = bench.install(bench.medium("nothing"))
+    assert "error" not in second
+    assert first["disks"] != second["disks"]
+    assert len(second["facts"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("wishes", "options", "outcome", "says"),
+    [
+        ("stall", {"long": 8}, "stalled", "after stage specialize"),
+        ("fail", {}, "failed", "steps of the first boot did not work: dump-disk"),
+        ("early", {}, "ended", "ended in stage first-logon"),
+        ("loop", {}, "looped", "restarted 7 times"),
+        ("panic", {}, "crashed", "the guest panicked"),
+        ("", {"prompt": 0, "long": 15}, "stalled", "the screen shows whether the medium started"),
+    ],
+    ids=["stall", "failed step", "switched off early", "restart loop", "crash", "prompt missed"],
+)
+def test_an_install_that_goes_wrong_shows_why(
+    bench: Bench, wishes: str, options: dict[str, float], outcome: str, says: str
+) -> None:
+    found = bench.install(bench.medium(wishes), **options)
+    assert found["outcome"] == outcome
+    assert says in found["error"]
+    assert found["asked"] == []
+    assert bench.leftovers() == []
+    evidence = Path(found["evidence"])
+    assert str(evidence) in found["error"]
+    index = json.loads((evidence / "index.json").read_text())
+    pieces = {piece["name"]: piece for piece in index["pieces"]}
+    assert not pieces["debug.log"]["missing"]
+    pictures = [evidence / name for name in ("screen.png", "last-screen.png") if (evidence / name).exists()]
+    assert pictures
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    assert stat.S_IMODE(evidence.stat().st_mode) == 0o700
+
+
+def test_a_setup_whose_disk_starts_nothing_is_not_started_again(bench: Bench) -> None:
+    """The CD comes up once more, asks for its key, and gets none."""
+    found = bench.install(bench.medium("nodisk"), long=15)
+    assert (found["outcome"], found["seen"]) == ("stalled", ["starting", "windows-setup"])
+
+
+def test_the_wrong_medium_is_refused_before_anything_starts(bench: Bench) -> None:
+    found = bench.install(bench.medium(build_number=9600))
+    assert "found Windows build 9600" in found["error"]
+    assert "wanted Windows build 7601" in found["error"]
+    assert found["seen"] == []
+    assert bench.leftovers() == []
+
+
+def test_a_build_that_was_killed_leaves_nothing_and_the_next_one_succeeds(bench: Bench) -> None:
+    medium = bench.medium("stall")
+    with bench.start(medium) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.strip() == "stage specialize":
+                break
+        else:
+            pytest.fail("it did not come as far as that")
+        os.kill(process.pid, signal.SIGKILL)
+        process.stderr.read()  # until its end: QEMU and the guard had it too
+    found = bench.install(bench.medium())
+    assert "error" not in found
+    assert len(found["facts"]) == 1
+    assert [path for path in bench.images.iterdir() if path.name.startswith(".making-")] == []
+
+
+def test_interrupting_a_build_ends_its_machine(bench: Bench, wait_gone: Callable[[Path], None]) -> None:
+    with bench.start(bench.medium("stall")) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.strip() == "stage specialize":
+                break
+        os.kill(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    wait_gone(bench.runtime)
+    assert bench.leftovers() == []
+
+
+@pytest.fixture
+def wait_gone() -> Callable[[Path], None]:
+    """Waits until no process of a folder is left."""
+    import time
+
+    def wait(folder: Path) -> None:
+        deadline = time.monotonic() + 30
+        while of_folders((folder,)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert of_folders((folder,)) == ()
+
+    return wait

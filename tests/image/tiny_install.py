@@ -1,0 +1,110 @@
+"""Install from a medium in a process of its own and print, as JSON, what came of it.
+
+    python -m tests.image.tiny_install RECIPES MEDIUM CACHE RUNTIME [OPTION=SECONDS ...]
+
+libvirt's embedded driver is one per process, and one of the tests kills this one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.channel.environment import Environment, ProductType
+from harness.errors import HarnessError
+from harness.guest.base import Arch
+from harness.image.finding import find_recipe
+from harness.image.install.builder import InstallSettings, install_image
+from harness.image.install.run import InstallFailedError
+from harness.image.install.stages import Progress, Schedule
+from harness.image.installspec import Install
+from harness.image.recipe import Recipe
+from harness.image.store import ImageStore
+from harness.machine.host import Host
+from harness.machine.machine import Machine
+from harness.machine.places import Places
+from harness.machine.processes import of_folders
+from harness.machine.session import Session
+from harness.machine.spec import Accelerator, SealedImage
+
+
+def environment() -> Environment:
+    """What a runner would say; the tiny system has none."""
+    unknown: dict[str, Any] = dict.fromkeys(Environment.__dataclass_fields__)
+    known = {
+        "major": 6,
+        "minor": 1,
+        "build": 7601,
+        "ubr": 24214,
+        "service_pack": 1,
+        "product_type": ProductType.WORKSTATION,
+        "product": "Tiny",
+        "arch": Arch.X86,
+        "processors": 1,
+        "unix_us": 0,
+        "uptime_ms": 0,
+    }
+    return Environment(**{**unknown, **known})
+
+
+def main(
+    recipes: Path, medium: Path, cache: Path, runtime: Path, options: dict[str, float]
+) -> dict[str, Any]:
+    recipe = find_recipe("tiny", [recipes])
+    assert isinstance(recipe.source, Install)
+    asked: list[str] = []
+    seen: list[str] = []
+
+    def attest(
+        recipe: Recipe, image: SealedImage, session: Session, host: Host, how: Accelerator, evidence: Path
+    ) -> Environment:
+        asked.append(image.disks[0].path.name)
+        return environment()
+
+    def observe(progress: Progress, machine: Machine) -> None:
+        if progress.stage not in seen:
+            seen.append(progress.stage)
+            print(f"stage {progress.stage}", file=sys.stderr, flush=True)
+
+    settings = InstallSettings(
+        accelerator=Accelerator.TCG,
+        schedule=lambda minutes, accelerator: Schedule(
+            expected=60,
+            long=options.get("long", 120),
+            short=options.get("short", 120),
+            prompt=options.get("prompt", 60),
+        ),
+        attest=attest,
+        observer=observe,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        room=1 << 30,
+    )
+    store = ImageStore(cache / "images")
+    result: dict[str, Any] = {}
+    began = time.monotonic()
+    with Session.open(Places(cache=cache, runtime=runtime, memory=None)) as session:
+        with Host.open(root=session.libvirt_root) as host:
+            try:
+                image = install_image(
+                    recipe, recipe.source, medium, session=session, host=host, store=store, settings=settings
+                )
+                result["disks"] = [str(disk.path) for disk in image.disks]
+                result["digest"] = image.digest
+            except InstallFailedError as error:
+                result["outcome"] = error.progress.outcome
+                result["evidence"] = str(error.evidence)
+                result["error"] = str(error)
+            except HarnessError as error:
+                result["error"] = str(error)
+        result["left"] = [str(process) for process in of_folders((session.folder, session.disk))]
+    result["facts"] = [dict(one.facts) for one in store.named("tiny")]
+    return {**result, "asked": asked, "seen": seen, "seconds": time.monotonic() - began}
+
+
+if __name__ == "__main__":
+    given = dict(part.split("=") for part in sys.argv[5:])
+    options = {key: float(value) for key, value in given.items()}
+    print(json.dumps(main(*map(Path, sys.argv[1:5]), options)))

@@ -1,0 +1,59 @@
+"""An install medium of a few kilobytes, made by the tests: setup.c says what it does."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+
+import pycdlib
+
+from tests.image.discs import edition, wim
+from tests.machine.tinyguest import FLAGS, compiler
+
+SOURCE = Path(__file__).parent
+_CONFIG = b"TINYCONF:"
+_CONFIG_SIZE = 64
+#: The boot entry loads it to 0800:0000.
+_SEGMENT = 0x800
+
+
+def build(folder: Path) -> bytes:
+    """Compile it: what a BIOS loads from the CD, and the CD's setup writes to the disk."""
+    _link(folder / "disk.bin", [SOURCE / "disk.S"], "-Wl,-Ttext=0x7C00", folder)
+    _link(
+        folder / "setup.bin",
+        [SOURCE / "setup.S", SOURCE / "setup.c"],
+        f"-Wl,-T,{SOURCE / 'setup.ld'}",
+        folder,
+    )
+    return (folder / "setup.bin").read_bytes()
+
+
+def _link(output: Path, sources: list[Path], script: str, folder: Path) -> None:
+    flags = [*FLAGS, "-Wa,-I", f"-Wa,{folder}", script, "-Wl,--oformat=binary"]
+    subprocess.run([compiler(), *flags, *map(str, sources), "-o", str(output)], check=True)
+
+
+def medium(path: Path, program: bytes, *, wishes: str = "", build_number: int = 7601) -> Path:
+    """An ISO that a BIOS starts, with the catalogue of a Windows 7 for x86."""
+    at = program.index(_CONFIG) + len(_CONFIG)
+    words = wishes.encode().ljust(_CONFIG_SIZE, b"\0")
+    program = program[:at] + words + program[at + _CONFIG_SIZE :]
+    catalogue = wim(edition("Windows 7 Enterprise", build_number, arch="0"))
+    iso = pycdlib.PyCdlib()
+    iso.new(vol_ident="TINY_SETUP", joliet=3, interchange_level=3)
+    iso.add_fp(io.BytesIO(program), len(program), iso_path="/SETUP.BIN;1", joliet_path="/setup.bin")
+    iso.add_eltorito(
+        "/SETUP.BIN;1", boot_load_size=len(program) // 512, boot_load_seg=_SEGMENT, platform_id=0
+    )
+    iso.add_directory(iso_path="/SOURCES", joliet_path="/sources")
+    iso.add_fp(
+        io.BytesIO(catalogue),
+        len(catalogue),
+        iso_path="/SOURCES/INSTALL.WIM;1",
+        joliet_path="/sources/install.wim",
+    )
+    iso.write(str(path))
+    iso.close()
+    return path
