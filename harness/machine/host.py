@@ -6,7 +6,6 @@ daemon, no root. Its state lives in one folder. libvirt allows one such folder p
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -20,10 +19,10 @@ from uuid import uuid4
 from harness.cleanup import after
 from harness.errors import HarnessError, InfrastructureError, UsageError
 from harness.machine.capabilities import learn_capabilities
+from harness.machine.connection import Connection
 from harness.machine.eventlog import EventLog
-from harness.machine.events import EventKind, MachineEvent, from_qemu
 from harness.machine.firmware import find_firmware
-from harness.machine.libvirt_api import libvirt, libvirt_qemu, run_event_loop, translated
+from harness.machine.libvirt_api import libvirt, run_event_loop, translated
 from harness.machine.machine import Machine
 from harness.machine.reaper import Reaper, become_subreaper
 from harness.machine.seal import refuse_sealed
@@ -56,13 +55,6 @@ _NO_CONNECTION: Final = {
     True: "another process may use this folder; a process needs one of its own",
     False: f"is its daemon running? Without a URI the harness uses {EMBEDDED}, which needs none",
 }
-_LIFECYCLE: Final = {libvirt.VIR_DOMAIN_EVENT_STARTED: EventKind.STARTED}
-_STOPPED: Final = {
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "shutdown",
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "crashed",
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "failed",
-}
 
 
 class Host:
@@ -70,19 +62,16 @@ class Host:
 
     _embedded_root: ClassVar[Path | None] = None
     #: Opened once and kept: each open registers libvirt's drivers anew, and there is room for sixteen.
-    _embedded: ClassVar[Any] = None
+    _embedded: ClassVar[Connection | None] = None
 
-    def __init__(self, connection: Any, uri: str, root: Path) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, uri: str, root: Path) -> None:
+        self._connection: Connection | None = connection
         self.uri = uri
         self.root = root
         self._lock = threading.Lock()
-        self._logs: dict[str, EventLog] = {}
         self._machines: dict[str, Machine] = {}
         self._learning = threading.Lock()
         self._learned: set[str] = set()
-        self._callbacks: list[int] = []
-        self._monitor_callbacks: list[int] = []
 
     @classmethod
     def open(cls, uri: str | None = None, *, root: Path) -> Host:
@@ -104,20 +93,15 @@ class Host:
             )
         run_event_loop()
         embedded = parts.path == "/embed"
-        if embedded:
-            uri = f"{EMBEDDED}?root={cls._prepare(root)}"
-            become_subreaper()
-        connection = cls._embedded if embedded else None
-        first = embedded and connection is None
-        if connection is None:
-            with translated(f"can't connect to libvirt at {uri}", _NO_CONNECTION[embedded]):
-                connection = libvirt.open(uri)
-        if embedded:
-            cls._embedded = connection
-        host = cls(connection, uri, root.absolute())
-        if first:
-            host._end_leftovers()
-        host._listen()
+        if not embedded:
+            return cls(Connection(uri, _NO_CONNECTION[False]), uri, root.absolute())
+        uri = f"{EMBEDDED}?root={cls._prepare(root)}"
+        become_subreaper()
+        if cls._embedded is not None:
+            return cls(cls._embedded, uri, root.absolute())
+        cls._embedded = Connection(uri, _NO_CONNECTION[True])
+        host = cls(cls._embedded, uri, root.absolute())
+        host._end_leftovers()
         return host
 
     @classmethod
@@ -151,6 +135,17 @@ class Host:
                 domain.destroy()
 
     @property
+    def connection(self) -> Any:
+        """libvirt's own connection. Raises `UsageError` when the host is closed."""
+        return self._open_connection.api
+
+    @property
+    def _open_connection(self) -> Connection:
+        if self._connection is None:
+            raise UsageError("this host is closed; open another")
+        return self._connection
+
+    @property
     def embedded(self) -> bool:
         return self.uri.startswith(EMBEDDED)
 
@@ -182,9 +177,8 @@ class Host:
                 state = spec.tpm_state or spec.folder / "tpm"
                 tpm = stack.enter_context(Tpm.start(state, spec.tpm_socket))
             log = EventLog(spec.name)
-            with self._lock:
-                self._logs[str(uuid)] = log
-            stack.callback(self._forget, str(uuid))
+            self._open_connection.listen(str(uuid), log)
+            stack.callback(self._forget, self._open_connection, str(uuid))
             flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
             reaper = Reaper(self._state("run") / f"{spec.name}.pid")
             try:
@@ -216,9 +210,9 @@ class Host:
                 learn_capabilities(self.root, arch)
                 self._learned.add(arch)
 
-    def _forget(self, uuid: str) -> None:
+    def _forget(self, connection: Connection, uuid: str) -> None:
+        connection.forget(uuid)
         with self._lock:
-            self._logs.pop(uuid, None)
             self._machines.pop(uuid, None)
 
     def _qemu_log(self, name: str) -> Path:
@@ -235,51 +229,6 @@ class Host:
             return folders[kind].expanduser()
         return {"run": Path("/run/libvirt/qemu"), "log": Path("/var/log/libvirt/qemu")}[kind]
 
-    # -- events ----------------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        connection = self.connection
-        with translated("can't listen to libvirt's events"):
-            self._callbacks.append(
-                connection.domainEventRegisterAny(
-                    None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
-                )
-            )
-            self._monitor_callbacks.append(
-                libvirt_qemu.qemuMonitorEventRegister(connection, None, None, self._on_monitor, None)
-            )
-
-    def _log_of(self, domain: Any) -> EventLog | None:
-        with self._lock:
-            return self._logs.get(domain.UUIDString())
-
-    def _on_lifecycle(self, connection: Any, domain: Any, event: int, detail: int, opaque: object) -> None:
-        log = self._log_of(domain)
-        if log is None:
-            return
-        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-            log.add(MachineEvent(EventKind.EXIT, _STOPPED.get(detail, f"stopped {detail}")))
-        elif event in _LIFECYCLE:
-            log.add(MachineEvent(_LIFECYCLE[event], "started"))
-
-    def _on_monitor(
-        self,
-        connection: Any,
-        domain: Any,
-        event: str,
-        seconds: int,
-        micros: int,
-        details: str,
-        opaque: object,
-    ) -> None:
-        log = self._log_of(domain)
-        if log is None:
-            return
-        data: object = None
-        with suppress(ValueError):
-            data = json.loads(details) if details else {}
-        log.add(from_qemu(event, data if isinstance(data, dict) else {}))
-
     # -- end -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -292,15 +241,9 @@ class Host:
                 machine.destroy()
             except HarnessError as trouble:
                 troubles.append(trouble)
-        if self.connection is not None:
-            with suppress(libvirt.libvirtError):
-                for callback in self._callbacks:
-                    self.connection.domainEventDeregisterAny(callback)
-                for callback in self._monitor_callbacks:
-                    libvirt_qemu.qemuMonitorEventDeregister(self.connection, callback)
-                if not self.embedded:
-                    self.connection.close()
-            self.connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None and not self.embedded:
+            connection.close()
         if troubles:
             raise troubles[0]
 
