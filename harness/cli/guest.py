@@ -76,6 +76,14 @@ def _desk(target: str, recipes: list[Path] | None, *, held_only: str = "") -> It
         yield LocalDesk(guest)
 
 
+def _refuse_held(target: str) -> None:
+    """Before a machine is booted in vain: a target has one holder."""
+    from harness.machine.desk import attach
+
+    if attach(target) is not None:
+        raise UsageError(f"{target} is held already; end it with: harness guest stop {target}")
+
+
 @app.command("start")
 def start(target: TargetName, recipes: Recipes = None) -> None:
     """Start a machine and hold it until Ctrl-C, or until `harness guest stop` ends it.
@@ -86,6 +94,7 @@ def start(target: TargetName, recipes: Recipes = None) -> None:
     """
     from harness.machine.desk import hold
 
+    _refuse_held(target)
     with _booted(target, recipes) as guest, hold(guest, target) as stop:
         typer.echo(
             f"{target} runs; use it: harness guest shell {target}   end it: harness guest stop {target}"
@@ -113,7 +122,7 @@ def stop(target: TargetName) -> None:
 
     held = attach(target)
     if held is None:
-        raise UsageError(f"nobody holds {target}")
+        raise UsageError(f"nobody holds {target}; harness guest start {target} does")
     held.stop()
 
 
@@ -226,6 +235,7 @@ def debug(
     from harness.machine.debugger import open_debugger
     from harness.machine.desk import hold
 
+    _refuse_held(target)
     with (
         _booted(target, recipes) as guest,
         hold(guest, target) as stop,

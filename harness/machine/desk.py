@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import secrets
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -140,7 +141,9 @@ def hold(guest: MachineGuest, target: str, *, places: Places | None = None) -> I
             yield stop
         finally:
             closing.set()
-            attach(target, places=places)  # wakes the thread
+            # Wakes the thread, and waits for no answer: it may be on its way out already.
+            with socket.socket(socket.AF_UNIX) as knock, suppress(OSError):
+                knock.connect(str(place.socket))
             thread.join()
 
 
