@@ -14,7 +14,10 @@ test: lint
 	@$(PYTHON_ENV) -m pytest tests suites --target '$(TARGETS)' -n $(JOBS) --dist worksteal -q
 
 bench: bootstrap
+	@tools/bootstrap.sh machines
 	@$(PYTHON_ENV) benchmarks/run.py
+	@$(PYTHON_ENV) -m harness image build stand-in
+	@$(PYTHON_ENV) benchmarks/machines.py
 
 lint: bootstrap
 	@$(PYTHON_ENV) -m ruff check .

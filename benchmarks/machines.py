@@ -1,8 +1,8 @@
-"""`make bench-machines`: how fast machines are reverted and talked to, side by side in one run.
+"""`make bench`, second part: how fast machines are reverted and talked to, side by side in one run.
 
 Reverts are of the tests' tiny guest, whose RAM has any size; channels are measured on the stand-in. That has
-no WinRM server: the tests' endpoint speaks the protocol and passes commands on over SSH, which every figure of
-WinRM here includes.
+no WinRM server: the tests' endpoint speaks the protocol and passes commands on over SSH, which every figure
+of WinRM here includes.
 
 python benchmarks/machines.py [revert] [memory] [channels] [bulk]        default: all
 """
@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from harness.machine.guest import MachineGuest
 from harness.machine.host import Host
 from harness.machine.machine import Machine
 from harness.machine.pool import ClonePool
+from harness.machine.reverts import Revert, reverts_by_pool, reverts_by_template
 from harness.machine.session import Session
 from harness.machine.spec import Accelerator, Disk, DiskBus, DiskFormat, SealedImage
 from harness.machine.template import Template, machine_spec
@@ -48,6 +49,10 @@ STAND_IN = "vm:stand-in"
 
 def median(work: Callable[[], float], rounds: int = ROUNDS) -> float:
     return statistics.median(work() for _ in range(rounds))
+
+
+def middle(reverts: Iterable[Revert]) -> float:
+    return statistics.median(each.seconds for each in reverts)
 
 
 def answers(machine: Machine) -> None:
@@ -93,28 +98,6 @@ class Reverts:
         ) as template:
             yield template
 
-    def clone_seconds(self, template: Template) -> float:
-        """From "revert" to the answer of a clone that is made through libvirt."""
-        begin = time.perf_counter()
-        with Clone.start(template) as clone:
-            answers(clone.resume())
-            return time.perf_counter() - begin
-
-    def pool_seconds(self, template: Template) -> float:
-        """The same from a pool with a clone ready."""
-        with ClonePool(template, size=1) as pool:
-
-            def take() -> float:
-                pool.wait_until_full(timeout=60)
-                begin = time.perf_counter()
-                clone = pool.take(timeout=60)
-                answers(clone.resume())
-                took = time.perf_counter() - begin
-                pool.give_back(clone)
-                return took
-
-            return median(take)
-
     def snapshot_seconds(self, memory_mib: int) -> float:
         """What `virsh snapshot-revert` does, on the same guest: libvirt's revertToSnapshot."""
         image = self.image(memory_mib)
@@ -150,11 +133,12 @@ def revert() -> Iterator[Measure]:
         found: dict[int, float] = {}
         for memory in (1024, 2048, 4096):
             with reverts.template(memory) as template:
-                found[memory] = median(lambda template=template: reverts.clone_seconds(template))
+                found[memory] = middle(reverts_by_template(template, answers, ROUNDS))
                 yield Measure(
                     f"revert to answer, {memory >> 10} GiB, libvirt", found[memory], "s", 0.4, False
                 )
-                pooled = reverts.pool_seconds(template)
+                with ClonePool(template, size=1) as pool:
+                    pooled = middle(reverts_by_pool(pool, answers, ROUNDS))
                 yield Measure(f"revert to answer, {memory >> 10} GiB, pool", pooled, "s", 0.1, False)
         yield Measure("4 GiB over 1 GiB, through libvirt", found[4096] / found[1024], "x", 1.5, False)
         snapshot = reverts.snapshot_seconds(1024)
