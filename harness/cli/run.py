@@ -42,6 +42,16 @@ def run(
     isolation: Annotated[
         str | None, typer.Option(help="session, module or test.", show_default=False)
     ] = None,
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Option(help="Further folder of recipes for targets vm:NAME; repeatable.", show_default=False),
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Of machines: serial, ssh or winrm.", show_default=False)
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder that holds the runs; default: results/", show_default=False)
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to run tests in.")] = 1,
 ) -> None:
     """Run suites on targets with pytest; anything else on the line goes to pytest as it is.
@@ -51,6 +61,8 @@ def run(
     Example: harness run suites/layering -t 'reference:10.0.*' -j 2 -k block
 
     Example: harness run suites/own-driver --driver my.sys -t reference:10.0.26100
+
+    Example: harness run suites/layering -t vm:my-machine --recipes ~/machines
     """
     if driver is not None and not driver.is_file():
         raise UsageError(f"--driver: there is no file {driver}")
@@ -63,6 +75,12 @@ def run(
         command += ["--driver-parameter", text]
     if isolation is not None:
         command += ["--isolation", isolation]
+    for folder in recipes or ():
+        command += ["--recipes", str(folder)]
+    if channel is not None:
+        command += ["--channel", channel]
+    if results is not None:
+        command += ["--results", str(results)]
     if jobs > 1:
         command += ["-n", str(jobs), "--dist", "worksteal"]
     # What this command doesn't know arrives among the paths, options of pytest and their values included.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from harness.cli.output import AsJson, print_json, print_table
@@ -15,10 +18,16 @@ def group() -> None:
 
 
 @app.command("list")
-def list_targets(as_json: AsJson = False) -> None:
+def list_targets(
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Option("--recipes", help="A further folder of recipes; repeatable.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List every target of this machine.
 
-    Example: harness target list --json
+    Example: harness target list --recipes ~/machines --json
     """
     from harness.results.matrix import kind_note
     from harness.targets import known_targets
@@ -30,7 +39,7 @@ def list_targets(as_json: AsJson = False) -> None:
             "version": target.version.triple,
             "arch": target.arch.value,
         }
-        for target in known_targets()
+        for target in known_targets(recipes or ())
     ]
     if as_json:
         print_json(rows)

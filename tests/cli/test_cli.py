@@ -78,7 +78,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_an_error_of_the_harness_is_one_message(
     harness: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
-    def fail() -> None:
+    def fail(recipes: object) -> None:
         raise error
 
     monkeypatch.setattr("harness.targets.known_targets", fail)
@@ -87,7 +87,7 @@ def test_an_error_of_the_harness_is_one_message(
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
+    def fail(recipes: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("harness.targets.known_targets", fail)
@@ -160,6 +160,10 @@ def test_run_takes_all_suites_when_no_path_is_given(harness: Any, monkeypatch: p
     monkeypatch.setattr(os, "execv", replace)
     harness("run", "-k", "block")
     assert seen[0][-3:] == ["suites", "-k", "block"]
+    # A folder that an option names is no path of tests.
+    harness("run", "-t", "reference:6.1", "--recipes", "vm-images", "--results", "docs")
+    assert ("--recipes", "vm-images") in pairwise(seen[1])
+    assert seen[1][-1] == "suites"
 
 
 def test_run_refuses_a_driver_that_is_not_there(harness: Any) -> None:
