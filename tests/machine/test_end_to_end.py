@@ -69,7 +69,7 @@ def test_suites_pass_on_the_stand_in_and_say_what_it_lacks(image: str, channel: 
         by_folder.setdefault(row["test"].split("/")[1], set()).add(row["outcome"])
     assert by_folder == {"user_mode": {"PASS"}, "deploy": {"PASS"}, "demo": {"SKIP"}}
     skipped = {row["message"] for row in rows if row["outcome"] == "SKIP"}
-    assert all("callbacks: " in message and "Wine has no registry callbacks" in message for message in skipped)
+    assert all("Wine has no registry callbacks" in message for message in skipped), skipped
     attested = [row["attestation"] for row in rows if row["outcome"] == "PASS"]
     assert {each["kind"] for each in attested} == {"stand-in"}
     assert {each["channel"] for each in attested} == {channel}
