@@ -78,8 +78,9 @@ def _row(recipe: Recipe) -> dict[str, object]:
 def build(
     name: Name,
     media: Annotated[
-        str | None, typer.Option(help="Install medium: an .iso.", show_default=False)
+        str | None, typer.Option(help="Install medium: an .iso, or a URL with --sha256.", show_default=False)
     ] = None,
+    sha256: Annotated[str, typer.Option(help="What a medium from a URL must be.", show_default=False)] = "",
     product_key_file: Annotated[
         Path | None,
         typer.Option(
@@ -112,6 +113,7 @@ def build(
     from harness.image.finding import find_recipe
     from harness.image.images import ensure_image
     from harness.image.install.ingredients import InstallRequest
+    from harness.image.installspec import Install
 
     recipe = find_recipe(name, recipes or ())
     request = InstallRequest(product_key_file, openssh, hibernation)
@@ -122,6 +124,10 @@ def build(
             recipe, media=Path(media) if media else None, out=out, request=request, as_json=as_json
         )
         return
+    if isinstance(recipe.source, Install) and media is not None:
+        from harness.cli.image_install import install_command
+
+        install_command(recipe, media=media, sha256=sha256, request=request)
     from rich.console import Console
 
     with Console(stderr=True).status(f"{name}: looking") as status:
@@ -132,6 +138,25 @@ def build(
     typer.echo(f"{name} is ready, {image.digest[:16]}")
     for disk in image.disks:
         typer.echo(f"  {short_path(disk.path)}")
+
+
+@app.command("screen")
+def screen(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option(help="The picture; default: NAME.png here.", show_default=False)
+    ] = None,
+) -> None:
+    """Take a picture of an image's screen while it is being installed, and say how far it is.
+
+    Example: harness image screen win11-24h2
+    """
+    from harness.image.install.window import look, take_screenshot
+    from harness.image.store import ImageStore
+
+    store = ImageStore()
+    typer.echo(str(look(store, name)))
+    typer.echo(f"  {short_path(take_screenshot(store, name, out or Path(f'{name}.png')))}")
 
 
 @app.command("verify")

@@ -13,14 +13,16 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.driver import find_toolchain
-from harness.errors import ToolMissingError
+from harness.errors import ToolMissingError, UsageError
+from harness.image.install.window import look, take_screenshot
+from harness.image.store import ImageStore
 from harness.image.tools import find_tool
 from harness.machine.processes import of_folders
 from tests.image import tinysetup
@@ -206,28 +208,22 @@ def test_a_build_that_was_killed_leaves_nothing_and_the_next_one_succeeds(bench:
     assert [path for path in bench.images.iterdir() if path.name.startswith(".making-")] == []
 
 
-def test_interrupting_a_build_ends_its_machine(bench: Bench, wait_gone: Callable[[Path], None]) -> None:
+def test_an_install_can_be_looked_at_and_interrupted(bench: Bench) -> None:
+    store = ImageStore(bench.images)
+    with pytest.raises(UsageError, match="not being installed at this moment"):
+        look(store, "tiny")
     with bench.start(bench.medium("stall")) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.strip() == "stage specialize":
                 break
+        picture = take_screenshot(store, "tiny", bench.folder / "screen.png", timeout=60)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        seen = look(store, "tiny")
+        assert (seen.stage, seen.expected, seen.failed) == ("specialize", 60, ())
         os.kill(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode != 0
-    wait_gone(bench.runtime)
     assert bench.leftovers() == []
-
-
-@pytest.fixture
-def wait_gone() -> Callable[[Path], None]:
-    """Waits until no process of a folder is left."""
-    import time
-
-    def wait(folder: Path) -> None:
-        deadline = time.monotonic() + 30
-        while of_folders((folder,)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert of_folders((folder,)) == ()
-
-    return wait
+    with pytest.raises(UsageError, match="not being installed at this moment"):
+        take_screenshot(store, "tiny", bench.folder / "screen.png")

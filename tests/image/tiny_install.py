@@ -20,6 +20,7 @@ from harness.image.finding import find_recipe
 from harness.image.install.builder import InstallSettings, install_image
 from harness.image.install.run import InstallFailedError
 from harness.image.install.stages import Progress, Schedule
+from harness.image.install.window import Window
 from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import ImageStore
@@ -64,7 +65,11 @@ def main(
         asked.append(image.disks[0].path.name)
         return environment()
 
+    store = ImageStore(cache / "images")
+    window = Window(store, "tiny", expected=60)
+
     def observe(progress: Progress, machine: Machine) -> None:
+        window(progress, machine)
         if progress.stage not in seen:
             seen.append(progress.stage)
             print(f"stage {progress.stage}", file=sys.stderr, flush=True)
@@ -82,11 +87,10 @@ def main(
         tell=lambda line: print(line, file=sys.stderr, flush=True),
         room=1 << 30,
     )
-    store = ImageStore(cache / "images")
     result: dict[str, Any] = {}
     began = time.monotonic()
     with Session.open(Places(cache=cache, runtime=runtime, memory=None)) as session:
-        with Host.open(root=session.libvirt_root) as host:
+        with Host.open(root=session.libvirt_root) as host, window:
             try:
                 image = install_image(
                     recipe, recipe.source, medium, session=session, host=host, store=store, settings=settings

@@ -1,0 +1,107 @@
+"""The state machine of an install: what lines, events and time make of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.image.install.stages import Outcome, Progress, Schedule, after_event, after_line, after_time
+from harness.machine.events import EventKind, MachineEvent, Panic
+from harness.machine.spec import Accelerator
+
+SCHEDULE = Schedule(expected=600, long=100, short=10, prompt=5)
+OFF = MachineEvent(EventKind.SHUTDOWN, "SHUTDOWN", {"guest": True})
+RESET = MachineEvent(EventKind.RESET, "RESET", {"guest": True})
+
+
+def told(*lines: str, at: float = 1.0) -> Progress:
+    progress = Progress.start(0.0)
+    for line in lines:
+        progress = after_line(progress, line, at)
+    return progress
+
+
+def test_ready_and_switched_off_is_installed() -> None:
+    progress = after_event(told("HARNESS-STAGE windows-setup", "HARNESS-STAGE ready"), OFF)
+    assert (progress.outcome, progress.seen) == (Outcome.INSTALLED, ("windows-setup", "ready"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "outcome", "says"),
+    [
+        ((), Outcome.ENDED, "in stage starting"),
+        (("HARNESS-STAGE first-logon",), Outcome.ENDED, "in stage first-logon, before it was ready"),
+        (("HARNESS-FAILED runner", "HARNESS-STAGE failed"), Outcome.FAILED, "did not work: runner"),
+        (("HARNESS-FAILED runner", "HARNESS-STAGE ready"), Outcome.FAILED, "did not work: runner"),
+        (("HARNESS-STAGE failed",), Outcome.FAILED, "which one is not told"),
+    ],
+)
+def test_switched_off_otherwise_is_an_error(lines: tuple[str, ...], outcome: Outcome, says: str) -> None:
+    progress = after_event(told(*lines), OFF)
+    assert progress.outcome is outcome
+    assert says in progress.why
+
+
+def test_what_is_only_missed_is_no_error() -> None:
+    progress = after_event(told("HARNESS-MISSED power", "HARNESS-STAGE ready"), OFF)
+    assert (progress.outcome, progress.missed) == (Outcome.INSTALLED, ("power",))
+
+
+def test_a_stage_has_its_deadline_and_the_next_one_another() -> None:
+    progress = Progress.start(0.0)
+    assert not after_time(progress, SCHEDULE, 99).over
+    assert after_time(progress, SCHEDULE, 101).outcome is Outcome.STALLED
+    progress = after_line(progress, "HARNESS-STAGE quiet \r", 99)
+    assert not after_time(progress, SCHEDULE, 108).over
+    stalled = after_time(progress, SCHEDULE, 110)
+    assert stalled.outcome is Outcome.STALLED
+    assert "after stage quiet" in stalled.why
+
+
+def test_keys_are_sent_at_the_very_start_only() -> None:
+    start = Progress.start(0.0)
+    assert start.wants_key(SCHEDULE, 4.9)
+    assert not start.wants_key(SCHEDULE, 5.0)
+    assert not after_event(start, RESET).wants_key(SCHEDULE, 1)
+    assert not told("HARNESS-STAGE windows-setup").wants_key(SCHEDULE, 1)
+
+
+def test_restarts_without_a_word_are_a_loop_and_those_between_stages_none() -> None:
+    progress = told("HARNESS-STAGE windows-setup")
+    for _ in range(6):
+        progress = after_event(progress, RESET)
+    assert not progress.over
+    assert not after_event(after_line(progress, "HARNESS-STAGE specialize", 2), RESET).over
+    assert after_event(progress, RESET).outcome is Outcome.LOOPED
+
+
+def test_setup_that_starts_twice_is_a_loop() -> None:
+    progress = told("HARNESS-STAGE windows-setup", "HARNESS-STAGE specialize", "HARNESS-STAGE windows-setup")
+    assert progress.outcome is Outcome.LOOPED
+
+
+def test_a_stop_error_is_told_with_its_code() -> None:
+    event = MachineEvent(EventKind.PANIC, "GUEST_PANICKED", {}, Panic(0x7B, (1, 2, 3, 4)))
+    progress = after_event(Progress.start(0.0), event)
+    assert progress.outcome is Outcome.CRASHED
+    assert "0x7b" in progress.why
+    assert after_event(progress, OFF) == progress  # its end is a consequence
+
+
+def test_emulation_has_more_time() -> None:
+    slow, fast = (Schedule.of(40, accelerator) for accelerator in (Accelerator.TCG, Accelerator.KVM))
+    assert slow.expected > fast.expected == 2400
+    assert slow.limit("windows-setup") > fast.limit("windows-setup") > fast.limit("quiet")
+
+
+@given(st.lists(st.text(max_size=80) | st.sampled_from(["HARNESS-STAGE a", "HARNESS-FAILED b"])))
+def test_no_line_of_a_guest_does_harm(lines: list[str]) -> None:
+    progress = told(*lines)
+    assert set(progress.seen) <= {"a"}
+    assert set(progress.failed) <= {"b"}
+
+
+def test_a_guest_that_names_steps_without_end_is_bounded() -> None:
+    progress = told(*(f"HARNESS-FAILED step-{number}" for number in range(1000)))
+    assert len(progress.failed) == 64
