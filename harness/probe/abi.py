@@ -8,33 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from dissect.cstruct import cstruct
 
+from harness.cheader import CHeader
 from harness.errors import InfrastructureError, UsageError
 
-__all__ = ["DEVICE", "Record", "constant", "dtype", "find_header", "record"]
+__all__ = ["DEVICE", "HEADER", "Record", "constant", "dtype", "record"]
 
 #: The probe's control device.
 DEVICE: Final = r"\\.\RegProbe"
 
-_PACKAGE: Final = Path(__file__).resolve().parent
+HEADER: Final = CHeader("regprobe.h", package="probe")
 
-
-def find_header() -> Path:
-    """The header: shipped inside an installed package, beside it in a checkout.
-
-    Raises `InfrastructureError` when it is in neither place.
-    """
-    places = (_PACKAGE / "regprobe.h", _PACKAGE.parents[1] / "driver-src" / "abi" / "regprobe.h")
-    for place in places:
-        if place.is_file():
-            return place
-    listed = " nor ".join(str(place) for place in places)
-    raise InfrastructureError(f"the probe's ABI header is neither {listed}; reinstall the package")
+constant = HEADER.constant
 
 
 class _Member(NamedTuple):
@@ -110,28 +98,9 @@ class Record:
 
 
 @cache
-def _header() -> Any:
-    parsed = cstruct(endian="<")
-    parsed.load(find_header().read_text(encoding="utf-8"), align=True)
-    return parsed
-
-
-@cache
-def constant(name: str) -> int:
-    """Value of a #define of the header. Raises `UsageError` when there is none."""
-    value = _header().consts.get(name)
-    if not isinstance(value, int):
-        raise UsageError(f"regprobe.h defines no {name}")
-    return value
-
-
-@cache
 def record(name: str) -> Record:
     """A structure of the header by name, e.g. ``REGPROBE_EVENT``."""
-    found = _header().typedefs.get(name)
-    if not hasattr(found, "fields"):
-        raise UsageError(f"regprobe.h has no structure {name}")
-    kind = _dtype_of(found)
+    kind = _dtype_of(HEADER.structure(name))
     return Record(name, kind, _members(kind))
 
 

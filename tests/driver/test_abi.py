@@ -11,7 +11,7 @@ import pytest
 from harness.driver import find_toolchain
 from harness.probe import abi
 
-HEADER = abi.find_header()
+HEADER = abi.HEADER.path
 STRUCTURES = re.findall(r"^\} (REGPROBE_\w+);", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
 CONSTANTS = re.findall(
     r"^#define ((?:REGPROBE|IOCTL_REGPROBE)_\w+) 0?x?[0-9A-Fa-f]+", HEADER.read_text("utf-8"), re.MULTILINE

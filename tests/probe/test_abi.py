@@ -26,7 +26,7 @@ OTHERS = {"REGPROBE_EVENT_PAYLOAD"}
 
 
 def constants(prefix: str) -> dict[str, int]:
-    text = abi.find_header().read_text(encoding="utf-8")
+    text = abi.HEADER.path.read_text(encoding="utf-8")
     found = re.findall(rf"^#define ({prefix}\w+) ", text, re.MULTILINE)
     return {name: abi.constant(name) for name in found if name not in OTHERS}
 
