@@ -131,6 +131,14 @@ def test_a_failed_step_is_named_and_the_rest_is_done(wine: Wine, tool: Path) -> 
     assert lines[-1] == "HARNESS-STAGE failed"
 
 
+def test_a_comfort_that_is_missed_fails_nothing(wine: Wine, tool: Path) -> None:
+    wine.path("C:\\fail-powercfg.txt").write_text("")
+    lines = [line.strip() for line in first_boot(wine, tool, WIN11_24H2) if line.strip()]
+    assert "HARNESS-MISSED power" in lines
+    assert not [line for line in lines if line.startswith("HARNESS-FAILED")]
+    assert lines[-1] == "HARNESS-STAGE ready"
+
+
 def test_a_set_up_that_does_not_end_is_told(wine: Wine, tool: Path) -> None:
     lines = [line.strip() for line in first_boot(wine, tool, WIN11_24H2, settled=False) if line.strip()]
     assert "HARNESS-FAILED settled" in lines
