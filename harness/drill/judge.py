@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.drill.model import DrillResult, Expected, Fault, Verdict
 from harness.errors import GuestCrashed, HarnessError
 from harness.guest.bugcheck import Bugcheck
+from harness.machine.dump import contradiction
 from harness.results.outcome import Outcome, outcome_of
 
 __all__ = ["judge"]
@@ -98,10 +99,10 @@ def _dumped(
     if trouble:
         return [f"the dump can't be read: {trouble}"]
     crash = error.bugcheck if isinstance(error, GuestCrashed) else None
-    if dump is None or crash is None or crash.code is None or expected.outcome is not Outcome.CRASH:
+    if dump is None or crash is None or expected.outcome is not Outcome.CRASH:
         return []
-    differs = dump.code != crash.code or (crash.parameters and dump.parameters != crash.parameters)
-    return [f"the dump says {dump}, the event said {crash}"] if differs else []
+    differs = contradiction(dump, crash)
+    return [differs] if differs else []
 
 
 def _evidenced(

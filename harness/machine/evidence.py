@@ -15,12 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from harness.errors import HarnessError
+from harness.errors import GuestCrashed, HarnessError
+from harness.guest.bugcheck import Bugcheck
+from harness.machine.dump import DumpError, contradiction, read_dump
 from harness.machine.spec import MachineSpec
 
 __all__ = ["INDEX", "MAX_LOG", "Evident", "Piece", "collect"]
 
 INDEX: Final = "index.json"
+#: `DumpKind.WINDOWS` of `harness.machine.machine`, which needs libvirt.
+WINDOWS_DUMP: Final = "win-dmp"
 #: Bytes kept of a log: its end.
 MAX_LOG: Final = 16 << 20
 _DUMP_SECONDS: Final = 300.0
@@ -73,12 +77,15 @@ def collect(
     """
     not_paused = _pause(machine)
     pieces = [_piece(folder, name, what, get) for name, what, get in _wanted(machine, environment)]
+    dumped: dict[str, Any] = {}
     if memory_mib:
-        pieces.append(_memory(machine, folder, memory_mib))
+        pieces.append(_memory(machine, folder, memory_mib, dumped))
+    told = error.bugcheck if isinstance(error, GuestCrashed) else None
     index = {
         "machine": machine.name,
         "error": "" if error is None else f"{type(error).__name__}: {error}",
         "not_paused": not_paused,
+        "dump": _dump_facts(dumped, told),
         "pieces": [asdict(piece) for piece in pieces],
     }
     _piece(folder, INDEX, "", lambda to: _write(to, json.dumps(index, indent=1).encode("ascii")))
@@ -130,7 +137,16 @@ def _said(trouble: BaseException) -> str:
     return f"{type(trouble).__name__}: {trouble}"[:2000]
 
 
-def _memory(machine: Evident, folder: Path, memory_mib: int) -> Piece:
+def _dump_facts(dumped: dict[str, Any], told: Bugcheck | None) -> dict[str, Any]:
+    """What a dump in Windows' format says for itself, and where that is not what was reported."""
+    facts = dumped.get("facts")
+    if facts is None:
+        return dumped
+    return {**asdict(facts), "differs": "" if told is None else contradiction(facts.bugcheck, told)}
+
+
+def _memory(machine: Evident, folder: Path, memory_mib: int, dumped: dict[str, Any]) -> Piece:
+    """Dump the memory; what can be read of a dump in Windows' format goes into `dumped`."""
     what = "the guest's memory, compressed"
     has = machine.spec.hardware.memory_mib
     if has > memory_mib:
@@ -145,6 +161,8 @@ def _memory(machine: Evident, folder: Path, memory_mib: int) -> Piece:
         try:
             kinds.append(str(machine.memory_dump(raw, timeout=_DUMP_SECONDS)))
             raw.chmod(0o600)
+            if kinds == [WINDOWS_DUMP]:
+                dumped.update(_read(raw))
             with raw.open("rb") as source, _create(to) as target, gzip.open(target, "wb", 1) as packed:
                 shutil.copyfileobj(source, packed, _MEBIBYTE)
         finally:
@@ -156,6 +174,13 @@ def _memory(machine: Evident, folder: Path, memory_mib: int) -> Piece:
     name = f"memory.{kinds[0]}.gz"
     (folder / piece.name).rename(folder / name)
     return Piece(name, what, piece.size, piece.seconds)
+
+
+def _read(raw: Path) -> dict[str, Any]:
+    try:
+        return {"facts": read_dump(raw)}
+    except DumpError as trouble:
+        return {"trouble": str(trouble)}
 
 
 def _copy(source: Path, target: Path) -> None:

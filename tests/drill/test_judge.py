@@ -72,7 +72,7 @@ def test_a_code_that_only_the_dump_tells_counts() -> None:
         (
             GuestCrashed(CRASH),
             {"dump": Bugcheck(0xDEADDEAD, (1, 2, 3, 5))},
-            r"(0x1, 0x2, 0x3, 0x5), the event said bugcheck 0xdeaddead",
+            "(0x1, 0x2, 0x3, 0x5), and bugcheck 0xdeaddead",
         ),
     ],
 )

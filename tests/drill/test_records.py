@@ -1,0 +1,114 @@
+"""What is kept of drills, and which images it admits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.drill import DrillReport, DrillResult, DrillStore, Fault, Verdict, admission_of
+from harness.errors import UsageError
+from harness.machine.spec import Accelerator, Hardware, SealedImage
+from harness.results.outcome import Outcome
+
+IMAGE = SealedImage("win11+verifier", "d1", Hardware(), ())
+PASSED = tuple(
+    DrillResult(fault, Verdict.PASSED, outcome=Outcome.CRASH, said="x", evidence=("index.json",))
+    for fault in Fault
+    if fault is not Fault.PANIC
+)
+REPORT = DrillReport(
+    "vm:win11+verifier",
+    (*PASSED, DrillResult.impossible(Fault.PANIC, "it has bugchecks")),
+    image="d1",
+    emulator="7.2.0, 1-2",
+    accelerator="tcg",
+    runner="ab" * 32,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DrillStore:
+    return DrillStore(tmp_path / "drills")
+
+
+def admitted(
+    store: DrillStore,
+    image: SealedImage = IMAGE,
+    *,
+    emulator: str = "7.2.0, 1-2",
+    accelerator: Accelerator = Accelerator.TCG,
+) -> str:
+    """Why the image isn't admitted; empty when it is."""
+    found = admission_of(image, store=store, emulator=emulator, accelerator=accelerator)
+    assert found.admitted is (found.reason == "")
+    return found.reason
+
+
+def test_what_is_kept_comes_back(store: DrillStore) -> None:
+    path = store.keep(REPORT)
+    found = store.find("win11+verifier")
+    assert found is not None
+    assert found.report == REPORT
+    assert found.when.endswith("+00:00")
+    assert store.find("vm:win11+verifier") == found
+    assert list(path.parent.iterdir()) == [path]
+    assert store.folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_passed_drill_admits(store: DrillStore) -> None:
+    assert admitted(store) == "it was not drilled; run: harness image drill win11+verifier"
+    store.keep(REPORT)
+    assert admitted(store) == ""
+
+
+def test_another_image_qemu_or_accelerator_is_not_what_was_drilled(store: DrillStore) -> None:
+    store.keep(REPORT)
+    assert "was made anew after its drill" in admitted(store, replace(IMAGE, digest="d2"))
+    assert "not drilled" in admitted(store, replace(IMAGE, name="win11"))
+    assert "drilled with QEMU 7.2.0, 1-2, this is 8.0.0" in admitted(store, emulator="8.0.0")
+    assert "drilled on tcg, machines run on kvm" in admitted(store, accelerator=Accelerator.KVM)
+
+
+def test_one_failure_is_enough(store: DrillStore) -> None:
+    failed = DrillResult(Fault.HANG, Verdict.FAILED, problems=("not detected",))
+    results = [failed if result.fault is Fault.HANG else result for result in REPORT.results]
+    store.keep(replace(REPORT, results=tuple(results)))
+    assert admitted(store).endswith("failed (hang)")
+
+
+def test_nothing_possible_is_no_admission(store: DrillStore) -> None:
+    store.keep(replace(REPORT, results=tuple(DrillResult.impossible(fault, "no") for fault in Fault)))
+    assert admitted(store).endswith("failed (nothing passed)")
+
+
+def test_a_part_of_a_drill_is_not_kept(store: DrillStore) -> None:
+    with pytest.raises(UsageError, match="only a machine's complete drill is kept"):
+        store.keep(replace(REPORT, results=REPORT.results[1:]))
+    with pytest.raises(UsageError, match="only a machine's complete drill is kept"):
+        store.keep(replace(REPORT, image=""))
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"format": 2}', '{"format": 1, "when": "x"}'])
+def test_a_record_that_can_not_be_read_counts_as_none(store: DrillStore, damage: str) -> None:
+    store.keep(REPORT).write_text(damage)
+    assert store.find("win11+verifier") is None
+    assert "not drilled" in admitted(store)
+
+
+def test_a_record_with_something_unknown_counts_as_none(store: DrillStore) -> None:
+    path = store.keep(REPORT)
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(raw | {"signed_by": "somebody"}))
+    assert store.find("win11+verifier") is None
+    raw["results"][0]["verdict"] = "excellent"
+    path.write_text(json.dumps(raw))
+    assert store.find("win11+verifier") is None
+
+
+@pytest.mark.parametrize("name", ["", "vm:", "../x", "a/b", ".hidden"])
+def test_a_name_is_no_path(store: DrillStore, name: str) -> None:
+    with pytest.raises(UsageError, match="is no machine's name"):
+        store.find(name)
