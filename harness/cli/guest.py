@@ -126,10 +126,19 @@ def stop(target: TargetName) -> None:
     held.stop()
 
 
-@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def _program(command: list[str]) -> list[str]:
+    """What follows the target is the guest's, options included."""
+    if command and command[0].startswith("-"):
+        raise typer.BadParameter(
+            f"options of this command come before the target, {command[0]} came after it"
+        )
+    return command
+
+
+@app.command("exec", context_settings={"allow_interspersed_args": False})
 def execute(
     target: TargetName,
-    command: Annotated[list[str], typer.Argument(help="Program and arguments.")],
+    command: Annotated[list[str], typer.Argument(help="Program and arguments.", callback=_program)],
     recipes: Recipes = None,
     timeout: Timeout = 60.0,
 ) -> None:
@@ -138,6 +147,8 @@ def execute(
     Without a held machine it runs on a fresh one, which is thrown away afterwards.
 
     Example: harness guest exec vm:stand-in cmd.exe /c ver
+
+    Example: harness guest exec --timeout 600 vm:stand-in cmd.exe /c dir /s
     """
     with _desk(target, recipes) as desk:
         done = desk.execute(command, timeout)
