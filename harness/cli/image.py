@@ -47,8 +47,8 @@ def list_images(recipes: Recipes = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     else:
-        styles = {"ready": "green", "not built": "yellow"}
-        print_table(("name", "kind", "version", "arch", "state", "title"), rows, styles=styles)
+        styles = {"ready": "green", "not built": "yellow", "yes": "green", "no": "yellow"}
+        print_table(("name", "kind", "version", "arch", "state", "drilled", "title"), rows, styles=styles)
 
 
 def _row(recipe: Recipe) -> dict[str, object]:
@@ -67,11 +67,26 @@ def _row(recipe: Recipe) -> dict[str, object]:
         "version": recipe.version.triple,
         "arch": recipe.arch.value,
         "state": state,
+        "drilled": _drilled(recipe) if state in ("adopted", "ready") else "",
         "title": recipe.title,
         "recipe": short_path(recipe.file),
         "channels": [access.kind.value for access in recipe.channels],
         "limits": dict(recipe.limits),
     }
+
+
+def _drilled(recipe: Recipe) -> str:
+    """Whether a crash of its guest is known to be noticed: "yes", "no", or why no longer."""
+    from harness.drill import DrillStore, admission_of
+    from harness.errors import HarnessError
+    from harness.image.images import ensure_image
+
+    if DrillStore().find(recipe.name) is None:
+        return "no"
+    try:
+        return admission_of(ensure_image(recipe)).reason or "yes"
+    except HarnessError as error:  # the image went since, or can't be made here
+        return f"no: {error}"
 
 
 @app.command("build")

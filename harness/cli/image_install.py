@@ -70,7 +70,7 @@ def install_command(
     """Install from `media`, a path or a URL with its hash, and show how it goes."""
     from harness.errors import UsageError
     from harness.image.install.builder import InstallSettings, install_image
-    from harness.image.install.stages import Schedule
+    from harness.image.install.stages import schedule_of
     from harness.image.install.window import Window
     from harness.image.installspec import Install
     from harness.image.store import ImageStore
@@ -87,7 +87,7 @@ def install_command(
         medium = _medium(media, sha256, place, bar)
         with Session.open() as session, Host.open(root=session.libvirt_root) as host:
             accelerator = choose_accelerator(session.places.cache)
-            schedule = Schedule.of(install.expected_minutes, accelerator)
+            schedule = schedule_of(install, accelerator)
             if accelerator is not Accelerator.KVM:
                 bar.console.print(
                     f"no KVM here: every instruction is emulated, and this takes some "

@@ -36,6 +36,8 @@ USER: Final = "harness"
 COMPUTER: Final = "REGFILTER"
 #: The disk after the system's, for crash dumps alone.
 DUMP_DRIVE: Final = "X:"
+#: Letters the disc with the first boot's files may have: after the system's, and before the dump disk's.
+DISC_LETTERS: Final = "D E F G H I J"
 #: The host reads this port only; stages of the install are lines on it.
 STAGE_PORT: Final = "COM1"
 
@@ -249,11 +251,19 @@ class AnswerFacts:
 
     @property
     def first_logon_commands(self) -> tuple[str, ...]:
-        """Find the disc that brought the answer file, whatever letter it has, and start the script on it."""
-        letters = "A B D E F G H I J C"
-        return (
-            f"cmd /c for %i in ({letters}) do if exist %i:\\harness\\first-boot.cmd "
-            "call %i:\\harness\\first-boot.cmd %i:",
+        """Find the disc with the first boot's files, whatever letter it has, and start the script on it.
+
+        The answer files that are INI take one command for each letter: between two per cent signs they look
+        for a string's name. The script does its work once, however often it is started.
+        """
+        if self.answer is AnswerFile.AUTOUNATTEND:
+            return (
+                f"cmd /c for %i in ({DISC_LETTERS}) do if exist %i:\\harness\\first-boot.cmd "
+                "call %i:\\harness\\first-boot.cmd %i:",
+            )
+        return tuple(
+            f"cmd /c if exist {letter}:\\harness\\first-boot.cmd {letter}:\\harness\\first-boot.cmd {letter}:"
+            for letter in DISC_LETTERS.split()
         )
 
 

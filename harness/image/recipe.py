@@ -183,13 +183,14 @@ class _File:
 def load_recipe(file: Path) -> Recipe:
     """The recipe in `file`. Raises `RecipeError` that names file, key and what is allowed."""
     file = file.absolute()
-    tables, base = load_based(file)
+    tables, bases = load_based(file)
     try:
         return _recipe(read_table(_File, tables, file), file)
     except RecipeError as error:
-        if base is None:
+        if not bases:
             raise
-        raise RecipeError(f"{error}; keys that are not there are those of {base}") from error
+        others = ", ".join(map(str, bases))
+        raise RecipeError(f"{error}; keys that are not there are those of {others}") from error
 
 
 def _recipe(read: _File, file: Path) -> Recipe:

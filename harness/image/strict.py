@@ -51,21 +51,24 @@ def load_toml(file: Path) -> dict[str, Any]:
         raise RecipeError(f"{file}: not TOML: {error}") from error
 
 
-def load_based(file: Path) -> tuple[dict[str, Any], Path | None]:
-    """The tables of a TOML file over those of the file it names as `based_on`, and that file.
+def load_based(file: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """The tables of a TOML file over those of the file it names as `based_on`, and so on; and these files.
 
-    Tables are merged key by key, anything else replaces what it is based on. A path in the base is taken
+    Tables are merged key by key, anything else replaces what it is based on. A path in a base is taken
     relative to `file` like its own. Raises `RecipeError`.
     """
-    own = load_toml(file)
-    named = own.pop(_BASED_ON, None)
-    if named is None:
-        return own, None
-    base = _scalar(Path, named, file, _BASED_ON)
-    defaults = load_toml(base)
-    if _BASED_ON in defaults:
-        raise mistake(base, _BASED_ON, f"{file} is based on this file, which can't be based on another")
-    return _merged(defaults, own), base
+    tables: dict[str, Any] = {}
+    files = [file]
+    while True:
+        own = load_toml(files[-1])
+        named = own.pop(_BASED_ON, None)
+        tables = _merged(own, tables)
+        if named is None:
+            return tables, tuple(files[1:])
+        base = _scalar(Path, named, files[-1], _BASED_ON)
+        if base.resolve() in {each.resolve() for each in files}:
+            raise mistake(files[-1], _BASED_ON, f"{base} is based on this file itself")
+        files.append(base)
 
 
 def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

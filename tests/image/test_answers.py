@@ -169,3 +169,13 @@ def test_each_mistake_in_an_answer_file_is_named(old: str, new: str, says: str) 
 )
 def test_each_mistake_in_a_script_is_named(script: str, says: str) -> None:
     assert any(says in found for found in check_cmd(script))
+
+
+@pytest.mark.parametrize("version", [XP, WS03])
+def test_commands_of_ini_answer_files_hold_no_per_cent_sign(version: WindowsVersion) -> None:
+    """Between two of them INI files name a string."""
+    text = render("winnt.sif", facts(version))
+    assert "%" not in text
+    commands = [line for line in text.splitlines() if line.startswith("Command")]
+    assert len(commands) == 7
+    assert commands[0] == r'Command0="cmd /c if exist D:\harness\first-boot.cmd D:\harness\first-boot.cmd D:"'

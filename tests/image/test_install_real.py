@@ -154,7 +154,7 @@ def test_another_medium_is_another_image(bench: Bench) -> None:
         ("early", {}, "ended", "ended in stage first-logon"),
         ("loop", {}, "looped", "restarted 7 times"),
         ("panic", {}, "crashed", "the guest panicked"),
-        ("", {"prompt": 0, "long": 15}, "stalled", "the screen shows whether the medium started"),
+        ("", {"prompt": 0, "first": 15}, "stalled", "the screen shows whether the medium started"),
     ],
     ids=["stall", "failed step", "switched off early", "restart loop", "crash", "prompt missed"],
 )

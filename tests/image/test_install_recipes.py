@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.driver import find_project_root
 from harness.errors import UsageError
 from harness.guest.base import Arch
 from harness.image.digest import install_key
 from harness.image.finding import find_recipe, find_recipes
 from harness.image.images import ensure_image, is_built, verify
+from harness.image.install.guide import refreshed
 from harness.image.installspec import Delivery, Install
 from harness.image.recipe import load_recipe
 from harness.image.store import ImageStore
@@ -136,10 +139,21 @@ def test_a_recipe_is_laid_over_what_it_is_based_on(tmp_path: Path) -> None:
     mine.write_text('based_on = "../gone.toml"\n')
     with pytest.raises(RecipeError, match=r"gone\.toml: can't be read"):
         load_recipe(mine)
-    (tmp_path / "chain.toml").write_text('based_on = "x.toml"\n')
-    mine.write_text('based_on = "../chain.toml"\n')
-    with pytest.raises(RecipeError, match="can't be based on another"):
+    mine.write_text('based_on = "../mine/recipe.toml"\n')
+    with pytest.raises(RecipeError, match="is based on this file itself"):
         load_recipe(mine)
+
+
+def test_a_recipe_of_ones_own_is_based_on_one_of_the_projects(tmp_path: Path) -> None:
+    theirs = find_recipe("win10-22h2")
+    mine = tmp_path / "win10-german" / "recipe.toml"
+    mine.parent.mkdir()
+    mine.write_text(
+        f'based_on = "{theirs.file}"\nname = "win10-german"\ntitle = "Mine"\n[hardware]\nmemory_mib = 8192\n'
+    )
+    recipe = load_recipe(mine)
+    assert recipe.hardware == replace(theirs.hardware, memory_mib=8192)
+    assert recipe.source == theirs.source
 
 
 def test_an_image_that_is_not_installed_says_how_it_is(tmp_path: Path) -> None:
@@ -203,3 +217,17 @@ def test_floppies_are_for_systems_that_read_no_second_disc() -> None:
         if isinstance(recipe.source, Install) and recipe.source.delivery is Delivery.FLOPPY
     }
     assert floppies == {"winxp-sp3", "ws2003r2-x86", "ws2003r2-x64", "winvista-sp2", "winvista-sp2-x86"}
+
+
+def test_the_page_about_images_says_what_the_recipes_say() -> None:
+    page = find_project_root() / "docs" / "images.md"
+    text = page.read_text(encoding="utf-8")
+    assert refreshed(text) == text, f"run: python -m harness.image.install.guide {page}"
+    for name in VERSIONS:
+        assert f"`{name}`" in text
+
+
+def test_the_page_has_a_part_that_nobody_knows() -> None:
+    with pytest.raises(UsageError, match="asks for the part 'poems'"):
+        refreshed("<!-- generated: poems -->\n<!-- end -->")
+    assert "| `winxp-sp3` |" in refreshed("<!-- generated: media -->\nold\n<!-- end -->")

@@ -10,7 +10,7 @@ from harness.image.install.stages import Outcome, Progress, Schedule, after_even
 from harness.machine.events import EventKind, MachineEvent, Panic
 from harness.machine.spec import Accelerator
 
-SCHEDULE = Schedule(expected=600, long=100, short=10, prompt=5)
+SCHEDULE = Schedule(expected=600, first=50, long=100, short=10, prompt=5)
 OFF = MachineEvent(EventKind.SHUTDOWN, "SHUTDOWN", {"guest": True})
 RESET = MachineEvent(EventKind.RESET, "RESET", {"guest": True})
 
@@ -50,8 +50,11 @@ def test_what_is_only_missed_is_no_error() -> None:
 
 def test_a_stage_has_its_deadline_and_the_next_one_another() -> None:
     progress = Progress.start(0.0)
-    assert not after_time(progress, SCHEDULE, 99).over
-    assert after_time(progress, SCHEDULE, 101).outcome is Outcome.STALLED
+    assert not after_time(progress, SCHEDULE, 49).over
+    assert after_time(progress, SCHEDULE, 51).outcome is Outcome.STALLED
+    progress = after_line(progress, "HARNESS-STAGE windows-setup", 40)
+    assert not after_time(progress, SCHEDULE, 139).over
+    assert after_time(progress, SCHEDULE, 141).outcome is Outcome.STALLED
     progress = after_line(progress, "HARNESS-STAGE quiet \r", 99)
     assert not after_time(progress, SCHEDULE, 108).over
     stalled = after_time(progress, SCHEDULE, 110)
@@ -90,7 +93,9 @@ def test_a_stop_error_is_told_with_its_code() -> None:
 
 
 def test_emulation_has_more_time() -> None:
-    slow, fast = (Schedule.of(40, accelerator) for accelerator in (Accelerator.TCG, Accelerator.KVM))
+    slow, fast = (
+        Schedule.of(40, accelerator, tells_setup=True) for accelerator in (Accelerator.TCG, Accelerator.KVM)
+    )
     assert slow.expected > fast.expected == 2400
     assert slow.limit("windows-setup") > fast.limit("windows-setup") > fast.limit("quiet")
 
@@ -105,3 +110,10 @@ def test_no_line_of_a_guest_does_harm(lines: list[str]) -> None:
 def test_a_guest_that_names_steps_without_end_is_bounded() -> None:
     progress = told(*(f"HARNESS-FAILED step-{number}" for number in range(1000)))
     assert len(progress.failed) == 64
+
+
+def test_a_setup_that_tells_nothing_has_its_whole_time_for_that() -> None:
+    """XP's text and graphical parts tell no stage; a later Windows that tells none has not started."""
+    old, new = (Schedule.of(60, Accelerator.KVM, tells_setup=tells) for tells in (False, True))
+    assert old.limit("starting") == 7200
+    assert new.limit("starting") == 900

@@ -76,8 +76,9 @@ def main(
 
     settings = InstallSettings(
         accelerator=Accelerator.TCG,
-        schedule=lambda minutes, accelerator: Schedule(
+        schedule=Schedule(
             expected=60,
+            first=options.get("first", 120),
             long=options.get("long", 120),
             short=options.get("short", 120),
             prompt=options.get("prompt", 60),

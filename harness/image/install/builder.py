@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from harness.image.install.layout import InstallFiles, install_machine
 from harness.image.install.medium import look_at_medium
 from harness.image.install.plan import InstallPlan, plan_install
 from harness.image.install.run import Observer, run_install
-from harness.image.install.stages import Progress, Schedule
+from harness.image.install.stages import Progress, Schedule, schedule_of
 from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import KEEP, ImageStore, Stored
@@ -48,10 +48,10 @@ _ADMISSION_SECONDS: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class InstallSettings:
-    """How it is done. `schedule` makes the deadlines of expected minutes and accelerator."""
+    """How it is done."""
 
     accelerator: Accelerator = Accelerator.TCG
-    schedule: Callable[[int, Accelerator], Schedule] = Schedule.of
+    schedule: Schedule | None = None  # None: by the recipe and the accelerator
     attest: Attest = attest_image
     observer: Observer | None = None
     tell: Tell = quiet
@@ -125,7 +125,7 @@ class _Maker:
     def _run(self, files: InstallFiles) -> Progress:
         recipe, session, settings = self.plan.recipe, self.session, self.settings
         name = session.new_name("i")
-        schedule = settings.schedule(self.plan.install.expected_minutes, settings.accelerator)
+        schedule = settings.schedule or schedule_of(self.plan.install, settings.accelerator)
         with ExitStack() as stack:
             reservation = Admission().memory(
                 Appetite(recipe.hardware).whole, f"installing {recipe.name}", timeout=_ADMISSION_SECONDS

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from harness.image.answer import AnswerFile
+from harness.image.installspec import Install
 from harness.machine.events import EventKind, MachineEvent
 from harness.machine.spec import Accelerator
 
@@ -34,7 +36,7 @@ READY: Final = "ready"
 FAILED: Final = "failed"
 _LINE: Final = re.compile(r"\s*HARNESS-(STAGE|FAILED|MISSED) ([a-z0-9][a-z0-9-]{0,31})\s*", re.ASCII)
 #: Stages in which setup itself works: minutes pass without a word.
-_LONG: Final = frozenset({FIRST_STAGE, SETUP, "specialize"})
+_LONG: Final = frozenset({SETUP, "specialize"})
 _MOST_STEPS: Final = 64
 #: Setup restarts twice or three times between two stages at most; XP's text and graphical parts tell none.
 _MOST_RESTARTS: Final = 6
@@ -55,24 +57,40 @@ class Outcome(StrEnum):
 class Schedule:
     """Seconds. `expected` in all; `long` a stage of setup may take, `short` one of the first boot.
 
-    `prompt` is how long keys are sent to the medium's "press any key".
+    `first` may pass before anything is told, `prompt` is how long keys are sent to the medium's "press any
+    key".
     """
 
     expected: float
+    first: float
     long: float
     short: float
     prompt: float
 
     @classmethod
-    def of(cls, expected_minutes: int, accelerator: Accelerator) -> Schedule:
-        """For an install that takes so many minutes on KVM."""
+    def of(cls, expected_minutes: int, accelerator: Accelerator, *, tells_setup: bool) -> Schedule:
+        """For an install of so many minutes on KVM; `tells_setup`: its setup tells that it started."""
         pace = 1.0 if accelerator is Accelerator.KVM else _EMULATION
-        whole = expected_minutes * 60.0 * pace
-        return cls(expected=whole, long=2 * whole, short=900.0 * pace, prompt=60.0 * min(pace, 3.0))
+        whole, short = expected_minutes * 60.0 * pace, 900.0 * pace
+        return cls(
+            expected=whole,
+            first=short if tells_setup else 2 * whole,
+            long=2 * whole,
+            short=short,
+            prompt=60.0 * min(pace, 3.0),
+        )
 
     def limit(self, stage: str) -> float:
         """How long `stage` may take, until the next is told or the guest switches itself off."""
+        if stage == FIRST_STAGE:
+            return self.first
         return self.long if stage in _LONG else self.short
+
+
+def schedule_of(install: Install, accelerator: Accelerator) -> Schedule:
+    """That of an install by its recipe."""
+    tells = install.answer is AnswerFile.AUTOUNATTEND
+    return Schedule.of(install.expected_minutes, accelerator, tells_setup=tells)
 
 
 @dataclass(frozen=True, slots=True)
