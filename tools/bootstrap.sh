@@ -34,6 +34,8 @@ case " $* " in *" machines "*)
     [ -x /usr/sbin/libvirtd ] || need libvirt-daemon
     have virsh || need libvirt-clients
     have swtpm || need swtpm
+    # libvirt gives no machine a TPM without swtpm_setup, even when others start it.
+    have swtpm_setup || need swtpm-tools
     ls /usr/share/OVMF/OVMF_CODE*.fd >/dev/null 2>&1 || need ovmf
     have wine || need "wine wine64"
     have mmdebstrap || need mmdebstrap

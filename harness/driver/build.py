@@ -210,7 +210,8 @@ def _compile(spec: ImageSpec, arch: str, chain: Toolchain, unsigned: Path, debug
 def _run(command: list[str], folder: Path, name: str) -> None:
     # A fixed locale and no dates from outside: the output must depend on the inputs alone.
     environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
-    for variable in ("HOME", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR", "TMPDIR"):
+    environment["TMPDIR"] = str(folder)  # gcc leaves empty files behind
+    for variable in ("HOME", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR"):
         if variable in os.environ:
             environment[variable] = os.environ[variable]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

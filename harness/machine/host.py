@@ -52,7 +52,9 @@ _CONFIGURATION_OF_ROOT: Final = (
 )
 
 _NO_CONNECTION: Final = {
-    True: "another process may use this folder; a process needs one of its own",
+    # As root libvirt looks up the user QEMU would run as, before it reads that it shall be another.
+    True: "another process may use this folder; a process needs one of its own. "
+    "A user or a group that is not there: tools/bootstrap.sh machines, as root, makes it",
     False: f"is its daemon running? Without a URI the harness uses {EMBEDDED}, which needs none",
 }
 

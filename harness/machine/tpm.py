@@ -18,6 +18,8 @@ from harness.errors import InfrastructureError, ToolMissingError
 __all__ = ["Tpm"]
 
 _END_SECONDS: Final = 5.0
+#: Program and Debian package. libvirt gives no machine a TPM without swtpm_setup, though it is not to run it.
+_TOOLS: Final = {"swtpm": "swtpm", "swtpm_setup": "swtpm-tools"}
 
 
 class Tpm:
@@ -35,9 +37,9 @@ class Tpm:
 
         A clone comes to life behind its firmware, which would have started the TPM up: so swtpm does it.
         """
-        program = shutil.which("swtpm")
-        if program is None:
-            raise ToolMissingError("swtpm is missing, which is the machines' TPM: apt-get install swtpm")
+        for tool, package in _TOOLS.items():
+            if shutil.which(tool) is None:
+                raise ToolMissingError(f"{tool} is missing, for the machines' TPM: apt-get install {package}")
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
             socket.unlink(missing_ok=True)
@@ -45,7 +47,7 @@ class Tpm:
             raise InfrastructureError(f"can't prepare the TPM's folder {state}: {error}") from error
         log = state.with_name(state.name + ".log")
         with _listen(socket) as server:  # QEMU's connection waits in it until swtpm is ready
-            command = [program, "socket", "--tpm2", "--terminate", "--flags", "startup-clear"]
+            command = ["swtpm", "socket", "--tpm2", "--terminate", "--flags", "startup-clear"]
             command += ["--tpmstate", f"dir={state},mode=0600", "--ctrl", f"type=unixio,fd={server.fileno()}"]
             command += ["--log", f"file={log},level=1,truncate"]
             process = subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -42,12 +43,13 @@ class Sshd:
             subprocess.run(command, check=True)
         self.host_key = " ".join(host_key.with_suffix(".pub").read_text().split()[:2])
         self.log = folder / "sshd.log"
+        self._mark = f"HARNESS_TEST_SSHD={folder}"
         self._config = folder / "sshd_config"
         self._config.write_text(
             f"HostKey {host_key}\nAuthorizedKeysFile {self.user_key}.pub\nPidFile none\nUsePAM no\n"
             "StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\nMaxSessions 40\n"
-            "Subsystem sftp internal-sftp\n"
+            f"Subsystem sftp internal-sftp\nSetEnv {self._mark}\n"
         )
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -86,6 +88,15 @@ class Sshd:
         for server in self._servers:
             server.terminate()
             server.wait(60)
+        self._end_commands()
         if self._made_separation:
             with suppress(OSError):  # another server may use it by now
                 _SEPARATION.rmdir()
+
+    def _end_commands(self) -> None:
+        """sshd leaves commands that don't end by themselves running, as nobody's children."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):  # ended, or somebody else's
+                    if f"{self._mark}\0".encode() in (entry / "environ").read_bytes():
+                        os.kill(int(entry.name), signal.SIGKILL)
