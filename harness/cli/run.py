@@ -67,20 +67,22 @@ def run(
     if driver is not None and not driver.is_file():
         raise UsageError(f"--driver: there is no file {driver}")
     command = pytest_command()
+    # Files and folders with "=": pytest, which doesn't know these options yet when it looks for its own
+    # configuration, would look beside them.
     for name in target or ():
         command += ["--target", name]
     if driver is not None:
-        command += ["--driver", str(driver)]
+        command.append(f"--driver={driver}")
     for text in driver_parameter or ():
         command += ["--driver-parameter", text]
     if isolation is not None:
         command += ["--isolation", isolation]
     for folder in recipes or ():
-        command += ["--recipes", str(folder)]
+        command.append(f"--recipes={folder}")
     if channel is not None:
         command += ["--channel", channel]
     if results is not None:
-        command += ["--results", str(results)]
+        command.append(f"--results={results}")
     if jobs > 1:
         command += ["-n", str(jobs), "--dist", "worksteal"]
     # What this command doesn't know arrives among the paths, options of pytest and their values included.
