@@ -62,7 +62,7 @@ def domain_xml(spec: MachineSpec, firmware: FirmwareFiles | None = None, *, uuid
     SubElement(domain, "vcpu", placement="static").text = str(hardware.processors)
     domain.append(_boot(spec, firmware))
     domain.append(_features(spec, firmware))
-    domain.append(cpu_element(hardware.cpu))
+    domain.append(_processor(hardware))
     domain.append(_clock(hardware))
     SubElement(domain, "on_poweroff").text = "destroy"
     SubElement(domain, "on_reboot").text = "restart"
@@ -117,6 +117,15 @@ def _enlightenments(*, kvm: bool) -> Element:
         for name in ("vpindex", "synic", "stimer"):
             SubElement(hyperv, name, state="on")
     return hyperv
+
+
+def _processor(hardware: Hardware) -> Element:
+    cpu = cpu_element(hardware.cpu)
+    if hardware.processors > 1:
+        # Windows 11 asks for two cores on one processor ("Windows 11 Specs and System Requirements").
+        topology = {"sockets": "1", "cores": str(hardware.processors), "threads": "1"}
+        SubElement(cpu, "topology", topology)
+    return cpu
 
 
 def _clock(hardware: Hardware) -> Element:
