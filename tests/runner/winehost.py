@@ -42,6 +42,7 @@ class Wine:
             "WINEPREFIX": str(self.prefix),
             "WINEARCH": "win64",
             "WINEDEBUG": "-all",
+            "TMPDIR": str(folder),  # the server's folder, which it does not remove
             # No menu entries in the home folder, no offers to download anything.
             "WINEDLLOVERRIDES": "winemenubuilder.exe=d;mscoree=;mshtml=",
         }
