@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from harness.errors import GuestCrashed, HarnessError
+from harness.errors import GuestCrashed, GuestHung, HarnessError, InfrastructureError
 from harness.guest.bugcheck import Bugcheck
 from harness.machine.dump import DumpError, contradiction, read_dump
-from harness.machine.spec import MachineSpec
+from harness.machine.dump_disk import fetch_dump
+from harness.machine.spec import Disk, MachineSpec
 
 __all__ = ["INDEX", "MAX_LOG", "Evident", "Piece", "collect"]
 
@@ -29,6 +30,8 @@ WINDOWS_DUMP: Final = "win-dmp"
 MAX_LOG: Final = 16 << 20
 _DUMP_SECONDS: Final = 300.0
 _MEBIBYTE: Final = 1 << 20
+#: What a guest's own dump may have beyond its memory.
+_OWN_DUMP_MIB: Final = 64
 
 
 class Evident(Protocol):
@@ -80,6 +83,8 @@ def collect(
     dumped: dict[str, Any] = {}
     if memory_mib:
         pieces.append(_memory(machine, folder, memory_mib, dumped))
+        if not dumped and len(_written(machine)) > 1 and not isinstance(error, GuestHung):
+            pieces.append(_own_dump(machine, folder, memory_mib, dumped))
     told = error.bugcheck if isinstance(error, GuestCrashed) else None
     index = {
         "machine": machine.name,
@@ -126,6 +131,7 @@ def _piece(folder: Path, name: str, what: str, get: Callable[[Path], object]) ->
     begin = time.monotonic()
     try:
         get(path)
+        path.chmod(0o600)  # QEMU and libvirt write some of them, as they please
         size = path.stat().st_size
     except Exception as trouble:  # whatever goes wrong, the other pieces and the failure itself matter more
         path.unlink(missing_ok=True)
@@ -163,8 +169,7 @@ def _memory(machine: Evident, folder: Path, memory_mib: int, dumped: dict[str, A
             raw.chmod(0o600)
             if kinds == [WINDOWS_DUMP]:
                 dumped.update(_read(raw))
-            with raw.open("rb") as source, _create(to) as target, gzip.open(target, "wb", 1) as packed:
-                shutil.copyfileobj(source, packed, _MEBIBYTE)
+            _pack(raw, to)
         finally:
             raw.unlink(missing_ok=True)
 
@@ -174,6 +179,32 @@ def _memory(machine: Evident, folder: Path, memory_mib: int, dumped: dict[str, A
     name = f"memory.{kinds[0]}.gz"
     (folder / piece.name).rename(folder / name)
     return Piece(name, what, piece.size, piece.seconds)
+
+
+def _written(machine: Evident) -> list[Disk]:
+    """The disks the guest writes to, the last one first: that is where images have their dumps."""
+    return [disk for disk in reversed(machine.spec.disks) if not disk.read_only]
+
+
+def _own_dump(machine: Evident, folder: Path, memory_mib: int, dumped: dict[str, Any]) -> Piece:
+    """The dump that Windows wrote itself, off its disks."""
+    raw = folder / "own.raw"
+
+    def fetch(to: Path) -> None:
+        try:
+            if not fetch_dump(_written(machine), raw, limit=memory_mib + _OWN_DUMP_MIB << 20):
+                raise InfrastructureError("there is none on the guest's disks; it may not have been finished")
+            dumped.update(_read(raw))
+            _pack(raw, to)
+        finally:
+            raw.unlink(missing_ok=True)
+
+    return _piece(folder, "memory.own-dmp.gz", "the crash dump that the guest wrote, compressed", fetch)
+
+
+def _pack(raw: Path, to: Path) -> None:
+    with raw.open("rb") as source, _create(to) as target, gzip.open(target, "wb", 1) as packed:
+        shutil.copyfileobj(source, packed, _MEBIBYTE)
 
 
 def _read(raw: Path) -> dict[str, Any]:

@@ -205,6 +205,7 @@ def test_evidence_of_a_crash(boot: Boot, tmp_path: Path) -> None:
         files
     )
     assert (tmp_path / "screen.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     assert b"last words" in (tmp_path / "debug.log").read_bytes()
     assert "GUEST_PANICKED" in (tmp_path / "events.txt").read_text()
     assert json.loads((tmp_path / "environment.json").read_text())["product"] == "tiny"
