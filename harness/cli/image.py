@@ -61,13 +61,16 @@ def _row(recipe: Recipe) -> dict[str, object]:
         state = "adopted" if adopted else "ready" if is_built(recipe) else "not built"
     except HarnessError as error:  # a recipe for another host is no reason to hide the rest
         state = f"not for this host: {error}"
+    there = state in ("adopted", "ready")
+    why_not = _not_drilled(recipe) if there else ""
     return {
         "name": recipe.name,
         "kind": recipe.kind.value,
         "version": recipe.version.triple,
         "arch": recipe.arch.value,
         "state": state,
-        "drilled": _drilled(recipe) if state in ("adopted", "ready") else "",
+        "drilled": "" if not there else "no" if why_not else "yes",
+        "not_drilled": why_not,
         "title": recipe.title,
         "recipe": short_path(recipe.file),
         "channels": [access.kind.value for access in recipe.channels],
@@ -75,18 +78,18 @@ def _row(recipe: Recipe) -> dict[str, object]:
     }
 
 
-def _drilled(recipe: Recipe) -> str:
-    """Whether a crash of its guest is known to be noticed: "yes", "no", or why no longer."""
+def _not_drilled(recipe: Recipe) -> str:
+    """Why a crash of its guest might go unnoticed; empty when a drill has shown that it doesn't."""
     from harness.drill import DrillStore, admission_of
     from harness.errors import HarnessError
     from harness.image.images import ensure_image
 
     if DrillStore().find(recipe.name) is None:
-        return "no"
+        return f"run: harness image drill {recipe.name}"
     try:
-        return admission_of(ensure_image(recipe)).reason or "yes"
+        return admission_of(ensure_image(recipe)).reason
     except HarnessError as error:  # the image went since, or can't be made here
-        return f"no: {error}"
+        return str(error)
 
 
 @app.command("build")

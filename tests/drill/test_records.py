@@ -7,11 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from harness.drill import DrillReport, DrillResult, DrillStore, Fault, Verdict, admission_of
+from harness.cli import app
+from harness.drill import DrillReport, DrillResult, DrillStore, Fault, Verdict, admission, admission_of
 from harness.errors import UsageError
+from harness.image.images import ensure_image
+from harness.image.recipe import load_recipe
 from harness.machine.spec import Accelerator, Hardware, SealedImage
 from harness.results.outcome import Outcome
+from tests.image.recipes import write_recipe
 
 IMAGE = SealedImage("win11+verifier", "d1", Hardware(), ())
 PASSED = tuple(
@@ -112,3 +117,26 @@ def test_a_record_with_something_unknown_counts_as_none(store: DrillStore) -> No
 def test_a_name_is_no_path(store: DrillStore, name: str) -> None:
     with pytest.raises(UsageError, match="is no machine's name"):
         store.find(name)
+
+
+def test_the_list_of_images_says_which_are_drilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(admission, "_emulator", lambda image: REPORT.emulator)
+    monkeypatch.setattr(admission, "_accelerator", lambda: Accelerator.TCG)
+    recipes = tmp_path / "recipes"
+    recipe = load_recipe(write_recipe(recipes))
+
+    def listed() -> tuple[str, str]:
+        done = CliRunner().invoke(app, ["image", "list", "--recipes", str(recipes), "--json"])
+        assert done.exit_code == 0, done.output
+        (row,) = (row for row in json.loads(done.stdout) if row["name"] == "old")
+        return row["drilled"], row["not_drilled"]
+
+    assert listed() == ("no", "run: harness image drill old")
+    DrillStore().keep(replace(REPORT, target="vm:old", image=ensure_image(recipe).digest))
+    assert listed() == ("yes", "")
+    disk = recipe.folder / "disk.raw"
+    disk.write_bytes(b"another" + disk.read_bytes())
+    drilled, why = listed()
+    assert drilled == "no"
+    assert "was made anew after its drill" in why
