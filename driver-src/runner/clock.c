@@ -55,7 +55,8 @@ static void set_below_wine(uint64_t unix_us)
 {
     wchar_t line[MAX_DATE_PATH + 64];
     PROCESS_INFORMATION process;
-    STARTUPINFOW startup = {.cb = sizeof(startup)};
+    /* No standard handles: `date` says what it did, and stdout is where the frames go. */
+    STARTUPINFOW startup = {.cb = sizeof(startup), .dwFlags = STARTF_USESTDHANDLES};
     uint64_t seconds = divide(unix_us, 1000000);
     DWORD since = GetTickCount();
 

@@ -118,6 +118,22 @@ def test_a_date_program_is_given_the_time(wine: Wine, runner_exe: Path, tmp_path
     assert given.read_text() == "-u -s @1700000000.000042"
 
 
+def test_what_a_date_program_says_is_not_among_the_frames(
+    wine: Wine, runner_exe: Path, tmp_path: Path
+) -> None:
+    """It would cut a reply in two whenever it spoke between a frame's header and its payload."""
+    date = tmp_path / "date"
+    done = tmp_path / "done"
+    date.write_text(f"#!/bin/sh\necho noise; echo noise >&2; touch {done}\n")
+    date.chmod(0o755)
+    with StandardRunner(wine, runner_exe, "--date", wine.dos(date)) as running:
+        with pytest.raises(RefusedError):
+            running.ask(RequestType.CLOCK_SET, unix_us=1_700_000_000_000_000)
+        assert done.exists()
+        running.ask(RequestType.QUIESCE)
+        assert running.discarded == 0
+
+
 def test_quiescing_flushes_the_registry(long_runner: StandardRunner) -> None:
     hives = long_runner.ask(RequestType.QUIESCE)["hives"]
     assert isinstance(hives, int)
