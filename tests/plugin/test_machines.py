@@ -114,6 +114,7 @@ def test_a_crash_has_its_code_its_evidence_and_the_next_test_a_fresh_clone(
         "tiny",
     )
     assert attestation["accelerator"] == "tcg"
+    assert attestation["drilled"] is False
     assert abs(attestation["clock_skew"]) < 60
     (run,) = pytester.path.glob("results/*")
     kept = {name.rpartition("/")[2]: run / name for name in crashed["evidence"]}
