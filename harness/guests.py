@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from harness.machine.machine import Machine
     from harness.machine.spec import SealedImage
 
-__all__ = ["GuestSettings", "Guests"]
+__all__ = ["LIBVIRT_VARIABLE", "GuestSettings", "Guests"]
+
+#: Names another libvirt than the one in this process: "qemu:///system".
+LIBVIRT_VARIABLE: Final = "HARNESS_LIBVIRT"
 
 _EXTRA: Final = "pip install 'regfilter-harness[machines]'"
 
@@ -69,16 +73,18 @@ class Guests:
         from harness.drill.admission import is_admitted
         from harness.image.recipe import load_recipe
         from harness.machine.attest import Promise
-        from harness.machine.axes import PROBE_IMAGE, SwitchedOn, image_with
+        from harness.machine.axes import SwitchedOn, image_with
         from harness.machine.drive import Machines, MachineSettings
         from harness.machine.guest import Identity
+        from harness.machine.session import EMBEDDED
 
         assert target.recipe is not None
         recipe = load_recipe(target.recipe)
-        on = SwitchedOn(target.axes, tuple(dict.fromkeys([PROBE_IMAGE, *self.settings.verified])))
+        on = SwitchedOn.of(target.axes, self.settings.verified)
         image = image_with(self._image(target, recipe), on)
         if self._machines is None:
-            self._machines = Machines(MachineSettings(clones=self.settings.clones))
+            uri = os.environ.get(LIBVIRT_VARIABLE) or EMBEDDED
+            self._machines = Machines(MachineSettings(clones=self.settings.clones, uri=uri))
         identity = Identity(
             target.name,
             Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware),

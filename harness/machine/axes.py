@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from harness.axes import Axis, with_axes
 from harness.channel.environment import Environment
@@ -70,6 +70,16 @@ class SwitchedOn:
 
     axes: tuple[Axis, ...]
     drivers: tuple[str, ...] = (PROBE_IMAGE,)
+
+    @classmethod
+    def of(cls, axes: tuple[Axis, ...], drivers: Sequence[str]) -> Self:
+        """With the user's `drivers`: the probe is verified beside them.
+
+        It is left out where allocations fail at random: a probe without memory shows nothing. Without any
+        other driver it is the one to be tested.
+        """
+        probe = () if Axis.LOWRES in axes and drivers else (PROBE_IMAGE,)
+        return cls(axes, tuple(dict.fromkeys([*probe, *drivers])))
 
     @property
     def digest(self) -> str:
@@ -134,6 +144,7 @@ def _verifier(on: SwitchedOn, version: WindowsVersion) -> list[Step]:
     """devtest/verifier-command-line: names of drivers, without wildcards; they need not be loaded yet.
 
     Exit code 2 says that a restart is due. /flags takes the place of /standard, it can't be added to it.
+    Allocations fail as by default, from some minutes after the start on: a template is frozen before.
     """
     if Axis.LOWRES not in on.axes:
         settings = ["/standard"]

@@ -109,6 +109,12 @@ def test_secure_boot_starts_with_variables_that_hold_the_keys(monkeypatch: pytes
     assert [hardware.firmware for hardware in asked] == [Firmware.UEFI_SECURE]
 
 
+def test_the_probe_is_spared_where_allocations_fail() -> None:
+    assert SwitchedOn.of((Axis.VERIFIER,), ("mine.sys",)).drivers == ("regprobe.sys", "mine.sys")
+    assert SwitchedOn.of((Axis.VERIFIER, Axis.LOWRES), ("mine.sys",)).drivers == ("mine.sys",)
+    assert SwitchedOn.of((Axis.LOWRES,), ()).drivers == ("regprobe.sys",)
+
+
 # -- proof ---------------------------------------------------------------------------------------------------
 
 
