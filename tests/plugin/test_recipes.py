@@ -5,15 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import UsageError
+from harness.errors import InfrastructureError, UsageError
 from harness.guest.base import Arch, GuestKind
+from harness.guests import Guests
 from harness.registry.version import WS03
 from harness.targets import known_targets, parse_target, resolve_targets
+
+if TYPE_CHECKING:
+    from harness.machine.drive import MachineSettings
 
 Run = Callable[..., pytest.RunResult]
 Rows = Callable[[], list[dict[str, Any]]]
@@ -138,3 +143,23 @@ def test_wrong_options_are_usage_errors(
     result = run(*options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{says}*"])
+
+
+def test_another_libvirt_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
+    opened: list[str] = []
+
+    def note(settings: MachineSettings) -> None:
+        opened.append(settings.uri)
+        raise InfrastructureError("enough")
+
+    # By name: pytester's runs in this process bring modules and take them away again.
+    images, drive = import_module("harness.image.images"), import_module("harness.machine.drive")
+    monkeypatch.setattr(images, "is_built", lambda recipe: True)
+    monkeypatch.setattr(images, "ensure_image", lambda recipe: None)
+    monkeypatch.setattr(drive, "Machines", note)
+    for value in ("qemu:///system", ""):
+        monkeypatch.setenv("HARNESS_LIBVIRT", value)
+        with pytest.raises(InfrastructureError, match="enough"):
+            Guests().boot(parse_target("vm:stand-in"))
+    assert opened == ["qemu:///system", "qemu:///embed"]
