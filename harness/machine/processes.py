@@ -77,9 +77,17 @@ def _machine_process(pid: int, marks: tuple[bytes, ...]) -> Process | None:
     program = command.split(b"\0", 1)[0].rsplit(b"/", 1)[-1]
     if start is None or not (program.startswith(_PROGRAMS) or _HELPER in command):
         return None
-    if not any(mark in command for mark in marks):
+    if not any(mark in command for mark in marks) or not _has_our_files(pid):
         return None
     return Process(pid, start, command.replace(b"\0", b" ").decode(errors="replace").strip())
+
+
+def _has_our_files(pid: int) -> bool:
+    """Whether a path means the same file to that process: a container's or chroot's has files of its own."""
+    try:
+        return os.path.samestat((_PROC / str(pid) / "root").stat(), Path("/").stat())
+    except OSError:
+        return True  # it is ending, or it hides: its command line is all there is
 
 
 def end(processes: Iterable[Process], *, timeout: float = 5.0) -> tuple[Process, ...]:

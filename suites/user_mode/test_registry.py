@@ -181,11 +181,10 @@ def test_a_handle_is_of_its_process_alone(registry: Registry) -> None:
     with registry.program() as p:
         here = p.create_key(p.test_root / "mine")
         with p.on(process="second"):
-            there = p.open_key(p.test_root / "mine", access=KEY_READ)
-            p.close(there)
-            again = p.close(there)
-        still = p.query_key(here, KeyInformationClass.BASIC, length=512)
+            foreign = p.query_key(here, KeyInformationClass.BASIC, length=512)
+        own = p.query_key(here, KeyInformationClass.BASIC, length=512)
 
-    assert there.process_id != here.process_id
-    assert again.status == NTSTATUS.INVALID_HANDLE
-    assert still.name == "mine"
+    assert foreign.process_id != here.process_id
+    assert own.name == "mine"
+    # The number may mean something else there, but never this key.
+    assert not (foreign.succeeded and foreign.name == "mine")
