@@ -4,7 +4,7 @@ Reverts are of the tests' tiny guest, whose RAM has any size; channels are measu
 no WinRM server: the tests' endpoint speaks the protocol and passes commands on over SSH, which every figure
 of WinRM here includes.
 
-python benchmarks/machines.py [revert] [memory] [channels] [bulk]        default: all
+python benchmarks/machines.py [revert] [memory] [channels] [bulk]        default: these; soak: 200 reverts in a row
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ ROUNDS = 7
 REVERTS = 3  # of libvirt's own snapshots, each takes seconds
 CLONES = 4
 BULK = 100 << 20
+SOAK = 200
 STAND_IN = "vm:stand-in"
 
 
@@ -240,8 +241,24 @@ def bulk() -> Iterator[Measure]:
             yield Measure(f"100 MB into the guest, {channel}", time.perf_counter() - begin, "s")
 
 
+def soak() -> Iterator[Measure]:
+    """Reverts of the stand-in in a row; each clone must answer, and find nothing of the one before."""
+    left = r"C:\harness\left-behind.txt"
+    clean = 0
+    with Guests() as guests:
+        for _ in range(SOAK):
+            with guests.boot(parse_target(STAND_IN)) as guest:
+                asked = guest.execute(["cmd.exe", "/c", f"if exist {left} exit 7"])
+                guest.put(left, b"left")
+                clean += asked.exit_code == 0
+    yield Measure(f"clean answers of {SOAK} reverts", clean, "", SOAK)
+
+
 PARTS = {"revert": revert, "memory": memory, "channels": channels, "bulk": bulk}
+#: Only when it is named: it takes minutes and measures nothing.
+ON_REQUEST = {"soak": soak}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(PARTS)
+    PARTS |= ON_REQUEST
     show(PARTS[name] for name in chosen)
