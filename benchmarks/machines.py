@@ -4,7 +4,7 @@ Reverts are of the tests' tiny guest, whose RAM has any size; channels are measu
 no WinRM server: the tests' endpoint speaks the protocol and passes commands on over SSH, which every figure
 of WinRM here includes.
 
-python benchmarks/machines.py [revert] [memory] [channels] [bulk]        default: these; soak: 200 reverts in a row
+python benchmarks/machines.py [revert] [memory] [channels] [bulk]   default: these; soak: 200 reverts
 """
 
 from __future__ import annotations
