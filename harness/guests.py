@@ -53,6 +53,7 @@ class Guests:
         self.settings = settings or GuestSettings()
         self._machines: Machines | None = None
         self._images: dict[Target, SealedImage] = {}
+        self._drilled: dict[str, bool] = {}
 
     def boot(self, target: Target) -> Guest:
         """A fresh guest of `target`; the caller closes it.
@@ -70,7 +71,6 @@ class Guests:
             raise ToolMissingError(f"{target} needs {error.name}: {_EXTRA}") from error
 
     def _boot_machine(self, target: Target) -> Guest:
-        from harness.drill.admission import is_admitted
         from harness.image.recipe import load_recipe
         from harness.machine.attest import Promise
         from harness.machine.axes import SwitchedOn, image_with
@@ -90,7 +90,7 @@ class Guests:
             Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware),
             recipe.limits,
             on=on,
-            drilled=is_admitted(image),
+            drilled=self._is_drilled(image),
         )
         return self._machines.guest(image, identity, self._ways(recipe))
 
@@ -104,6 +104,14 @@ class Guests:
                 raise InfrastructureError(f"the image of {target} is not built; run: {recipe.build_command}")
             found = self._images[target] = ensure_image(recipe)
         return found
+
+    def _is_drilled(self, image: SealedImage) -> bool:
+        """Whether a crash of it is known to be noticed; asked once, as the answer holds for the session."""
+        from harness.drill.admission import is_admitted
+
+        if image.digest not in self._drilled:
+            self._drilled[image.digest] = is_admitted(image)
+        return self._drilled[image.digest]
 
     def _ways(self, recipe: Recipe) -> tuple[WayIn, ...]:
         """How the guest is reached: first by the channel that was asked for, or the recipe's first."""

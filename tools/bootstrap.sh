@@ -45,6 +45,8 @@ case " $* " in *" machines "*)
     have mcopy || need mtools
     have wimlib-imagex || need wimtools
     have fsck.fat || [ -x /sbin/fsck.fat ] || need dosfstools
+    # An NTFS with a crash dump in it, for the tests of taking it off.
+    have mkntfs || [ -x /usr/sbin/mkntfs ] || need ntfs-3g
     have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || need e2fsprogs
     # A plain user makes images in a user namespace.
     [ "$(id -u)" -eq 0 ] || have newuidmap || need uidmap

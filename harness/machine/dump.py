@@ -26,7 +26,7 @@ from harness.errors import InfrastructureError
 from harness.guest.base import Arch
 from harness.guest.bugcheck import Bugcheck
 
-__all__ = ["DumpError", "DumpFacts", "DumpKind", "contradiction", "read_dump"]
+__all__ = ["DumpError", "DumpFacts", "DumpType", "contradiction", "read_dump"]
 
 _PAGE: Final = 0x1000
 _LONGEST_HEADER: Final = 2 * _PAGE + 0x38  # with the head of a bitmap
@@ -103,8 +103,8 @@ class DumpError(InfrastructureError):
     """A file that is no dump, or none that can be read; the message says what is wrong with it."""
 
 
-class DumpKind(IntEnum):
-    """DumpType of the header."""
+class DumpType(IntEnum):
+    """What a dump holds, as its header says."""
 
     FULL = 1
     KERNEL = 2
@@ -128,7 +128,7 @@ class DumpFacts:
 
     code: int
     parameters: tuple[int, int, int, int]
-    kind: DumpKind
+    kind: DumpType
     arch: Arch
     build: int
     processors: int
@@ -160,7 +160,7 @@ def read_dump(path: Path) -> DumpFacts:
     """
     head, compressed = _head(path)
     facts = _facts(path, head)
-    known = facts.arch is Arch.X64 and facts.kind is not DumpKind.TRIAGE
+    known = facts.arch is Arch.X64 and facts.kind is not DumpType.TRIAGE
     if compressed:
         return facts
     _check_size(path, head, facts)
@@ -203,7 +203,7 @@ def _facts(path: Path, head: bytes) -> DumpFacts:
         raise DumpError(f"{path} is cut: it has {len(head)} bytes of a header of {size}")
     header = structure(head)
     try:
-        kind = DumpKind(header.DumpType)
+        kind = DumpType(header.DumpType)
     except ValueError:
         raise DumpError(f"{path}: {header.DumpType:#x} is no kind of crash dump that is known") from None
     if header.BugCheckCode == _FILLER:
@@ -226,7 +226,7 @@ def _check_size(path: Path, head: bytes, facts: DumpFacts) -> None:
     header, size = (_layout().HEADER64(head), 2 * _PAGE)
     if facts.arch is Arch.X86:
         header, size = (_layout().HEADER32(head), _PAGE)
-    if facts.kind is DumpKind.FULL:
+    if facts.kind is DumpType.FULL:
         runs = header.Runs[: header.NumberOfRuns]
         pages = sum(run.PageCount for run in runs)
         if len(runs) != header.NumberOfRuns or pages != header.NumberOfPages:
@@ -235,7 +235,7 @@ def _check_size(path: Path, head: bytes, facts: DumpFacts) -> None:
                 f"and {header.NumberOfPages} pages are said to be there"
             )
         needed = size + header.NumberOfPages * _PAGE
-    elif facts.kind in (DumpKind.BITMAP_FULL, DumpKind.BITMAP_KERNEL):
+    elif facts.kind in (DumpType.BITMAP_FULL, DumpType.BITMAP_KERNEL):
         if len(head) < _LONGEST_HEADER:
             raise DumpError(f"{path} is cut: it has {len(head)} bytes of its bitmap's head")
         bitmap = _layout().BITMAP(head[size:])

@@ -15,7 +15,7 @@ from harness.errors import GuestCrashed
 from harness.guest.base import Arch
 from harness.guest.bugcheck import Bugcheck
 from harness.machine import dump as dump_module
-from harness.machine.dump import DumpError, DumpKind, contradiction, read_dump
+from harness.machine.dump import DumpError, DumpType, contradiction, read_dump
 from harness.machine.evidence import collect
 from harness.machine.spec import Hardware, MachineSpec
 from tests.machine import dumps
@@ -44,10 +44,10 @@ Write = Callable[[bytes], Path]
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(
     ("content", "kind", "pages"),
-    [(dumps.full64(), DumpKind.FULL, 3), (dumps.bitmap64(), DumpKind.BITMAP_FULL, 2)],
+    [(dumps.full64(), DumpType.FULL, 3), (dumps.bitmap64(), DumpType.BITMAP_FULL, 2)],
     ids=["full", "bitmap"],
 )
-def test_a_64_bit_dump(write: Write, content: bytes, kind: DumpKind, pages: int) -> None:
+def test_a_64_bit_dump(write: Write, content: bytes, kind: DumpType, pages: int) -> None:
     found = read_dump(write(content))
     assert (found.code, found.parameters) == (0xDEADDEAD, dumps.PARAMETERS)
     assert (found.kind, found.arch, found.build, found.processors) == (kind, Arch.X64, 26100, 2)
@@ -57,7 +57,7 @@ def test_a_64_bit_dump(write: Write, content: bytes, kind: DumpKind, pages: int)
 def test_a_32_bit_dump(write: Write) -> None:
     found = read_dump(write(dumps.full32()))
     assert (found.code, found.parameters) == (0xDEADDEAD, dumps.PARAMETERS32)
-    assert (found.kind, found.arch, found.build, found.pages) == (DumpKind.FULL, Arch.X86, 7601, None)
+    assert (found.kind, found.arch, found.build, found.pages) == (DumpType.FULL, Arch.X86, 7601, None)
 
 
 def test_a_compressed_dump_is_read_as_evidence_has_it(write: Write) -> None:
