@@ -131,7 +131,6 @@ def build(
     from harness.image.finding import find_recipe
     from harness.image.images import ensure_image
     from harness.image.install.ingredients import InstallRequest
-    from harness.image.installspec import Install
 
     recipe = find_recipe(name, recipes or ())
     request = InstallRequest(product_key_file, openssh, hibernation)
@@ -142,7 +141,7 @@ def build(
             recipe, media=Path(media) if media else None, out=out, request=request, as_json=as_json
         )
         return
-    if isinstance(recipe.source, Install) and media is not None:
+    if media is not None:
         from harness.cli.image_install import install_command
 
         install_command(recipe, media=media, sha256=sha256, request=request)

@@ -70,6 +70,7 @@ def install_command(
     """Install from `media`, a path or a URL with its hash, and show how it goes."""
     from harness.errors import UsageError
     from harness.image.install.builder import InstallSettings, install_image
+    from harness.image.install.medium import look_at_medium
     from harness.image.install.stages import schedule_of
     from harness.image.install.window import Window
     from harness.image.installspec import Install
@@ -85,6 +86,7 @@ def install_command(
     place = store or ImageStore()
     with _bar() as bar:
         medium = _medium(media, sha256, place, bar)
+        bar.console.print(f"medium: {look_at_medium(medium, recipe, install)}")
         with Session.open() as session, Host.open(root=session.libvirt_root) as host:
             accelerator = choose_accelerator(session.places.cache)
             schedule = schedule_of(install, accelerator)

@@ -75,6 +75,26 @@ sha2 = "as Windows 7"
 """
 
 
+#: The same for UEFI firmware and a TPM.
+_UEFI_CHANGES: Final = {
+    'version = "6.1.7601"': 'version = "10.0.19045"',
+    'arch = "x86"': 'arch = "x64"',
+    'machine = "pc"': 'machine = "q35"\nfirmware = "uefi"\ntpm = true',
+    "Nehalem,-lm": "Nehalem",
+    "memory_mib = 64": "memory_mib = 256",
+    '"ide"': '"sata"',
+    "[7601]": "[19045]",
+}
+
+
+def uefi_install() -> str:
+    text = INSTALL
+    for old, new in _UEFI_CHANGES.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
 def write_install(folder: Path, text: str = INSTALL) -> Path:
     """``folder/tiny/recipe.toml``; returns the file."""
     file = folder / "tiny" / "recipe.toml"

@@ -307,3 +307,47 @@ def test_an_unused_disc_and_removable_are_told_apart(tmp_path: Path) -> None:
     assert found.machine.disks[0] == Disk(tmp_path / "disk.qcow2")
     assert set(found.plan.discs.floppy) == {"winnt.sif"}
     assert not [path for path in found.plan.discs.disc if path.endswith((".sif", ".xml"))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["stand-in", "--media", "x.iso"], "not installed from a medium; leave --media out"),
+        (["win11-24h2", "--media", "gone.iso"], "there is no such file"),
+        (["win11-24h2", "--media", "https://example.invalid/a.iso"], "a medium from a URL needs its hash"),
+        (["win11-24h2", "--media", "gone.iso", "--sha256", "00" * 32], "there is no such file"),
+        (["win11-24h2"], "with its install medium"),
+    ],
+)
+def test_a_build_that_can_not_begin_says_why(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    done = CliRunner().invoke(app, ["image", "build", *arguments])
+    assert isinstance(done.exception, UsageError)
+    assert says in str(done.exception)
+
+
+def test_a_setup_that_needs_a_key_is_not_started_without(tmp_path: Path) -> None:
+    recipe = find_recipe("winxp-sp3")
+    files = {"I386": b"", "WIN51IP": b"", "WIN51IP.SP3": b""}
+    medium = look_at_medium(disc(tmp_path / "xp.iso", files, udf=False), recipe, install_of(recipe))
+    with throwaway(recipe, InstallRequest()) as given, pytest.raises(UsageError, match="--product-key-file"):
+        plan_install(recipe, install_of(recipe), medium, given)
+
+
+def test_secrets_show_nowhere_but_where_setup_reads_them(tmp_path: Path) -> None:
+    recipe = find_recipe("win10-22h2")
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    key.write_text("ABCDE-12345-FGHIJ-67890-KLMNO\n")
+    request = InstallRequest(product_key_file=key)
+    with throwaway(recipe, request) as given:
+        plan = plan_install(recipe, install_of(recipe), stand_in_medium(), given)
+        shown = f"{given!r} {plan!r}"
+        assert given.password not in shown
+    assert "ABCDE" not in shown
+    assert "<Key>ABCDE-12345-FGHIJ-67890-KLMNO</Key>" in plan.answer
+    dry_run(recipe, install_of(recipe), tmp_path / "out", request=request)
+    holding = {p.name for p in (tmp_path / "out").iterdir() if b"ABCDE-12345" in p.read_bytes()}
+    assert holding == {"autounattend.xml", "harness.iso"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,13 +72,25 @@ def test_keys_are_sent_at_the_very_start_only() -> None:
     assert not told("HARNESS-STAGE windows-setup").wants_key(SCHEDULE, 1)
 
 
+def reset(progress: Progress, when: float) -> Progress:
+    return after_event(progress, replace(RESET, when=when))
+
+
 def test_restarts_without_a_word_are_a_loop_and_those_between_stages_none() -> None:
     progress = told("HARNESS-STAGE windows-setup")
-    for _ in range(6):
-        progress = after_event(progress, RESET)
+    for number in range(6):
+        progress = reset(progress, 20.0 * number)
     assert not progress.over
-    assert not after_event(after_line(progress, "HARNESS-STAGE specialize", 2), RESET).over
-    assert after_event(progress, RESET).outcome is Outcome.LOOPED
+    assert not reset(after_line(progress, "HARNESS-STAGE specialize", 2), 200).over
+    assert reset(progress, 200).outcome is Outcome.LOOPED
+
+
+def test_the_resets_of_one_restart_are_one_unless_there_is_no_end_of_them() -> None:
+    progress = told("HARNESS-STAGE windows-setup")
+    for number in range(40):
+        progress = reset(progress, 0.1 * number)
+    assert (progress.restarts, progress.over) == (1, False)
+    assert reset(progress, 4.0).outcome is Outcome.LOOPED
 
 
 def test_setup_that_starts_twice_is_a_loop() -> None:
@@ -117,3 +131,11 @@ def test_a_setup_that_tells_nothing_has_its_whole_time_for_that() -> None:
     old, new = (Schedule.of(60, Accelerator.KVM, tells_setup=tells) for tells in (False, True))
     assert old.limit("starting") == 7200
     assert new.limit("starting") == 900
+
+
+def test_a_line_may_begin_with_what_firmware_left_there() -> None:
+    progress = told(
+        "\x1b[2J\x1b[01;01HPress any key to boot from CD or DVD.....HARNESS-STAGE windows-setup \r"
+    )
+    assert progress.stage == "windows-setup"
+    assert told("HARNESS-STAGE windows-setup and more").stage == "starting"

@@ -163,3 +163,16 @@ def test_two_who_ask_at_once_get_one_image(tmp_path: Path) -> None:
     assert len(made) == 1
     assert len(set(results)) == 1
     assert len(results) == 2
+
+
+def test_what_a_killed_process_was_making_goes_and_what_a_living_one_makes_stays(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "images")
+    store.ensure("x", KEY, fill)
+    for name in ("left", "made"):
+        (store.folder / f".making-{name}-0").mkdir()
+        (store.folder / f".making-{name}-0" / "disc.iso").write_bytes(b"a password")
+    with store.locked("made-0"):
+        assert store.remove_abandoned() == [store.folder / ".making-left-0"]
+    assert (store.folder / ".making-made-0").is_dir()
+    store.ensure("y", "b" * 64, fill)  # whoever makes something else tidies up as well
+    assert entries(store) == {f"x-{KEY[:16]}", f"y-{'b' * 16}"}

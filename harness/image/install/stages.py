@@ -34,12 +34,17 @@ FIRST_STAGE: Final = "starting"
 SETUP: Final = "windows-setup"
 READY: Final = "ready"
 FAILED: Final = "failed"
-_LINE: Final = re.compile(r"\s*HARNESS-(STAGE|FAILED|MISSED) ([a-z0-9][a-z0-9-]{0,31})\s*", re.ASCII)
+#: At a line's end: firmware and boot loaders write on the same port, and need not end their last line.
+_LINE: Final = re.compile(r"HARNESS-(STAGE|FAILED|MISSED) ([a-z0-9][a-z0-9-]{0,31})\s*$", re.ASCII)
 #: Stages in which setup itself works: minutes pass without a word.
 _LONG: Final = frozenset({SETUP, "specialize"})
 _MOST_STEPS: Final = 64
 #: Setup restarts twice or three times between two stages at most; XP's text and graphical parts tell none.
 _MOST_RESTARTS: Final = 6
+#: One restart is several resets: a BIOS that finds itself started again resets the machine once more. Those
+#: within so many seconds of each other are one, and so many in all are a loop, however fast.
+_ONE_RESTART: Final = 5.0
+_MOST_RESETS: Final = 40
 #: How much slower setup is where every instruction is emulated: an order of magnitude, by reports.
 _EMULATION: Final = 10.0
 
@@ -95,14 +100,15 @@ def schedule_of(install: Install, accelerator: Accelerator) -> Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an install is. Times are of `time.monotonic`; `restarts` counts those since the last stage."""
+    """Where an install is. Times are of `time.monotonic`; restarts and resets are since the last stage."""
 
     began: float
     since: float
     stage: str = FIRST_STAGE
     seen: tuple[str, ...] = ()
     restarts: int = 0
-    restarted: bool = False
+    resets: int = 0
+    last_reset: float | None = None
     failed: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
     outcome: Outcome | None = None
@@ -122,13 +128,13 @@ class Progress:
 
     def wants_key(self, schedule: Schedule, now: float) -> bool:
         """Whether the medium may be asking for a key: at the very first start, for a bounded time."""
-        first = self.stage == FIRST_STAGE and not self.restarted and not self.over
+        first = self.stage == FIRST_STAGE and self.last_reset is None and not self.over
         return first and now - self.began < schedule.prompt
 
 
 def after_line(progress: Progress, line: str, now: float) -> Progress:
     """A line of the debug port; most are none of ours."""
-    match = _LINE.fullmatch(line)
+    match = _LINE.search(line)
     if match is None or progress.over:
         return progress
     kind, name = match.groups()
@@ -136,7 +142,7 @@ def after_line(progress: Progress, line: str, now: float) -> Progress:
         return replace(progress, failed=_with(progress.failed, name), since=now)
     if kind == "MISSED":
         return replace(progress, missed=_with(progress.missed, name), since=now)
-    told = replace(progress, stage=name, since=now, restarts=0, seen=_with(progress.seen, name))
+    told = replace(progress, stage=name, since=now, restarts=0, resets=0, seen=_with(progress.seen, name))
     if name == SETUP and SETUP in progress.seen:
         return told.ended(
             Outcome.LOOPED, "setup started a second time: its first part did not end as it should"
@@ -152,15 +158,7 @@ def after_event(progress: Progress, event: MachineEvent) -> Progress:
     """What happened to the machine."""
     match event.kind:
         case EventKind.RESET:
-            restarts = progress.restarts + 1
-            told = replace(progress, restarts=restarts, restarted=True)
-            if restarts > _MOST_RESTARTS:
-                return told.ended(
-                    Outcome.LOOPED,
-                    f"the machine restarted {restarts} times without telling a further stage; a processor "
-                    "without what the system needs does that, or a stop error that restarts",
-                )
-            return told
+            return _reset(progress, event.when)
         case EventKind.PANIC:
             return progress.ended(Outcome.CRASHED, f"the system stopped: {event.panic or 'no details'}")
         case EventKind.IO_ERROR:
@@ -169,6 +167,18 @@ def after_event(progress: Progress, event: MachineEvent) -> Progress:
             return _switched_off(progress)
         case _:
             return progress
+
+
+def _reset(progress: Progress, when: float) -> Progress:
+    again = progress.last_reset is None or when - progress.last_reset > _ONE_RESTART
+    told = replace(progress, restarts=progress.restarts + again, resets=progress.resets + 1, last_reset=when)
+    if told.restarts <= _MOST_RESTARTS and told.resets <= _MOST_RESETS:
+        return told
+    return told.ended(
+        Outcome.LOOPED,
+        f"the machine restarts again and again (reset {told.resets} times) without telling a further stage; "
+        "a processor without what the system needs does that, or a stop error that restarts",
+    )
 
 
 def _switched_off(progress: Progress) -> Progress:

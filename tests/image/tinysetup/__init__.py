@@ -1,4 +1,4 @@
-"""An install medium of a few kilobytes, made by the tests: setup.c says what it does."""
+"""Install media of a few kilobytes, made by the tests: setup.c and uefi.c say what they do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pycdlib
 
+from harness.driver import find_toolchain
+from harness.image.tools import find_tool, run
 from tests.image.discs import edition, wim
 from tests.machine.tinyguest import FLAGS, compiler
 
@@ -47,6 +49,46 @@ def medium(path: Path, program: bytes, *, wishes: str = "", build_number: int = 
     iso.add_eltorito(
         "/SETUP.BIN;1", boot_load_size=len(program) // 512, boot_load_seg=_SEGMENT, platform_id=0
     )
+    iso.add_directory(iso_path="/SOURCES", joliet_path="/sources")
+    iso.add_fp(
+        io.BytesIO(catalogue),
+        len(catalogue),
+        iso_path="/SOURCES/INSTALL.WIM;1",
+        joliet_path="/sources/install.wim",
+    )
+    iso.write(str(path))
+    iso.close()
+    return path
+
+
+def uefi_medium(path: Path, *, build_number: int = 19045) -> Path:
+    """An ISO that UEFI firmware starts, with the catalogue of a Windows 10 for x64."""
+    program, volume = path.with_name("bootx64.efi"), path.with_name("efi.img")
+    flags = [
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-ffreestanding",
+        "-fno-stack-protector",
+        "-mno-red-zone",
+        "-std=gnu11",
+    ]
+    linking = ["-nostdlib", "-shared", "-Wl,--subsystem,10", "-e", "efi_main", "-Wl,--no-insert-timestamp"]
+    source = str(SOURCE / "uefi.c")
+    subprocess.run(
+        [*find_toolchain("x64").compiler, *flags, *linking, source, "-o", str(program)], check=True
+    )
+    volume.unlink(missing_ok=True)
+    run([find_tool("mformat"), "-i", str(volume), "-C", "-f", "1440", "::"])
+    run([find_tool("mmd"), "-i", str(volume), "::/EFI", "::/EFI/BOOT"])
+    run([find_tool("mcopy"), "-i", str(volume), str(program), "::/EFI/BOOT/BOOTX64.EFI"])
+    content, catalogue = volume.read_bytes(), wim(edition("Windows 10 Enterprise", build_number))
+    iso = pycdlib.PyCdlib()
+    iso.new(vol_ident="TINY_UEFI", joliet=3, interchange_level=3)
+    iso.add_directory(iso_path="/EFI", joliet_path="/efi")
+    iso.add_fp(io.BytesIO(content), len(content), iso_path="/EFI/EFI.IMG;1", joliet_path="/efi/efi.img")
+    iso.add_eltorito("/EFI/EFI.IMG;1", efi=True, platform_id=0xEF, boot_load_size=len(content) // 512)
     iso.add_directory(iso_path="/SOURCES", joliet_path="/sources")
     iso.add_fp(
         io.BytesIO(catalogue),
