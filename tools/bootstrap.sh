@@ -132,10 +132,27 @@ if [ "$(id -u)" -ne 0 ]; then
     # A password can be asked for on a terminal only.
     if have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then as_root=sudo; else as_root=none; fi
 fi
-# shellcheck disable=SC2086  # both take a list of packages
-install_packages() {
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $1
-}
+# A package with a server starts it and enables it for every boot. This file keeps them from being started
+# (invoke-rc.d(8)); what this script brought is disabled. The harness starts by itself what it needs.
+# shellcheck disable=SC2016  # expanded by the inner shell
+install_without_starting='
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap "rm -f $policy" EXIT
+        trap "exit 130" HUP INT TERM
+        printf "#!/bin/sh\nexit 101\n" > $policy
+        chmod 755 $policy
+    fi
+    enabled() { for unit in libvirtd virtlogd virtlockd ssh; do ls /etc/systemd/system/*.wants/$unit*; done 2>/dev/null; }
+    before=$(enabled)
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" || exit
+    command -v systemctl >/dev/null || exit 0
+    for link in $(enabled); do
+        case $before in *"$link"*) ;; *) systemctl disable --quiet "${link##*/}" || true ;; esac
+    done
+'
+# shellcheck disable=SC2086  # a list of packages
+install_packages() { $as_root sh -c "$install_without_starting" sh $1; }
 known_packages() {
     for package in $1; do apt-cache show "$package" >/dev/null 2>&1 || return 1; done
 }
@@ -180,28 +197,13 @@ if [ -n "$machine_missing$binding" ]; then
     fi
 fi
 
-# A package with a server starts it and enables it for every boot, unless this file says no (invoke-rc.d(8)).
-# shellcheck disable=SC2016  # expanded by the inner shell
-install_without_starting='
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e $policy ]; then
-        trap "rm -f $policy" EXIT
-        trap "exit 130" HUP INT TERM
-        printf "#!/bin/sh\nexit 101\n" > $policy
-        chmod 755 $policy
-    fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server || exit
-    if command -v systemctl >/dev/null; then
-        systemctl disable --quiet ssh.service ssh.socket || true
-    fi
-'
 if [ -n "$ssh_server" ]; then
     if ! have apt-get || [ "$as_root" = none ]; then
         say "tests over SSH need openssh-server, which can't be installed from here; they are skipped"
     else
         say "tests over SSH need the program sshd: installing openssh-server, without a server that is started"
         known_packages "$ssh_server" || update_lists
-        $as_root sh -c "$install_without_starting" || say "going on without; tests over SSH are skipped"
+        install_packages "$ssh_server" || say "going on without; tests over SSH are skipped"
     fi
 fi
 
