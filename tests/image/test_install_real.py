@@ -207,6 +207,18 @@ def test_a_setup_whose_disk_starts_nothing_is_not_started_again(bench: Bench) ->
     assert (found["outcome"], found["seen"]) == ("stalled", ["starting", "windows-setup"])
 
 
+def test_what_was_installed_and_does_not_answer_is_no_image(bench: Bench) -> None:
+    """The tiny system has no runner."""
+    write_install(bench.folder / "recipes", INSTALL.replace("boot_seconds = 60", "boot_seconds = 5"))
+    found = bench.install(bench.medium(), ask=1)
+    assert "was installed, but its runner can't be asked: it did not answer in time" in found["error"]
+    assert found["facts"] == []
+    assert bench.leftovers() == []
+    evidence = bench.images / "failed" / "tiny"
+    assert str(evidence) in found["error"]
+    assert (evidence / "screen.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_wrong_medium_is_refused_before_anything_starts(bench: Bench) -> None:
     found = bench.install(bench.medium(build_number=9600))
     assert "found Windows build 9600" in found["error"]

@@ -17,6 +17,7 @@ from harness.channel.environment import Environment, ProductType
 from harness.errors import HarnessError
 from harness.guest.base import Arch
 from harness.image.finding import find_recipe
+from harness.image.install.attestation import attest_image
 from harness.image.install.builder import InstallSettings, install_image
 from harness.image.install.run import InstallFailedError
 from harness.image.install.stages import Progress, Schedule
@@ -83,7 +84,7 @@ def main(
             short=options.get("short", 120),
             prompt=options.get("prompt", 60),
         ),
-        attest=attest,
+        attest=attest_image if "ask" in options else attest,
         observer=observe,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
         room=1 << 30,
