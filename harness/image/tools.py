@@ -21,8 +21,10 @@ _PACKAGES: Final = {
     "apt-config": "apt",
     "apt-get": "apt",
     "mcopy": "mtools",
+    "mformat": "mtools",
     "mkfs.ext4": "e2fsprogs",
     "mkfs.fat": "dosfstools",
+    "mmd": "mtools",
     "mmdebstrap": "mmdebstrap",
     "qemu-img": "qemu-utils",
 }
