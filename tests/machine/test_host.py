@@ -31,15 +31,17 @@ def command_line(pid: int | None) -> list[str]:
 
 
 def test_qemu_is_sandboxed_without_display_or_network_and_by_nobody_elses_rights(
-    host: Host, tiny: Tiny
+    host: Host, tiny: Tiny, tmp_path: Path
 ) -> None:
     with host.start(tiny()) as machine:
         arguments = command_line(machine.pid)
         assert Path(f"/proc/{machine.pid}").stat().st_uid == os.geteuid()
         status = Path(f"/proc/{machine.pid}/status").read_text()
         with pytest.raises(InfrastructureError, match="migrate"):
-            machine.qmp("migrate", uri="exec:cat > /dev/null")  # would start a shell
-    assert machine.exit_code == -signal.SIGSYS
+            machine.qmp("migrate", uri=f"exec:cat > {tmp_path}/shell")  # would start a shell
+    # Older QEMU is ended for trying, QEMU 10 is told that it can't.
+    assert machine.exit_code in {-signal.SIGSYS, 0}
+    assert not (tmp_path / "shell").exists()
     assert "Seccomp:\t2" in status
     assert arguments[arguments.index("-sandbox") + 1].startswith("on,")
     assert arguments[arguments.index("-display") + 1] == "none"
