@@ -38,6 +38,7 @@ XP_IMPORTS = frozenset(
         "IoFreeWorkItem",
         "IoQueueWorkItem",
         "IofCompleteRequest",
+        "KeBugCheckEx",
         "KeDelayExecutionThread",
         "KeGetCurrentIrql",
         "KeInitializeEvent",

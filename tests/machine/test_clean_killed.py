@@ -27,6 +27,11 @@ ROOT = Path(harness.__file__).parent.parent
 _SECONDS = 60.0
 
 
+def listen_to_interrupts() -> None:
+    """A shell's background jobs ignore SIGINT, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Station:
     """Folders, kernel and disk for processes that are going to be killed."""
@@ -46,6 +51,7 @@ class Station:
             stderr=subprocess.DEVNULL,
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            preexec_fn=listen_to_interrupts,
         )
 
     def processes(self) -> list[str]:

@@ -100,8 +100,8 @@ def test_memory_of_a_cache_that_is_gone_is_found(tmp_path: Path, monkeypatch: py
         assert folder is not None
         (folder / "x.ram").write_bytes(b"x")
     assert there.lost_memory() == ((gone.memory, gone.cache),)
-    (found,) = find_leftovers(there)
-    assert found.paths == (gone.memory,)
+    # Runtime folders are everybody's: others may have left something just now.
+    (found,) = (each for each in find_leftovers(there) if each.paths == (gone.memory,))
     remove([found])
     assert gone.memory is not None
     assert not gone.memory.exists()

@@ -92,7 +92,7 @@ def test_a_wrong_command_line_is_not_carried_out(
 ) -> None:
     code, text, error = run(wine, runner_exe, *arguments)
     assert (code, text) == (2, b"")
-    assert error.startswith(b"regrun: ")
+    assert b"regrun: " in error  # Wine itself may have said something before
 
 
 def test_a_missing_file_is_told(wine: Wine, runner_exe: Path) -> None:
