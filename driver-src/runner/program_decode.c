@@ -324,6 +324,9 @@ static bool check_operation(const OPERATION *operation, unsigned handle_count, D
                         (unsigned)value->number, handle_count);
         }
     }
+    if ((uintptr_t)operation->fields[FIELD_ADDRESS].number != operation->fields[FIELD_ADDRESS].number) {
+        return fail(error, "address lies beyond the runner's pointers, which have %u bytes", (unsigned)sizeof(void *));
+    }
     if (operation->opcode == OP_TERMINATE_PROCESS && operation->fields[FIELD_PROCESS].number == 0) {
         return fail(error, "the runner (process 0) can't be ended");
     }

@@ -9,18 +9,24 @@ import pytest
 
 from harness.driver import find_toolchain, runner_image
 from harness.errors import ToolMissingError
-from tests.runner.winehost import StandardRunner, Wine, wine_is_missing
+from tests.runner.winehost import StandardRunner, Wine, wine_architectures, wine_is_missing
+
+
+@pytest.fixture(scope="session", params=wine_architectures())
+def runner_arch(request: pytest.FixtureRequest) -> str:
+    """The runner's architecture, each that Wine can run."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def runner_exe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """regrun.exe for x64 in a folder of the tests."""
+def runner_exe(tmp_path_factory: pytest.TempPathFactory, runner_arch: str) -> Path:
+    """regrun.exe in a folder of the tests."""
     try:
-        find_toolchain("x64")
+        find_toolchain(runner_arch)
     except ToolMissingError as error:
         pytest.skip(str(error))
     exe = tmp_path_factory.mktemp("runner") / "regrun.exe"
-    exe.write_bytes(runner_image("x64"))
+    exe.write_bytes(runner_image(runner_arch))
     return exe
 
 

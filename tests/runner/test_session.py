@@ -18,12 +18,12 @@ from tests.runner.winehost import RefusedError, StandardRunner, read_answer
 ENDLESS = "C:\\windows\\system32\\ping.exe -n 3600 127.0.0.1"
 
 
-def test_hello_says_who_answers(long_runner: StandardRunner) -> None:
+def test_hello_says_who_answers(long_runner: StandardRunner, runner_arch: str) -> None:
     answer = long_runner.ask(RequestType.HELLO)
     assert answer["major"] == constant("REGRUN_PROTOCOL_MAJOR")
     assert answer["minor"] == constant("REGRUN_PROTOCOL_MINOR")
     assert answer["program_format"] == FORMAT_VERSION
-    assert (answer["arch"], answer["pointer_size"]) == ("x64", 8)
+    assert (answer["arch"], answer["pointer_size"]) == (runner_arch, 8 if runner_arch == "x64" else 4)
     assert answer["max_payload"] == constant("REGRUN_MAX_PAYLOAD")
     assert answer["build"]
 

@@ -1,6 +1,7 @@
 """Wine for tests: a prefix of their own, programs in it, and nothing left when it is closed.
 
-Wine 8 here runs x64 programs only; the x86 runner is checked as a file (test_image.py).
+Where Wine has its 32-bit half (Debian: wine32:i386), the x86 runner runs too; elsewhere it is checked as a
+file (test_image.py).
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ def wine_is_missing() -> str:
     """Why Wine can't run x64 programs here; empty when it can."""
     missing = [name for name in ("wine", "wineserver") if shutil.which(name) is None]
     return f"{' and '.join(missing)} not installed (apt-get install wine64 wine)" if missing else ""
+
+
+def wine_architectures() -> tuple[str, ...]:
+    """Of which architectures Wine runs programs here; its files say so before there is a prefix."""
+    library = Path("/usr/lib")
+    halves = (*library.glob("wine/i386-windows/ntdll.dll"), *library.glob("*/wine/i386-windows/ntdll.dll"))
+    return ("x64", "x86") if halves else ("x64",)
 
 
 class Wine:
