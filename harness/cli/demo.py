@@ -31,9 +31,9 @@ def demo(
 
     from harness.cli.run import pytest_command
     from harness.driver import ARCHITECTURES, build_signed, find_project_root, project_drivers
+    from harness.results.folder import RunReader, new_run_folder
     from harness.results.html import render_html
     from harness.results.matrix import Matrix
-    from harness.results.store import RunReader, new_run_folder
     from harness.results.terminal import print_matrix
 
     console = Console()

@@ -23,8 +23,8 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to wri
 
 
 def _load(results: Path, run: str | None) -> tuple[Path, RunInfo, Matrix]:
+    from harness.results.folder import RunReader, find_run
     from harness.results.matrix import Matrix
-    from harness.results.store import RunReader, find_run
 
     reader = RunReader(find_run(results, run))
     return reader.folder, reader.info, Matrix(reader)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from harness.image.answer import AnswerFile
 from harness.image.media import MediaFamily
 from harness.image.mediacheck import MediaWanted
-from harness.image.strict import mistake
 from harness.machine.spec import Firmware, Hardware
+from harness.strict import mistake
 
 if TYPE_CHECKING:
     from harness.guest.base import Arch

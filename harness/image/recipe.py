@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from harness.guest.base import Arch, Capability, GuestKind
 from harness.image.installspec import Install, check_install
-from harness.image.strict import RecipeError, load_based, mistake, read_table
 from harness.machine.spec import ChannelPort, DiskFormat, Hardware, Nic
 from harness.registry.version import WindowsVersion
+from harness.strict import RecipeError, load_based, mistake, read_table
 
 __all__ = [
     "Access",

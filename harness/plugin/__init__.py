@@ -24,7 +24,7 @@ from harness.plugin.fixtures import (
 )
 from harness.plugin.session import RunLog, status_words
 from harness.plugin.station import POOL, GuestPool
-from harness.results.store import new_run_folder
+from harness.results.folder import new_run_folder
 
 __all__ = [
     "_station",

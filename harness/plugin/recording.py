@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +22,9 @@ from harness.guest.bugcheck import Bugcheck
 from harness.plugin.options import SETTINGS, EvidencePolicy
 from harness.plugin.selection import TARGET_FIXTURE, behaviours_of
 from harness.plugin.station import Station
+from harness.results.folder import evidence_folder, write_evidence
 from harness.results.model import MAX_MESSAGE, Attestation, RunResult, clip
 from harness.results.outcome import Outcome, outcome_of, worst
-from harness.results.store import evidence_folder, write_evidence
 from harness.targets import Target
 
 __all__ = ["LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"]
@@ -44,6 +45,8 @@ class TestLog:
     __test__ = False  # not a test class, whatever its name says
 
     outcomes: list[Outcome] = field(default_factory=list)
+    #: Seconds since the epoch, on the host.
+    started: float = 0.0
     duration: float = 0.0
     message: str = ""
     detail: str = ""
@@ -65,6 +68,7 @@ def make_report(
         _shorten(call.excinfo, item.path)
     report = yield
     log = item.stash.setdefault(LOG, TestLog())
+    log.started = log.started or call.start
     log.duration += call.duration
     error = None if call.excinfo is None else call.excinfo.value
     outcome = _outcome(report, error)
@@ -204,6 +208,7 @@ def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
         attestation=log.attestation,
         evidence=tuple(log.evidence),
         recorded=dict(log.recorded),
+        started=datetime.fromtimestamp(log.started, UTC).isoformat(timespec="milliseconds"),
     )
 
 

@@ -10,10 +10,10 @@ import pytest
 from harness.between import CHANGED
 from harness.plugin.options import Settings
 from harness.plugin.recording import OUTCOME_ATTRIBUTE, ROW_ATTRIBUTE
+from harness.results.folder import RunWriter
 from harness.results.matrix import Matrix
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
-from harness.results.store import RunWriter
 
 __all__ = ["EXIT_INFRA", "RunLog", "status_words"]
 

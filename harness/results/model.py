@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TypeVar
 from harness.errors import UsageError
 from harness.results.outcome import Outcome
 
-__all__ = ["MAX_MESSAGE", "MAX_RECORDED", "Attestation", "RunInfo", "RunResult", "clip"]
+__all__ = ["MAX_MESSAGE", "MAX_NAME", "MAX_RECORDED", "Attestation", "RunInfo", "RunResult", "clip"]
 
 _T = TypeVar("_T")
 
@@ -17,6 +17,8 @@ _T = TypeVar("_T")
 MAX_MESSAGE: Final = 64 * 1024
 #: Longest text kept of one recorded observation.
 MAX_RECORDED: Final = 4096
+#: Longest name or time kept.
+MAX_NAME: Final = 256
 
 
 def clip(text: str, limit: int) -> str:
@@ -85,7 +87,11 @@ class RunResult:
 
     `test` is the pytest node id without the target, `duration` seconds, `message` one line,
     `detail` the whole text of a failure, `evidence` file names relative to the run's folder,
-    `recorded` what a `Mode: record` behaviour was seen to do.
+    `recorded` what a `Mode: record` behaviour was seen to do. `started` is ISO 8601 in UTC, empty where it
+    isn't known. `attempt` counts from 1; only INFRA is tried again. `build` names the build of the user's
+    driver, empty without one. `known` is the link of the known issue that a KNOWN outcome matched.
+    `bundle` is the reproduction bundle of a failure, `comparison` the JSON file with the expected and the
+    seen events, both relative to the run's folder and empty without one.
     """
 
     test: str
@@ -98,6 +104,12 @@ class RunResult:
     attestation: Attestation | None = None
     evidence: tuple[str, ...] = ()
     recorded: Mapping[str, str] = field(default_factory=dict)
+    started: str = ""
+    attempt: int = 1
+    build: str = ""
+    known: str = ""
+    bundle: str = ""
+    comparison: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only: what a row of rows.jsonl holds."""
@@ -113,6 +125,12 @@ class RunResult:
             "attestation": None if attestation is None else attestation.to_json(),
             "evidence": self.evidence,
             "recorded": dict(self.recorded),
+            "started": self.started,
+            "attempt": self.attempt,
+            "build": self.build,
+            "known": self.known,
+            "bundle": self.bundle,
+            "comparison": self.comparison,
         }
 
     @classmethod
@@ -131,6 +149,13 @@ class RunResult:
                 attestation=None if attestation is None else _attestation(attestation),
                 evidence=tuple(map(str, row["evidence"])),
                 recorded={str(name): str(value) for name, value in row["recorded"].items()},
+                # Rows of earlier versions lack the rest.
+                started=clip(str(row.get("started", "")), MAX_NAME),
+                attempt=int(row.get("attempt", 1)),
+                build=clip(str(row.get("build", "")), MAX_NAME),
+                known=clip(str(row.get("known", "")), MAX_RECORDED),
+                bundle=clip(str(row.get("bundle", "")), MAX_RECORDED),
+                comparison=clip(str(row.get("comparison", "")), MAX_RECORDED),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"not a result row of this version: {error!r}") from error

@@ -16,9 +16,9 @@ from harness import cli
 from harness.errors import GuestCrashed, InfrastructureError, UsageError
 from harness.guest.bugcheck import Bugcheck
 from harness.registry.version import MODELLED
+from harness.results.folder import RunWriter, new_run_folder
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
-from harness.results.store import RunWriter, new_run_folder
 
 HEAVY = {"_pytest", "cryptography", "jinja2", "junitparser", "numpy", "pefile", "pytest", "rich", "unicorn"}
 

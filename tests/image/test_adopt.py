@@ -20,9 +20,9 @@ from harness.image.images import ensure_image
 from harness.image.payload import payload_files, port_name
 from harness.image.recipe import Access, AccessKind, Adopt, Payload, load_recipe
 from harness.image.store import ImageStore
-from harness.image.strict import RecipeError
 from harness.image.tools import find_tool
 from harness.machine.spec import ChannelPort, DiskBus, DiskFormat, Firmware, Hardware, Nic, PanicModel
+from harness.strict import RecipeError
 from tests.image.fat16 import read_fat16
 
 RUNNER = b"MZ runner"

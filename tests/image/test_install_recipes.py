@@ -18,8 +18,8 @@ from harness.image.install.guide import refreshed
 from harness.image.installspec import Delivery, Install
 from harness.image.recipe import load_recipe
 from harness.image.store import ImageStore
-from harness.image.strict import RecipeError, load_toml
 from harness.machine.spec import Firmware
+from harness.strict import RecipeError, load_toml
 from tests.image.recipes import installs, write_install
 
 VERSIONS = {

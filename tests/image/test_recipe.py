@@ -10,8 +10,8 @@ import pytest
 from harness.errors import UsageError
 from harness.image.finding import find_recipe, find_recipes
 from harness.image.recipe import Adopt, DebianBuild, load_recipe
-from harness.image.strict import RecipeError
 from harness.machine.spec import ChannelPort, DiskBus, DiskFormat
+from harness.strict import RecipeError
 from tests.image.recipes import ADOPTED, write_recipe
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from harness.errors import GuestCrashed, GuestHung, InfrastructureError, UnsupportedError, UsageError
 from harness.guest.bugcheck import Bugcheck
+from harness.results.folder import RunReader, RunWriter, find_run, new_run_folder, write_evidence
 from harness.results.model import Attestation, RunResult
 from harness.results.outcome import Outcome, outcome_of, worst
-from harness.results.store import RunReader, RunWriter, find_run, new_run_folder, write_evidence
 
 BUGCHECK = Bugcheck(0x50, (0, 0, 0, 0))
 
