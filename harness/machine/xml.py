@@ -73,6 +73,7 @@ def domain_xml(spec: MachineSpec, firmware: FirmwareFiles | None = None, *, uuid
     domain.append(_devices(spec))
     SubElement(domain, "seclabel", type="none")
     domain.append(_command_line(spec))
+    domain.append(_capabilities())
     indent(domain)
     return tostring(domain, encoding="unicode") + "\n"
 
@@ -225,6 +226,17 @@ def _command_line(spec: MachineSpec) -> Element:
     for argument in arguments:
         SubElement(command_line, f"{{{_QEMU}}}arg", value=argument)
     return command_line
+
+
+def _capabilities() -> Element:
+    """Have libvirt ask for the guest's processor in two questions instead of four hundred, one a flag.
+
+    They are three quarters of the time that a clone takes to start. Without the newer way of asking libvirt
+    falls back on the older one (qemuProcessFetchGuestCPU in its qemu_process.c); nothing here needs either.
+    """
+    capabilities = Element(f"{{{_QEMU}}}capabilities")
+    SubElement(capabilities, f"{{{_QEMU}}}del", capability="cpu-unavailable-features")
+    return capabilities
 
 
 def _escaped(path: Path) -> str:
