@@ -83,7 +83,7 @@ def adopt(adoption: Adoption, recipes: Path, *, replace: bool = False) -> Recipe
     """Write ``NAME/recipe.toml`` below the folder `recipes` and read it back.
 
     Raises `UsageError` when there is one already and `replace` isn't set, or when the disk isn't what was
-    said; `RecipeError` when the recipe would be refused. Nothing stays behind then.
+    said; `ConfigError` when the recipe would be refused. Nothing stays behind then.
     """
     if adoption.source.disk is not None:
         inspect_disk(adoption.source.disk, adoption.source.format)

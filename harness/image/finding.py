@@ -40,7 +40,7 @@ def recipe_folders(extra: Iterable[Path] = ()) -> tuple[Path, ...]:
 def find_recipes(extra: Iterable[Path] = ()) -> dict[str, Recipe]:
     """Every recipe by name; the first of a name wins, so that a user's replaces the project's.
 
-    A folder that holds a ``recipe.toml`` itself counts as one recipe. Raises `RecipeError` for a bad one.
+    A folder that holds a ``recipe.toml`` itself counts as one recipe. Raises `ConfigError` for a bad one.
     """
     found: dict[str, Recipe] = {}
     for folder in recipe_folders(extra):
@@ -53,7 +53,7 @@ def find_recipes(extra: Iterable[Path] = ()) -> dict[str, Recipe]:
 def find_recipe(name: str, extra: Iterable[Path] = ()) -> Recipe:
     """The recipe of that name; only its own file is read.
 
-    Raises `UsageError` naming what there is, `RecipeError` for a bad one.
+    Raises `UsageError` naming what there is, `ConfigError` for a bad one.
     """
     names: list[str] = []
     for folder in recipe_folders(extra):

@@ -37,7 +37,7 @@ def ensure_image(
     """The recipe's image, built or checked first when needed.
 
     Building takes minutes and needs the network for packages; what was built is kept and used again while
-    nothing that it depends on changes. Raises `RecipeError` and `UsageError` for what the recipe's author can
+    nothing that it depends on changes. Raises `ConfigError` and `UsageError` for what the recipe's author can
     mend and for an image that has to be installed first, `ToolMissingError` and `InfrastructureError` for
     this host.
     """

@@ -98,7 +98,7 @@ _LONGEST: Final = 24 * 60
 
 
 def check_install(install: Install, hardware: Hardware, file: Path) -> None:
-    """Raise `RecipeError` for an install that can't work, whatever the medium."""
+    """Raise `ConfigError` for an install that can't work, whatever the medium."""
     for key, value, most in (
         ("disk_gib", install.disk_gib, _LARGEST_DISK),
         ("expected_minutes", install.expected_minutes, _LONGEST),

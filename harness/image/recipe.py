@@ -21,7 +21,7 @@ from harness.guest.base import Arch, Capability, GuestKind
 from harness.image.installspec import Install, check_install
 from harness.machine.spec import ChannelPort, DiskFormat, Hardware, Nic
 from harness.registry.version import WindowsVersion
-from harness.strict import RecipeError, load_based, mistake, read_table
+from harness.strict import ConfigError, load_based, mistake, read_table
 
 __all__ = [
     "Access",
@@ -181,16 +181,16 @@ class _File:
 
 
 def load_recipe(file: Path) -> Recipe:
-    """The recipe in `file`. Raises `RecipeError` that names file, key and what is allowed."""
+    """The recipe in `file`. Raises `ConfigError` that names file, key and what is allowed."""
     file = file.absolute()
     tables, bases = load_based(file)
     try:
         return _recipe(read_table(_File, tables, file), file)
-    except RecipeError as error:
+    except ConfigError as error:
         if not bases:
             raise
         others = ", ".join(map(str, bases))
-        raise RecipeError(f"{error}; keys that are not there are those of {others}") from error
+        raise ConfigError(f"{error}; keys that are not there are those of {others}") from error
 
 
 def _recipe(read: _File, file: Path) -> Recipe:

@@ -22,7 +22,7 @@ from harness.image.recipe import Access, AccessKind, Adopt, Payload, load_recipe
 from harness.image.store import ImageStore
 from harness.image.tools import find_tool
 from harness.machine.spec import ChannelPort, DiskBus, DiskFormat, Firmware, Hardware, Nic, PanicModel
-from harness.strict import RecipeError
+from harness.strict import ConfigError
 from tests.image.fat16 import read_fat16
 
 RUNNER = b"MZ runner"
@@ -106,7 +106,7 @@ def test_what_is_written_is_what_was_said(tmp_path: Path, cd: Path) -> None:
 
 def test_nothing_stays_of_a_recipe_that_is_refused(tmp_path: Path, cd: Path) -> None:
     bad = adoption(Adopt(cd=cd), hardware=Hardware(memory_mib=1))
-    with pytest.raises(RecipeError, match=r"hardware\.memory_mib"):
+    with pytest.raises(ConfigError, match=r"hardware\.memory_mib"):
         adopt(bad, tmp_path / "recipes")
     assert not (tmp_path / "recipes" / "ros").exists()
 
@@ -117,7 +117,7 @@ def test_a_recipe_is_not_overwritten_unless_asked(tmp_path: Path, cd: Path) -> N
         adopt(adoption(Adopt(cd=cd), title="second"), tmp_path)
     assert adopt(adoption(Adopt(cd=cd), title="second"), tmp_path, replace=True).title == "second"
     # One that is refused leaves the one before.
-    with pytest.raises(RecipeError):
+    with pytest.raises(ConfigError):
         adopt(adoption(Adopt(cd=cd), version="none"), tmp_path, replace=True)
     assert load_recipe(tmp_path / "ros" / "recipe.toml").title == "second"
 

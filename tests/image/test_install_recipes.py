@@ -19,7 +19,7 @@ from harness.image.installspec import Delivery, Install
 from harness.image.recipe import load_recipe
 from harness.image.store import ImageStore
 from harness.machine.spec import Firmware
-from harness.strict import RecipeError, load_toml
+from harness.strict import ConfigError, load_toml
 from tests.image.recipes import installs, write_install
 
 VERSIONS = {
@@ -116,7 +116,7 @@ def test_a_mistake_is_named(tmp_path: Path, mistake: str) -> None:
     text = file.read_text()
     assert text.count(right) == 1
     file.write_text(text.replace(right, wrong))
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_recipe(file)
 
 
@@ -134,13 +134,13 @@ def test_a_recipe_is_laid_over_what_it_is_based_on(tmp_path: Path) -> None:
     assert recipe.source.media.builds == (7601,)
     assert (recipe.hardware.memory_mib, recipe.hardware.cpu) == (128, base.hardware.cpu)
     mine.write_text(mine.read_text().replace("memory_mib", "memory_mb"))
-    with pytest.raises(RecipeError, match=rf"memory_mb: unknown key.*those of {re.escape(str(mine.parent))}"):
+    with pytest.raises(ConfigError, match=rf"memory_mb: unknown key.*those of {re.escape(str(mine.parent))}"):
         load_recipe(mine)
     mine.write_text('based_on = "../gone.toml"\n')
-    with pytest.raises(RecipeError, match=r"gone\.toml: can't be read"):
+    with pytest.raises(ConfigError, match=r"gone\.toml: can't be read"):
         load_recipe(mine)
     mine.write_text('based_on = "../mine/recipe.toml"\n')
-    with pytest.raises(RecipeError, match="is based on this file itself"):
+    with pytest.raises(ConfigError, match="is based on this file itself"):
         load_recipe(mine)
 
 

@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.image.finding import find_recipe, find_recipes
 from harness.image.recipe import Adopt, DebianBuild, load_recipe
 from harness.machine.spec import ChannelPort, DiskBus, DiskFormat
-from harness.strict import RecipeError
+from harness.strict import ConfigError
 from tests.image.recipes import ADOPTED, write_recipe
 
 
@@ -115,7 +115,7 @@ def test_a_mistake_is_named(tmp_path: Path, mistake: str) -> None:
     file = write_recipe(tmp_path)
     load_recipe(file)
     file.write_text(ADOPTED.replace(right, wrong))
-    with pytest.raises(RecipeError, match=message) as raised:
+    with pytest.raises(ConfigError, match=message) as raised:
         load_recipe(file)
     assert str(raised.value).startswith(f"{file}: ")
 
@@ -143,7 +143,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert access.guest_port == 22
     key.chmod(0o644)
     with pytest.raises(
-        RecipeError, match=rf"channels\[0\]\.key_file: others can read it; chmod 600 {re.escape(str(key))}"
+        ConfigError, match=rf"channels\[0\]\.key_file: others can read it; chmod 600 {re.escape(str(key))}"
     ):
         load_recipe(file)
 
@@ -153,7 +153,7 @@ def test_ssh_wants_the_servers_key_pinned(tmp_path: Path) -> None:
     text = text.replace("[adopt]", SSH.replace('host_key = "SHA256:x"\n', "") + "\n[adopt]")
     file = write_recipe(tmp_path, text)
     (file.parent / "key").touch(mode=0o600)
-    with pytest.raises(RecipeError, match=r"channels\[0\]\.host_key: is missing"):
+    with pytest.raises(ConfigError, match=r"channels\[0\]\.host_key: is missing"):
         load_recipe(file)
 
 
@@ -190,7 +190,7 @@ def test_a_bad_recipe_hides_no_other(tmp_path: Path) -> None:
     write_recipe(tmp_path)
     write_recipe(tmp_path, "nonsense = [", name="bad")
     assert find_recipe("old", [tmp_path]).name == "old"
-    with pytest.raises(RecipeError, match=r"bad/recipe\.toml: not TOML"):
+    with pytest.raises(ConfigError, match=r"bad/recipe\.toml: not TOML"):
         find_recipe("bad", [tmp_path])
 
 
