@@ -95,10 +95,12 @@ def pytest_report_teststatus(
     return status_words(report)
 
 
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
     """Expected and seen events side by side."""
     if "harness.probe" not in sys.modules:
         return None  # nothing here can be a trace
-    from harness.probe.expect import explain
+    from harness.plugin.comparisons import explain
 
-    return explain(op, left, right)
+    return explain(config, op, left, right)

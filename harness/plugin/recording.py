@@ -7,6 +7,7 @@ pytest-xdist one process, the controller, sees and writes all of them.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ class TestLog:
     detail: str = ""
     recorded: dict[str, str] = field(default_factory=dict)
     evidence: list[str] = field(default_factory=list)
+    comparison: str = ""
     attestation: Attestation | None = None
     station: Station | None = None
     machine_kept: bool = False
@@ -81,6 +83,7 @@ def make_report(
         _describe(report, outcome, error)
         if not log.message or outcome is worst(log.outcomes):
             log.message, log.detail = _message(report, error), clip(report.longreprtext, MAX_MESSAGE)
+        _keep_comparison(item, log, report)
         _keep_evidence(item, log, error)
     if isinstance(error, GuestCrashed) and log.station is not None:
         log.station.spoiled = True  # also where the crash was expected
@@ -154,6 +157,15 @@ def _one_line(bugcheck: Bugcheck) -> str:
     return f"{head} at {' <- '.join(map(str, bugcheck.stack))}"
 
 
+def _keep_comparison(item: pytest.Item, log: TestLog, report: pytest.TestReport) -> None:
+    """Keep the expected and the seen events, where a comparison of them failed."""
+    if log.comparison or "harness.probe" not in sys.modules:
+        return  # nothing here can have been a trace
+    from harness.plugin.comparisons import keep
+
+    log.comparison = keep(item, report.longreprtext)
+
+
 def _keep_evidence(item: pytest.Item, log: TestLog, error: BaseException | None) -> None:
     """Keep the trace of a failure, as far as it had been collected, and what shows the guest's state.
 
@@ -209,6 +221,8 @@ def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
         evidence=tuple(log.evidence),
         recorded=dict(log.recorded),
         started=datetime.fromtimestamp(log.started, UTC).isoformat(timespec="milliseconds"),
+        comparison=log.comparison,
+        callbacks=() if log.station is None else tuple(sorted(log.station.callbacks)),
     )
 
 

@@ -35,6 +35,8 @@ class Station:
         self.guest: Guest = guests.boot(target)
         self.spoiled = False
         self.drivers: dict[str, str] = {}
+        #: Notify classes that the probe's filters were told of in the last test that settled.
+        self.callbacks: frozenset[int] = frozenset()
         self._in_use = False
         self._own_driver: Between | None = None
 
@@ -67,6 +69,7 @@ class Station:
     def begin(self) -> None:
         """A test is about to use the guest."""
         self._in_use = True
+        self.callbacks = frozenset()
 
     def settle(self) -> None:
         """After a test, once: check that no event was dropped, then take drivers, filters and rules away.
@@ -79,6 +82,7 @@ class Station:
         self._in_use = False
         if self.has_probe:
             self.probe.check_complete()
+            self.callbacks = self.probe.take_classes()
         own, self._own_driver = self._own_driver, None
         if own is not None and not nt_success(own.unload()):
             self.spoiled = True  # it has no unload routine; only a fresh guest is rid of it

@@ -277,6 +277,10 @@ class Probe:
         self._collector.drain()
         self._collector.check()
 
+    def take_classes(self) -> frozenset[int]:
+        """Numbers of the notify classes that filters were told of, as far as drained, since the last call."""
+        return self._collector.take_classes()
+
     @property
     def statistics(self) -> ProbeStatistics:
         """Counters of the driver at this moment."""

@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import InfrastructureError, TraceIncompleteError
 from harness.probe import abi
 from harness.probe.decode import Batch, decode_drain, join_batches
+from harness.probe.enums import EventKind
 from harness.probe.event import System
 from harness.probe.link import Link
 from harness.probe.trace import Trace, TraceSource
@@ -19,6 +20,7 @@ __all__ = ["Collector"]
 #: A drain starts with a buffer for the trace of one operation; the rest is asked for by its size.
 _SMALL: Final = 24 * 1024
 _LARGE: Final = 4 * 1024 * 1024
+_NOTIFICATION: Final = int(EventKind.NOTIFICATION)
 
 
 class Collector:
@@ -33,6 +35,7 @@ class Collector:
         self._dropped = 0
         self._missing = 0
         self._seen: int | None = None
+        self._classes: set[int] = set()
 
     def forget(self) -> None:
         """Start over, after the probe was reset: its ring is empty."""
@@ -58,6 +61,11 @@ class Collector:
                 self._batches = [Batch(records, payload, last.remaining, last.dropped, last.next_sequence)]
         source = self._joined
         return Trace(TraceSource(source.records, source.payload, self._system()))
+
+    def take_classes(self) -> frozenset[int]:
+        """The notify classes of what was drained since the last call, over resets too."""
+        taken, self._classes = frozenset(self._classes), set()
+        return taken
 
     def check(self) -> None:
         """Raises `TraceIncompleteError` naming how many events are missing and what to do."""
@@ -115,6 +123,8 @@ class Collector:
         self._dropped = max(self._dropped, batch.dropped)
         if not len(batch.records):
             return
+        told = batch.records["kind"] == _NOTIFICATION
+        self._classes.update(batch.records["notify_class"][told].tolist())
         sequences = batch.records["sequence"]
         first, last = int(sequences[0]), int(sequences[-1])
         steps: Any = np.diff(sequences.astype(np.int64))

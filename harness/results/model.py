@@ -19,6 +19,8 @@ MAX_MESSAGE: Final = 64 * 1024
 MAX_RECORDED: Final = 4096
 #: Longest name or time kept.
 MAX_NAME: Final = 256
+#: Most notify classes kept of one row; Windows knows about fifty.
+_MAX_CALLBACKS: Final = 256
 
 
 def clip(text: str, limit: int) -> str:
@@ -91,7 +93,8 @@ class RunResult:
     isn't known. `attempt` counts from 1; only INFRA is tried again. `build` names the build of the user's
     driver, empty without one. `known` is the link of the known issue that a KNOWN outcome matched.
     `bundle` is the reproduction bundle of a failure, `comparison` the JSON file with the expected and the
-    seen events, both relative to the run's folder and empty without one.
+    seen events, both relative to the run's folder and empty without one. `callbacks` are the numbers of the
+    notify classes that filters of the probe were told of during the test, ascending.
     """
 
     test: str
@@ -110,6 +113,7 @@ class RunResult:
     known: str = ""
     bundle: str = ""
     comparison: str = ""
+    callbacks: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only: what a row of rows.jsonl holds."""
@@ -131,6 +135,7 @@ class RunResult:
             "known": self.known,
             "bundle": self.bundle,
             "comparison": self.comparison,
+            "callbacks": self.callbacks,
         }
 
     @classmethod
@@ -156,6 +161,7 @@ class RunResult:
                 known=clip(str(row.get("known", "")), MAX_RECORDED),
                 bundle=clip(str(row.get("bundle", "")), MAX_RECORDED),
                 comparison=clip(str(row.get("comparison", "")), MAX_RECORDED),
+                callbacks=tuple(map(int, row.get("callbacks", ())[:_MAX_CALLBACKS])),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"not a result row of this version: {error!r}") from error
