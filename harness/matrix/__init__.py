@@ -1,0 +1,1 @@
+"""Plans of many jobs, and where they run: this host, or several."""
