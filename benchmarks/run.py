@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import reference
-from harness.cli.run import pytest_command
 from harness.probe import Probe
+from harness.pytest_command import pytest_command
 from harness.workload import Registry
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -29,8 +29,8 @@ def demo(
     """
     from rich.console import Console
 
-    from harness.cli.run import pytest_command
     from harness.driver import ARCHITECTURES, build_signed, find_project_root, project_drivers
+    from harness.pytest_command import pytest_command
     from harness.results.folder import RunReader, new_run_folder
     from harness.results.html import render_html
     from harness.results.matrix import Matrix

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.errors import UsageError
+from harness.pytest_command import pytest_command
 
-__all__ = ["pytest_command", "run"]
-
-
-def pytest_command() -> list[str]:
-    """The command line that starts pytest with the plugin, installed or not."""
-    command = [sys.executable, "-m", "pytest"]
-    if not any(point.value == "harness.plugin" for point in entry_points(group="pytest11")):
-        command += ["-p", "harness.plugin"]
-    return command
+__all__ = ["run"]
 
 
 def run(

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from harness import cli
-from harness.cli.run import pytest_command
 from harness.driver import build_signed, find_project_root
+from harness.pytest_command import pytest_command
 
 ROOT = find_project_root()
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
