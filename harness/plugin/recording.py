@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -21,12 +21,11 @@ from harness.errors import GuestCrashed, HarnessError, UnsupportedError
 from harness.guest.base import GuestKind
 from harness.guest.bugcheck import Bugcheck
 from harness.plugin.options import SETTINGS, EvidencePolicy
-from harness.plugin.selection import TARGET_FIXTURE, behaviours_of
+from harness.plugin.selection import behaviours_of, name_without_target, target_of
 from harness.plugin.station import Station
 from harness.results.folder import evidence_folder, write_evidence
 from harness.results.model import MAX_MESSAGE, Attestation, RunResult, clip
 from harness.results.outcome import Outcome, outcome_of, worst
-from harness.targets import Target
 
 __all__ = ["LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"]
 
@@ -205,12 +204,12 @@ def _keep_machine(item: pytest.Item, log: TestLog, error: BaseException | None) 
 
 
 def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
-    target = _target(item)
+    target = target_of(item)
     behaviours = behaviours_of(item)
     if target is None and not behaviours:
         return None  # an ordinary test of somebody's Python
     return RunResult(
-        test=_name_without_target(item, target),
+        test=name_without_target(item),
         target="" if target is None else target.name,
         outcome=worst(log.outcomes) or Outcome.PASS,
         behaviours=behaviours,
@@ -224,22 +223,3 @@ def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
         comparison=log.comparison,
         callbacks=() if log.station is None else tuple(sorted(log.station.callbacks)),
     )
-
-
-def _parameters(item: pytest.Item) -> dict[str, Any]:
-    callspec = getattr(item, "callspec", None)
-    return {} if callspec is None else dict(callspec.params)
-
-
-def _target(item: pytest.Item) -> Target | None:
-    target = _parameters(item).get(TARGET_FIXTURE)
-    return target if isinstance(target, Target) else None
-
-
-def _name_without_target(item: pytest.Item, target: Target | None) -> str:
-    """The same text for the same test on every target, so that rows can be compared."""
-    if target is None:
-        return item.nodeid
-    stem, _, parameters = item.nodeid.partition("[")
-    rest = parameters.removesuffix("]").removeprefix(target.name).removesuffix(target.name).strip("-")
-    return f"{stem}[{rest}]" if rest else stem

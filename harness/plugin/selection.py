@@ -20,7 +20,9 @@ __all__ = [
     "exclusion",
     "limitation",
     "missing_capability",
+    "name_without_target",
     "parametrise_targets",
+    "target_of",
 ]
 
 #: The fixture that carries the target; private, so that a test file's own `target` fixture stays its own.
@@ -64,6 +66,23 @@ def behaviours_of(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
             raise ValueError('the behaviour marker takes ids of the catalogue: behaviour("B-LAY-03")')
         found.update(dict.fromkeys(marker.args))
     return tuple(found)
+
+
+def target_of(item: pytest.Item) -> Target | None:
+    """The target that the test was parametrised with; None for a test that uses no guest."""
+    callspec = getattr(item, "callspec", None)
+    target = None if callspec is None else callspec.params.get(TARGET_FIXTURE)
+    return target if isinstance(target, Target) else None
+
+
+def name_without_target(item: pytest.Item) -> str:
+    """The same text for the same test on every target: what rows are compared by."""
+    target = target_of(item)
+    if target is None:
+        return item.nodeid
+    stem, _, parameters = item.nodeid.partition("[")
+    rest = parameters.removesuffix("]").removeprefix(target.name).removesuffix(target.name).strip("-")
+    return f"{stem}[{rest}]" if rest else stem
 
 
 def missing_capability(node: pytest.Item, info: GuestInfo) -> str:
