@@ -68,7 +68,7 @@ class Features:
     def loaded(cls, guest: Guest) -> Iterator[Features]:
         """Build, install and start the driver; it is gone afterwards."""
         source = find_project_root() / "driver-src" / "field" / "features.c"
-        image = build_signed(source, str(guest.info.arch)).read()
+        image = build_signed(source, str(guest.info.arch), version=guest.info.version).read()
         guest.install_driver(_SERVICE, image)
         try:
             assert guest.start_driver(_SERVICE) == NTSTATUS.SUCCESS

@@ -14,6 +14,7 @@ from harness.cli.output import AsJson, print_json, print_table, short_path
 if TYPE_CHECKING:
     from harness.driver import DriverSpec
     from harness.driver.spec import ImageSpec
+    from harness.registry.version import WindowsVersion
 
 app = typer.Typer(help="Build, sign and check drivers.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -84,13 +85,25 @@ def sign(
             help="Images to sign in place; default: every driver of the checkout.", show_default=False
         ),
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--for", help="The Windows that is to load it: 6.1; default: any from 8 on.", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign images with the checkout's test certificate (SHA-256, page hashes); made on first use.
+    """Sign images with the checkout's test certificate and page hashes; the certificate is made on first use.
+
+    With SHA-256, or with SHA-1 where --for names a Windows that checks nothing else: Vista, 7,
+    Server 2008 R2. Products signed with SHA-1 are below build/cache/signed.
 
     Example: harness driver sign my.sys
     """
-    rows = [_sign_file(path) for path in images] if images else _sign_products()
+    from harness.registry.version import WindowsVersion
+
+    version = None if system is None else WindowsVersion.parse(system)
+    rows = [_sign_file(path, version) for path in images] if images else _sign_products(version)
     if as_json:
         print_json(rows)
     else:
@@ -99,7 +112,7 @@ def sign(
             typer.echo(f"test certificate (SHA-256): {certificate}")
 
 
-def _sign_products() -> list[dict[str, str]]:
+def _sign_products(version: WindowsVersion | None) -> list[dict[str, str]]:
     from rich.console import Console
 
     from harness.driver import build_signed
@@ -108,7 +121,7 @@ def _sign_products() -> list[dict[str, str]]:
     with Console(stderr=True).status("signing") as status:
         for spec, architecture in _chosen(None, None):
             status.update(f"signing {spec.name}, {architecture}")
-            signed = build_signed(spec, architecture)
+            signed = build_signed(spec, architecture, version=version)
             rows.append(
                 {
                     "image": short_path(signed.image),
@@ -119,12 +132,13 @@ def _sign_products() -> list[dict[str, str]]:
     return rows
 
 
-def _sign_file(path: Path) -> dict[str, str]:
-    from harness.driver import sign_image, signing_certificate
+def _sign_file(path: Path, version: WindowsVersion | None) -> dict[str, str]:
+    from harness.driver import SignatureDigest, sign_image, signing_certificate
     from harness.driver.build import build_directory, write_atomically
     from harness.errors import UsageError
 
-    certificate = signing_certificate(build_directory() / "keys")
+    digest = SignatureDigest.SHA256 if version is None else SignatureDigest.for_version(version)
+    certificate = signing_certificate(build_directory() / "keys", digest)
     try:
         write_atomically(path, sign_image(path.read_bytes(), certificate))
     except OSError as error:

@@ -1,5 +1,6 @@
 """Build, sign and verify Windows kernel drivers on Linux; build the runner."""
 
+from harness.driver.authenticode import SignatureDigest
 from harness.driver.build import BuildFailedError, BuildResult, build_driver
 from harness.driver.certificate import SigningCertificate, signing_certificate
 from harness.driver.program import ProgramSpec, build_program, program_spec, runner_image, runner_spec
@@ -17,6 +18,7 @@ __all__ = [
     "DriverSpec",
     "ProgramSpec",
     "SignResult",
+    "SignatureDigest",
     "SignatureReport",
     "SigningCertificate",
     "Toolchain",

@@ -8,16 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from enum import StrEnum
 from typing import Final
 
 from harness.driver.image import PeHeaders, read_headers
+from harness.registry.version import WindowsVersion
 
-__all__ = ["DIGESTS", "image_digest", "page_hash_table"]
+__all__ = ["DIGESTS", "SignatureDigest", "image_digest", "page_hash_table"]
 
 #: Digest algorithms by the names of `hashlib`.
 DIGESTS: Final = ("sha1", "sha256", "sha384", "sha512")
 
 _MAX_PAGES: Final = 1 << 18
+
+
+class SignatureDigest(StrEnum):
+    """What drivers are signed with: digest, page hashes, signer and certificate alike."""
+
+    SHA1 = "sha1"
+    SHA256 = "sha256"
+
+    @classmethod
+    def for_version(cls, version: WindowsVersion) -> SignatureDigest:
+        """What a Windows of that version checks without any update; see `WindowsVersion.checks_sha2`.
+
+        One signature, not two: a second one by a certificate that is not Microsoft's may fail before
+        Windows 10 (windows-hardware/drivers/install/driver-signing).
+        """
+        return cls.SHA256 if version.checks_sha2 else cls.SHA1
 
 
 def image_digest(image: bytes, algorithm: str = "sha256", *, headers: PeHeaders | None = None) -> bytes:

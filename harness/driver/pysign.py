@@ -1,6 +1,6 @@
 """Authenticode signing in pure Python, for machines without osslsigncode.
 
-Makes what `osslsigncode sign -h sha256 -ph` makes: a PKCS #7 SignedData of version 1 over the image's digest
+Makes what `osslsigncode sign -ph` makes: a PKCS #7 SignedData of version 1 over the image's digest
 and page hashes, in a certificate table behind the image.
 """
 
@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509 import load_pem_x509_certificate
 
-from harness.driver.authenticode import image_digest, page_hash_table
+from harness.driver.authenticode import SignatureDigest, image_digest, page_hash_table
 from harness.driver.image import pe_checksum, read_headers
 from harness.driver.spc import (
     PAGE_HASH_CLASS_ID,
+    PAGE_HASHES,
     SPC_INDIRECT_DATA,
     SPC_PE_IMAGE_DATA,
     WIN_CERT_REVISION_2,
@@ -35,7 +36,12 @@ from harness.errors import InfrastructureError
 
 __all__ = ["remove_signature", "sign_bytes"]
 
-_PAGE_HASHES_SHA256: Final = "1.3.6.1.4.1.311.2.3.2"
+_ALGORITHMS: Final[dict[SignatureDigest, hashes.HashAlgorithm]] = {
+    SignatureDigest.SHA1: hashes.SHA1(),
+    SignatureDigest.SHA256: hashes.SHA256(),
+}
+#: Object identifiers of page hash tables.
+_PAGE_HASHES: Final = {algorithm: oid for oid, algorithm in PAGE_HASHES.items()}
 
 
 def remove_signature(image: bytes) -> bytes:
@@ -46,15 +52,20 @@ def remove_signature(image: bytes) -> bytes:
     return _with_checksum(bare, headers.checksum_offset)
 
 
-def sign_bytes(image: bytes, certificate_pem: bytes, key_pem: bytes) -> bytes:
-    """`image`, which carries no signature, signed with SHA-256 and page hashes.
+def sign_bytes(
+    image: bytes,
+    certificate_pem: bytes,
+    key_pem: bytes,
+    digest: SignatureDigest = SignatureDigest.SHA256,
+) -> bytes:
+    """`image`, which carries no signature, signed with `digest` and page hashes.
 
     Raises `ValueError` for a malformed image and `InfrastructureError` for a key that is not RSA.
     """
     signed = bytearray(image + bytes(-len(image) % 8))
     headers = read_headers(bytes(signed))
-    indirect = _indirect_data(bytes(signed))
-    blob = _signed_data(indirect, certificate_pem, key_pem)
+    indirect = _indirect_data(bytes(signed), digest)
+    blob = _signed_data(indirect, certificate_pem, key_pem, digest)
     blob += bytes(-len(blob) % 8)
     table = struct.pack("<IHH", len(blob) + 8, WIN_CERT_REVISION_2, WIN_CERT_TYPE_PKCS_SIGNED_DATA) + blob
     struct.pack_into("<II", signed, headers.security_entry_offset, len(signed), len(table))
@@ -66,10 +77,9 @@ def _with_checksum(image: bytearray, offset: int) -> bytes:
     return bytes(image)
 
 
-def _indirect_data(image: bytes) -> SpcIndirectData:
-    pages = SpcAttribute(
-        {"type": _PAGE_HASHES_SHA256, "value": core.Any(OctetStrings([page_hash_table(image)]))}
-    )
+def _indirect_data(image: bytes, digest: SignatureDigest) -> SpcIndirectData:
+    table = OctetStrings([page_hash_table(image, digest)])
+    pages = SpcAttribute({"type": _PAGE_HASHES[digest], "value": core.Any(table)})
     link = SpcLink(
         "moniker",
         SpcSerializedObject(
@@ -80,12 +90,17 @@ def _indirect_data(image: bytes) -> SpcIndirectData:
     return SpcIndirectData(
         {
             "data": SpcAttribute({"type": SPC_PE_IMAGE_DATA, "value": core.Any(data)}),
-            "message_digest": {"digest_algorithm": {"algorithm": "sha256"}, "digest": image_digest(image)},
+            "message_digest": {
+                "digest_algorithm": {"algorithm": digest.value},
+                "digest": image_digest(image, digest),
+            },
         }
     )
 
 
-def _signed_data(indirect: SpcIndirectData, certificate_pem: bytes, key_pem: bytes) -> bytes:
+def _signed_data(
+    indirect: SpcIndirectData, certificate_pem: bytes, key_pem: bytes, digest: SignatureDigest
+) -> bytes:
     key = serialization.load_pem_private_key(key_pem, password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise InfrastructureError("the signing key is not an RSA key: delete build/keys to get a new one")
@@ -95,10 +110,10 @@ def _signed_data(indirect: SpcIndirectData, certificate_pem: bytes, key_pem: byt
     attributes = cms.CMSAttributes(
         [
             {"type": "content_type", "values": [SPC_INDIRECT_DATA]},
-            {"type": "message_digest", "values": [hashlib.sha256(indirect.contents).digest()]},
+            {"type": "message_digest", "values": [hashlib.new(digest, indirect.contents).digest()]},
         ]
     )
-    algorithm = {"algorithm": "sha256"}
+    algorithm = {"algorithm": digest.value}
     signer = {
         "version": "v1",
         "sid": cms.SignerIdentifier(
@@ -108,7 +123,7 @@ def _signed_data(indirect: SpcIndirectData, certificate_pem: bytes, key_pem: byt
         "digest_algorithm": algorithm,
         "signed_attrs": attributes,
         "signature_algorithm": {"algorithm": "rsassa_pkcs1v15"},
-        "signature": key.sign(attributes.dump(), padding.PKCS1v15(), hashes.SHA256()),
+        "signature": key.sign(attributes.dump(), padding.PKCS1v15(), _ALGORITHMS[digest]),
     }
     signed_data = cms.SignedData(
         {

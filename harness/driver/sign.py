@@ -1,5 +1,6 @@
-"""Sign driver images with the checkout's test certificate: SHA-256, page hashes.
+"""Sign driver images with the checkout's test certificate, page hashes included.
 
+With SHA-256, or with SHA-1 for systems that check nothing else (`SignatureDigest.for_version`).
 osslsigncode does it; where it isn't installed the same signature is made in Python.
 """
 
@@ -14,6 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.driver.authenticode import SignatureDigest
 from harness.driver.build import BuildResult, build_directory, build_driver, build_lock, write_atomically
 from harness.driver.certificate import SigningCertificate, signing_certificate
 from harness.driver.image import read_headers
@@ -21,13 +23,17 @@ from harness.driver.pysign import remove_signature, sign_bytes
 from harness.driver.spec import DriverSpec, find_project_root
 from harness.driver.toolchain import Toolchain
 from harness.errors import InfrastructureError, UsageError
+from harness.registry.version import VISTA, WindowsVersion
 
 __all__ = ["SignResult", "build_signed", "probe_image", "sign_driver", "sign_image"]
 
 
 @dataclass(frozen=True, slots=True)
 class SignResult:
-    """One signed driver: `image` is the product in place, `signed` is false when it already was."""
+    """One signed driver: `image` is the product in place, `resigned` is false when it already was.
+
+    One that is signed with SHA-1 stays beside the others in the cache.
+    """
 
     name: str
     arch: str
@@ -54,7 +60,10 @@ def sign_image(image: bytes, certificate: SigningCertificate) -> bytes:
     tool = shutil.which("osslsigncode")
     if tool is None:
         return sign_bytes(
-            remove_signature(image), certificate.certificate.read_bytes(), certificate.key.read_bytes()
+            remove_signature(image),
+            certificate.certificate.read_bytes(),
+            certificate.key.read_bytes(),
+            certificate.digest,
         )
     with tempfile.TemporaryDirectory(prefix="harness-sign-") as work:
         source, target = Path(work) / "in.sys", Path(work) / "out.sys"
@@ -64,7 +73,7 @@ def sign_image(image: bytes, certificate: SigningCertificate) -> bytes:
             _run([tool, "remove-signature", "-in", str(source), "-out", str(stripped)])
             source = stripped
         command = [tool, "sign", "-certs", str(certificate.certificate), "-key", str(certificate.key)]
-        _run([*command, "-h", "sha256", "-ph", "-in", str(source), "-out", str(target)])
+        _run([*command, "-h", certificate.digest.value, "-ph", "-in", str(source), "-out", str(target)])
         return target.read_bytes()
 
 
@@ -77,7 +86,10 @@ def _run(command: list[str]) -> None:
 
 
 def sign_driver(built: BuildResult, *, certificate: SigningCertificate | None = None) -> SignResult:
-    """Sign what `build_driver` made, in place. The signed image of one content and certificate is cached."""
+    """Sign what `build_driver` made, in place where that is with SHA-256.
+
+    The signed image of one content and certificate is cached.
+    """
     directory = built.image.parent.parent
     used = certificate if certificate is not None else signing_certificate(directory / "keys")
     unsigned = built.unsigned.read_bytes()
@@ -88,7 +100,10 @@ def sign_driver(built: BuildResult, *, certificate: SigningCertificate | None = 
     with build_lock(directory):
         if not cached.is_file():
             write_atomically(cached, sign_image(unsigned, used))
-        resigned = not (built.image.is_file() and manifest.is_file() and manifest.read_bytes() == wanted)
+        in_place = used.digest is SignatureDigest.SHA256
+        resigned = in_place and not (
+            built.image.is_file() and manifest.is_file() and manifest.read_bytes() == wanted
+        )
         if resigned:
             manifest.unlink(missing_ok=True)
             write_atomically(built.image, cached.read_bytes())
@@ -96,7 +111,7 @@ def sign_driver(built: BuildResult, *, certificate: SigningCertificate | None = 
     return SignResult(
         name=built.name,
         arch=built.arch,
-        image=built.image,
+        image=built.image if in_place else cached,
         debug=built.debug,
         certificate=used,
         resigned=resigned,
@@ -110,16 +125,27 @@ def build_signed(
     *,
     toolchain: Toolchain | None = None,
     output: Path | None = None,
+    version: WindowsVersion | None = None,
 ) -> SignResult:
-    """Build and sign the driver in `source`; see `build_driver` and `sign_driver`."""
+    """Build and sign the driver in `source`; see `build_driver` and `sign_driver`.
+
+    `version` is the Windows that is to load it; without one that is any from Windows 8 on.
+    """
     directory = output if output is not None else build_directory()
-    return sign_driver(build_driver(source, arch, toolchain=toolchain, output=directory))
+    built = build_driver(source, arch, toolchain=toolchain, output=directory)
+    digest = SignatureDigest.SHA256 if version is None else SignatureDigest.for_version(version)
+    return sign_driver(built, certificate=signing_certificate(directory / "keys", digest))
 
 
-@functools.cache
-def probe_image(arch: str) -> bytes:
-    """The signed probe for ``"x64"`` or ``"x86"``, built first when its sources have changed.
+def probe_image(arch: str, version: WindowsVersion | None = None) -> bytes:
+    """The probe for ``"x64"`` or ``"x86"``, signed for `version`; built when its sources have changed.
 
     Looked up once a process. Raises as `build_driver` and `sign_driver` do.
     """
-    return build_signed(find_project_root() / "driver-src" / "probe", str(arch)).read()
+    return _probe_image(str(arch), version is None or version.checks_sha2)
+
+
+@functools.cache
+def _probe_image(arch: str, sha2: bool) -> bytes:
+    source = find_project_root() / "driver-src" / "probe"
+    return build_signed(source, arch, version=None if sha2 else VISTA).read()

@@ -51,7 +51,7 @@ class Station:
         from harness.probe import Probe
         from harness.probe.client import SERVICE
 
-        image = probe_image(self.target.arch)
+        image = probe_image(self.target.arch, self.target.version)
         probe = Probe.install(self.guest, image=image)
         self.note_driver(SERVICE, image)
         return probe

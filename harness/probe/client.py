@@ -67,13 +67,13 @@ class Probe:
     ) -> Self:
         """Install and start the driver; closing the probe stops and removes it.
 
-        `image` defaults to the built driver of the guest's architecture (build/<arch>/regprobe.sys). Raises
+        `image` defaults to the built driver of the guest's architecture, signed as its version checks it. Raises
         `DriverRefusedError` when the guest or DriverEntry refuses it.
         """
         if image is None:
             from harness.driver import probe_image
 
-            image = probe_image(guest.info.arch)
+            image = probe_image(guest.info.arch, guest.info.version)
         parameters = None if ring_slots is None else {"RingSlots": ring_slots}
         guest.install_driver(service, image, parameters=parameters)
         try:

@@ -230,6 +230,15 @@ class WindowsVersion:
         """Whether the kernel refuses drivers without a signature: x64 from Vista on, never x86."""
         return architecture == "x64" and self.major >= 6
 
+    @property
+    def checks_sha2(self) -> bool:
+        """The kernel can check drivers' signatures of SHA-256 as it was installed: from Windows 8 on.
+
+        Windows 7 and Server 2008 R2 learn it with KB3033929 (security advisory 3033929), or KB4474419 with
+        KB4490628; Vista has no such update of its own. All of them check SHA-1.
+        """
+        return (self.major, self.minor) >= (6, 2)
+
 
 XP: Final = WindowsVersion(5, 1, 2600, 3)
 WS03: Final = WindowsVersion(5, 2, 3790, 2)

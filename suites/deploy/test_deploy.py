@@ -45,7 +45,7 @@ def test_a_signed_driver_starts_answers_and_stops(guest: Guest) -> None:
     reply = abi.record("REGPROBE_INFO_REPLY")
     request = abi.record("REGPROBE_HEADER").pack()
     info = abi.constant("IOCTL_REGPROBE_INFO")
-    guest.install_driver(SERVICE, probe_image(guest.info.arch))
+    guest.install_driver(SERVICE, probe_image(guest.info.arch, guest.info.version))
     try:
         assert guest.start_driver(SERVICE) == NTSTATUS.SUCCESS
         with guest.open_device(abi.DEVICE) as device:

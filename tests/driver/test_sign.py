@@ -7,14 +7,20 @@ import struct
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from asn1crypto import cms
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from harness.driver import (
     BuildResult,
+    SignatureDigest,
     SignResult,
+    build_signed,
     check_signature,
     sign_image,
     signing_certificate,
@@ -23,6 +29,7 @@ from harness.driver import (
 from harness.driver.authenticode import image_digest, page_hash_table
 from harness.driver.image import read_headers
 from harness.errors import InfrastructureError, UsageError
+from harness.registry.version import VISTA, WindowsVersion
 
 
 def test_the_key_is_private_and_the_certificate_is_for_code(tmp_path: Path) -> None:
@@ -211,3 +218,81 @@ def test_the_page_hash_table_has_every_page(signed_tiny: SignResult) -> None:
     offset, _size = headers.sections[0]
     page = image[offset : offset + 4096][: headers.sections[0][1]]
     assert entries[1] == (offset, hashlib.sha256(page.ljust(4096, b"\0")).digest())
+
+
+# -- SHA-1, for Windows before 8 -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "digest"),
+    [
+        ("6.0.6002", "sha1"),
+        ("6.1.7601", "sha1"),
+        ("6.2.9200", "sha256"),
+        ("6.3.9600", "sha256"),
+        ("10.0.26100", "sha256"),
+    ],
+)
+def test_a_system_gets_the_digest_it_checks(
+    tiny_build: Path, tmp_path: Path, version: str, digest: str
+) -> None:
+    """Digest, page hashes, signer and certificate alike: one of SHA-256 would be one too many."""
+    wanted = WindowsVersion.parse(version)
+    signed = build_signed(tiny_build / "tiny.c", "x64", output=tmp_path / "build", version=wanted)
+    report = check_signature(signed.read())
+    assert report.ok
+    assert (report.digest_algorithm, report.page_hashes_ok) == (digest, True)
+    certificate = x509.load_pem_x509_certificate(signed.certificate.certificate.read_bytes())
+    assert certificate.signature_algorithm_oid._name == f"{digest}WithRSAEncryption"
+    assert report.thumbprint == certificate.fingerprint(hashes.SHA1()).hex()
+    pkcs7 = read_pkcs7(signed.read())
+    signer = pkcs7["signer_infos"][0]
+    assert signer["digest_algorithm"]["algorithm"].native == digest
+    assert [each["algorithm"].native for each in pkcs7["digest_algorithms"]] == [digest]
+
+
+def read_pkcs7(image: bytes) -> Any:
+    headers = read_headers(image)
+    table = image[headers.certificate_offset :]
+    return cms.ContentInfo.load(table[8 : struct.unpack_from("<I", table)[0]])["content"]
+
+
+def test_both_certificates_have_the_same_key_and_the_older_one_is_as_sound(tmp_path: Path) -> None:
+    made = signing_certificate(tmp_path, SignatureDigest.SHA1)
+    old, new = (
+        x509.load_pem_x509_certificate(each.certificate.read_bytes())
+        for each in (made, signing_certificate(tmp_path))
+    )
+    assert old.public_key() == new.public_key()
+    assert (old.subject, list(old.extensions)) == (new.subject, list(new.extensions))
+    assert old.serial_number != new.serial_number
+    key = old.public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    key.verify(old.signature, old.tbs_certificate_bytes, padding.PKCS1v15(), hashes.SHA1())
+    assert signing_certificate(tmp_path, SignatureDigest.SHA1) == made
+    made.key.unlink()
+    assert signing_certificate(tmp_path, SignatureDigest.SHA1).fingerprint != made.fingerprint
+
+
+@pytest.mark.parametrize("digest", SignatureDigest)
+def test_python_signs_what_osslsigncode_signs(
+    signed_tiny: SignResult, tmp_path: Path, digest: SignatureDigest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = signing_certificate(tmp_path, digest)
+    loaded = x509.load_pem_x509_certificate(certificate.certificate.read_bytes())
+    thumbprint = loaded.fingerprint(hashes.SHA1()).hex()
+    theirs = sign_image(signed_tiny.read(), certificate)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ours = sign_image(signed_tiny.read(), certificate)
+    for image in (ours, theirs):
+        report = check_signature(image)
+        assert (report.ok, report.page_hashes_ok, report.digest_algorithm) == (True, True, digest)
+        assert report.thumbprint == thumbprint
+
+
+def test_signing_for_an_older_system_leaves_the_product_as_it_is(tiny_build: Path, tmp_path: Path) -> None:
+    usual = build_signed(tiny_build / "tiny.c", "x64", output=tmp_path / "build")
+    before = usual.read()
+    old = build_signed(tiny_build / "tiny.c", "x64", output=tmp_path / "build", version=VISTA)
+    assert old.image != usual.image
+    assert usual.read() == before

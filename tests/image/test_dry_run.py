@@ -27,7 +27,7 @@ from harness.image.install.dryrun import dry_run, dump_disk_mib, template_machin
 from harness.image.install.ingredients import InstallRequest, throwaway
 from harness.image.install.layout import InstallFiles, install_machine
 from harness.image.install.medium import look_at_medium, stand_in_medium
-from harness.image.install.plan import plan_install
+from harness.image.install.plan import CERTIFICATE, plan_install
 from harness.image.install.traps import TRAPS, Subject
 from harness.image.installspec import Install
 from harness.image.media import MediaError
@@ -124,6 +124,16 @@ def cd_first(found: Subject) -> Subject:
     return replace(found, machine=replace(found.machine, boot_from_cd=True))
 
 
+def another_certificate(name: str) -> Callable[[Subject], Subject]:
+    """As if drivers were signed as for the recipe `name`."""
+
+    def fall(found: Subject) -> Subject:
+        theirs = subject(name, found.machine.folder).plan.files[CERTIFICATE]
+        return replace(found, plan=replace(found.plan, files={**found.plan.files, CERTIFICATE: theirs}))
+
+    return fall
+
+
 def without_word_of_sha2(found: Subject) -> Subject:
     return replace(found, plan=replace(found.plan, install=replace(found.plan.install, differs={})))
 
@@ -214,7 +224,8 @@ FALLS: dict[int, list[tuple[str, Callable[[Subject], Subject], str]]] = {
     ],
     19: [
         ("winvista-sp2", without_word_of_sha2, "SHA-256"),
-        ("ws2008r2-sp1", without_word_of_sha2, "SHA-256"),
+        ("ws2008r2-sp1", another_certificate("ws2022"), "not signed with sha1"),
+        ("win81", another_certificate("win7-sp1"), "not signed with sha256"),
     ],
     20: [
         ("win10-21h2", cd_first, "the CD starts before the disk"),

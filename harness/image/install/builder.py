@@ -23,7 +23,7 @@ from harness.image.install.ingredients import InstallRequest, gather
 from harness.image.install.installed import RECIPE_FACT, TPM, installed_image
 from harness.image.install.layout import InstallFiles, install_machine
 from harness.image.install.medium import look_at_medium
-from harness.image.install.plan import InstallPlan, plan_install
+from harness.image.install.plan import CERTIFICATE, RUNNER, InstallPlan, plan_install
 from harness.image.install.run import Observer, run_install
 from harness.image.install.stages import Progress, Schedule, schedule_of
 from harness.image.installspec import Install
@@ -169,8 +169,8 @@ class _Maker:
             "missed": list(progress.missed),
             "seconds": round(seconds),
             "accelerator": self.settings.accelerator.value,
-            "certificate": digest_of(plan.files["harness/harness.cer"]),
-            "runner": digest_of(plan.files["harness/regrun.exe"]),
+            "certificate": digest_of(plan.files[CERTIFICATE]),
+            "runner": digest_of(plan.files[RUNNER]),
         }
 
 

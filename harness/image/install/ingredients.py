@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.driver.authenticode import SignatureDigest
 from harness.driver.certificate import signing_certificate
 from harness.driver.program import runner_image
 from harness.errors import UsageError
@@ -18,6 +19,7 @@ from harness.image.install.plan import Ingredients
 from harness.image.keys import GuestKeys, guest_keys
 from harness.image.recipe import AccessKind, Recipe
 from harness.image.store import ImageStore
+from harness.registry.version import WindowsVersion
 
 __all__ = ["InstallRequest", "gather", "throwaway"]
 
@@ -56,7 +58,7 @@ def _ingredients(
     has_winrm = recipe.access(AccessKind.WINRM) is not None
     return Ingredients(
         runner=runner_image(recipe.arch),
-        certificate=_driver_certificate(),
+        certificate=_driver_certificate(recipe.version),
         password=own.password,
         winrm=own.winrm() if has_winrm else None,
         openssh=_openssh(recipe, request.openssh, keys),
@@ -65,12 +67,12 @@ def _ingredients(
     )
 
 
-def _driver_certificate() -> bytes:
-    """What the harness signs drivers with, as Windows imports it."""
+def _driver_certificate(version: WindowsVersion) -> bytes:
+    """What the harness signs drivers with for that system, as Windows imports it."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    pem = signing_certificate().certificate.read_bytes()
+    pem = signing_certificate(digest=SignatureDigest.for_version(version)).certificate.read_bytes()
     return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
 
 

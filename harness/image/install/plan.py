@@ -22,6 +22,8 @@ __all__ = ["DiscContents", "Ingredients", "InstallPlan", "plan_install"]
 #: Where the first boot's files are on the disc, and where the answer file's first command looks for them.
 FOLDER: Final = "harness"
 FIRST_BOOT: Final = f"{FOLDER}/first-boot.cmd"
+RUNNER: Final = f"{FOLDER}/regrun.exe"
+CERTIFICATE: Final = f"{FOLDER}/harness.cer"
 REACTOS_ANSWER: Final = "reactos/unattend.inf"
 
 
@@ -126,8 +128,8 @@ def _no_key(install: Install) -> str:
 def _files(answers: AnswerFacts, script: str, given: Ingredients) -> dict[str, bytes]:
     files = {
         FIRST_BOOT: script.encode("ascii"),
-        f"{FOLDER}/regrun.exe": given.runner,
-        f"{FOLDER}/harness.cer": given.certificate,
+        RUNNER: given.runner,
+        CERTIFICATE: given.certificate,
     }
     if answers.has_dump_disk:
         files[f"{FOLDER}/dump-disk.txt"] = render("dump-disk.txt", answers).encode("ascii")

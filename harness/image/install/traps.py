@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from harness.driver.authenticode import SignatureDigest
 from harness.guest.base import Arch
 from harness.image.answer import AnswerFile
 from harness.image.answer_schema import check_autounattend
-from harness.image.install.plan import InstallPlan
+from harness.image.install.plan import CERTIFICATE, InstallPlan
 from harness.image.installspec import Delivery, ProductKey
 from harness.image.scripts import check_cmd
 from harness.machine.drives import DriveKind, is_q35, lay_out
 from harness.machine.firmware import find_firmware
 from harness.machine.spec import DiskBus, Firmware, MachineSpec, Nic
-from harness.registry.version import VISTA, WIN7, WIN8, WIN10
+from harness.registry.version import VISTA, WIN8, WIN10
 
 __all__ = ["TRAPS", "Subject", "Trap"]
 
@@ -262,10 +263,15 @@ def _dumps(subject: Subject) -> Iterator[str]:
 
 
 def _sha2(subject: Subject) -> Iterator[str]:
-    recipe = subject.plan.recipe
-    old = VISTA <= recipe.version <= WIN7
-    if old and "sha2" not in subject.plan.install.differs:
-        yield "the recipe does not say that this system needs an update to load drivers signed with SHA-256"
+    from cryptography import x509
+
+    version = subject.plan.recipe.version
+    wanted = SignatureDigest.for_version(version)
+    signed = x509.load_der_x509_certificate(subject.plan.files[CERTIFICATE]).signature_hash_algorithm
+    if signed is None or signed.name != wanted:
+        yield f"the certificate of drivers is not signed with {wanted}, which is what this system checks"
+    if version >= VISTA and not version.checks_sha2 and "sha2" not in subject.plan.install.differs:
+        yield "the recipe does not say that this system checks SHA-256 only after an update"
 
 
 def _loops(subject: Subject) -> Iterator[str]:
@@ -362,7 +368,12 @@ TRAPS: Final[tuple[Trap, ...]] = (
         "a crashed machine stays; a disk of its own for dumps, kept whatever is free",
         _dumps,
     ),
-    Trap(19, "SHA-256 signatures on Vista and 7", "the recipes of these say which update they need", _sha2),
+    Trap(
+        19,
+        "SHA-256 signatures on Vista and 7",
+        "drivers for these, and the certificate they are signed with, are signed with SHA-1",
+        _sha2,
+    ),
     Trap(
         20,
         "setup starts over from the CD, or something freezes the scripts",
