@@ -52,6 +52,7 @@ def list_images(recipes: Recipes = None, as_json: AsJson = False) -> None:
 
 
 def _row(recipe: Recipe) -> dict[str, object]:
+    from harness.drill import admission_of_recipe
     from harness.errors import HarnessError
     from harness.image.images import is_built
     from harness.image.recipe import Adopt
@@ -62,7 +63,7 @@ def _row(recipe: Recipe) -> dict[str, object]:
     except HarnessError as error:  # a recipe for another host is no reason to hide the rest
         state = f"not for this host: {error}"
     there = state in ("adopted", "ready")
-    why_not = _not_drilled(recipe) if there else ""
+    why_not = admission_of_recipe(recipe).reason if there else ""
     return {
         "name": recipe.name,
         "kind": recipe.kind.value,
@@ -76,20 +77,6 @@ def _row(recipe: Recipe) -> dict[str, object]:
         "channels": [access.kind.value for access in recipe.channels],
         "limits": dict(recipe.limits),
     }
-
-
-def _not_drilled(recipe: Recipe) -> str:
-    """Why a crash of its guest might go unnoticed; empty when a drill has shown that it doesn't."""
-    from harness.drill import DrillStore, admission_of
-    from harness.errors import HarnessError
-    from harness.image.images import ensure_image
-
-    if DrillStore().find(recipe.name) is None:
-        return f"run: harness image drill {recipe.name}"
-    try:
-        return admission_of(ensure_image(recipe)).reason
-    except HarnessError as error:  # the image went since, or can't be made here
-        return str(error)
 
 
 @app.command("build")

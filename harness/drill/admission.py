@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from harness.axes import Axis, with_axes
 from harness.drill.model import Verdict
 from harness.drill.records import DrillStore
+from harness.errors import HarnessError
 from harness.machine.spec import Accelerator, SealedImage
 
-__all__ = ["Admission", "admission_of", "is_admitted"]
+if TYPE_CHECKING:
+    from harness.image.recipe import Recipe
+    from harness.targets import Target
+
+__all__ = ["Admission", "admission_of", "admission_of_recipe", "admission_of_target", "is_admitted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,37 @@ class Admission:
 def is_admitted(image: SealedImage, *, store: DrillStore | None = None) -> bool:
     """Whether the image's last drill passed, with this very image, this host's QEMU and accelerator."""
     return admission_of(image, store=store).admitted
+
+
+def admission_of_target(target: Target, *, store: DrillStore | None = None) -> Admission:
+    """Whether results of `target` count, for plans: nothing is booted. Raises nothing but for a bad recipe.
+
+    The reference guest is admitted: its bugchecks are the model's own words.
+    """
+    if target.recipe is None:
+        return Admission(True)
+    from harness.image.recipe import load_recipe
+
+    return admission_of_recipe(load_recipe(target.recipe), target.axes, store=store)
+
+
+def admission_of_recipe(
+    recipe: Recipe, axes: tuple[Axis, ...] = (), *, store: DrillStore | None = None
+) -> Admission:
+    """Whether the recipe's image is there and admitted; a machine with axes has a drill of its own."""
+    from harness.image.images import ensure_image, is_built
+    from harness.machine.axes import SwitchedOn, image_with
+
+    name = with_axes(recipe.name, axes)
+    # Without a record nothing has to be looked up: digests of adopted disks take their time.
+    if (store or DrillStore()).find(name) is None:
+        return Admission(False, f"it was not drilled; run: harness image drill {name}")
+    try:
+        if not is_built(recipe):
+            return Admission(False, f"its image is not built; run: {recipe.build_command}")
+        return admission_of(image_with(ensure_image(recipe), SwitchedOn(axes)), store=store)
+    except HarnessError as error:  # a recipe for another host, an image that went since
+        return Admission(False, str(error))
 
 
 def admission_of(

@@ -10,12 +10,23 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.drill import DrillReport, DrillResult, DrillStore, Fault, Verdict, admission, admission_of
+from harness.drill import (
+    Admission,
+    DrillReport,
+    DrillResult,
+    DrillStore,
+    Fault,
+    Verdict,
+    admission,
+    admission_of,
+    admission_of_target,
+)
 from harness.errors import UsageError
 from harness.image.images import ensure_image
 from harness.image.recipe import load_recipe
 from harness.machine.spec import Accelerator, Hardware, SealedImage
 from harness.results.outcome import Outcome
+from harness.targets import parse_target
 from tests.image.recipes import write_recipe
 
 IMAGE = SealedImage("win11+verifier", "d1", Hardware(), ())
@@ -132,11 +143,28 @@ def test_the_list_of_images_says_which_are_drilled(tmp_path: Path, monkeypatch: 
         (row,) = (row for row in json.loads(done.stdout) if row["name"] == "old")
         return row["drilled"], row["not_drilled"]
 
-    assert listed() == ("no", "run: harness image drill old")
+    def planned() -> Admission:
+        return admission_of_target(parse_target("vm:old", [recipes]))
+
+    assert listed() == ("no", "it was not drilled; run: harness image drill old")
+    assert planned() == Admission(False, listed()[1])
     DrillStore().keep(replace(REPORT, target="vm:old", image=ensure_image(recipe).digest))
     assert listed() == ("yes", "")
+    assert planned() == Admission(True)
     disk = recipe.folder / "disk.raw"
     disk.write_bytes(b"another" + disk.read_bytes())
     drilled, why = listed()
     assert drilled == "no"
     assert "was made anew after its drill" in why
+    assert planned() == Admission(False, why)
+
+
+def test_a_plan_can_ask_of_every_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one whose image is not installed, and of one with axes, which has a drill of its own."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    assert admission_of_target(parse_target("reference:10.0.26100")).admitted
+    name = "win11-24h2+verifier"
+    assert admission_of_target(parse_target(f"vm:{name}")).reason.endswith(f"run: harness image drill {name}")
+    DrillStore().keep(replace(REPORT, target=f"vm:{name}"))
+    reason = admission_of_target(parse_target(f"vm:{name}")).reason
+    assert reason == "its image is not built; run: harness image build win11-24h2 --media ISO"
