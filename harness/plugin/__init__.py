@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.plugin import options, recording, selection
+from harness.plugin import finished, journal, options, recording, selection
 from harness.plugin.fixtures import (
     _station,
     _target_parameter,
@@ -43,6 +43,8 @@ _RUN_FOLDER = "harness_run_folder"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
+    finished.add_options(parser)
+    journal.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,6 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[POOL] = GuestPool(settings.isolation, settings.guests)
     if worker is None:
         config.pluginmanager.register(RunLog(settings), "harness-run-log")
+        descriptor = config.getoption("--journal")
+        if descriptor is not None:
+            config.pluginmanager.register(journal.Journal(descriptor), "harness-journal")
+    leaves_out = finished.Finished.of(config)
+    if leaves_out is not None:
+        config.pluginmanager.register(leaves_out, "harness-finished")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,6 +12,7 @@ from harness.between import parse_parameters
 from harness.errors import UsageError
 from harness.guest.base import DriverParameters
 from harness.guests import GuestSettings
+from harness.results.model import MAX_NAME, clip
 from harness.targets import DEFAULT_TARGET, Target, resolve_targets
 
 __all__ = ["SETTINGS", "EvidencePolicy", "Isolation", "Settings", "add_options", "settings_of"]
@@ -50,6 +51,8 @@ class Settings:
     evidence: EvidencePolicy = EvidencePolicy.ON_FAILURE
     #: A machine with at most so much memory is dumped when it crashed or hangs; 0: none.
     dump_mib: int = 2048
+    #: What rows call the build of the user's driver; empty without a name.
+    build: str = ""
     arguments: tuple[str, ...] = field(default=())
 
 
@@ -90,6 +93,9 @@ def add_options(parser: pytest.Parser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a value of your driver's Parameters key, REG_DWORD when it is a number; repeatable",
+    )
+    group.addoption(
+        "--build", metavar="NAME", default="", help="what the rows call this build of your driver"
     )
     group.addoption(
         "--isolation",
@@ -171,5 +177,6 @@ def settings_of(config: pytest.Config, run_folder: Path) -> Settings:
         ),
         evidence=EvidencePolicy(config.getoption("--evidence")),
         dump_mib=dump,
+        build=clip(config.getoption("--build"), MAX_NAME),
         arguments=tuple(map(str, config.invocation_params.args)),
     )

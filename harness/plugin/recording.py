@@ -27,7 +27,7 @@ from harness.results.folder import evidence_folder, write_evidence
 from harness.results.model import MAX_MESSAGE, Attestation, RunResult, clip
 from harness.results.outcome import Outcome, outcome_of, worst
 
-__all__ = ["LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"]
+__all__ = ["ATTEMPT", "LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"]
 
 #: Attributes of a report; pytest-xdist carries attributes of simple types to the controller.
 ROW_ATTRIBUTE: Final = "harness_row"
@@ -59,6 +59,8 @@ class TestLog:
 
 
 LOG = pytest.StashKey[TestLog]()
+#: Which attempt at a test this is, where it is not the first.
+ATTEMPT = pytest.StashKey[int]()
 
 
 def make_report(
@@ -220,6 +222,8 @@ def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
         evidence=tuple(log.evidence),
         recorded=dict(log.recorded),
         started=datetime.fromtimestamp(log.started, UTC).isoformat(timespec="milliseconds"),
+        attempt=item.stash.get(ATTEMPT, 1),
+        build=item.config.stash[SETTINGS].build,
         comparison=log.comparison,
         callbacks=() if log.station is None else tuple(sorted(log.station.callbacks)),
     )

@@ -22,6 +22,7 @@ __all__ = [
     "missing_capability",
     "name_without_target",
     "parametrise_targets",
+    "row_key",
     "target_of",
 ]
 
@@ -83,6 +84,12 @@ def name_without_target(item: pytest.Item) -> str:
     stem, _, parameters = item.nodeid.partition("[")
     rest = parameters.removesuffix("]").removeprefix(target.name).removesuffix(target.name).strip("-")
     return f"{stem}[{rest}]" if rest else stem
+
+
+def row_key(item: pytest.Item) -> tuple[str, str]:
+    """Test and target, as its row names them; no target is an empty one."""
+    target = target_of(item)
+    return name_without_target(item), "" if target is None else target.name
 
 
 def missing_capability(node: pytest.Item, info: GuestInfo) -> str:

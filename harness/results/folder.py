@@ -22,11 +22,13 @@ from harness.results.model import RunInfo, RunResult
 
 __all__ = [
     "MAX_EVIDENCE",
+    "ROWS_FILE",
     "RunReader",
     "RunWriter",
     "evidence_folder",
     "find_run",
     "new_run_folder",
+    "read_rows",
     "write_evidence",
 ]
 
@@ -34,6 +36,9 @@ __all__ = [
 MAX_EVIDENCE: Final = 16 * 1024 * 1024
 #: Longest line of rows.jsonl that a reader accepts, in characters.
 _MAX_LINE: Final = 1024 * 1024
+_BLOCK: Final = 64 * 1024
+#: What a run's folder keeps its rows in, one JSON object a line.
+ROWS_FILE: Final = "rows.jsonl"
 _RUN_NAME: Final = re.compile(r"\d{8}-\d{6}-\d{6}-\d+")
 
 
@@ -105,8 +110,9 @@ class RunWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.info = RunInfo(name=folder.name, started=_now(), arguments=arguments, harness=harness)
         _write_info(folder, self.info)
+        _cut_torn_line(folder / ROWS_FILE)
         # Line by line, so that a killed process leaves every finished row.
-        self._rows: TextIO = (folder / "rows.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._rows: TextIO = (folder / ROWS_FILE).open("a", encoding="utf-8", buffering=1)
 
     def add(self, result: RunResult) -> None:
         self._rows.write(json.dumps(result.to_json(), separators=(",", ":")) + "\n")
@@ -140,18 +146,41 @@ class RunReader:
             raise UsageError(f"{folder} is not the folder of a run: {error}") from error
 
     def __iter__(self) -> Iterator[RunResult]:
-        try:
-            with (self.folder / "rows.jsonl").open(encoding="utf-8") as lines:
-                while line := lines.readline(_MAX_LINE):
-                    if not line.endswith("\n"):
-                        if len(line) == _MAX_LINE:
-                            raise UsageError(
-                                f"{self.folder}/rows.jsonl has a line of {_MAX_LINE} characters or more"
-                            )
-                        return  # the run was killed while it wrote this row
-                    yield RunResult.from_json(json.loads(line))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.folder}/rows.jsonl can't be read: {error}") from error
+        return read_rows(self.folder / ROWS_FILE)
+
+
+def read_rows(file: Path) -> Iterator[RunResult]:
+    """The rows of a rows.jsonl, as far as whoever wrote it got. Raises `UsageError` for anything else."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            while line := lines.readline(_MAX_LINE):
+                if not line.endswith("\n"):
+                    if len(line) == _MAX_LINE:
+                        raise UsageError(f"{file} has a line of {_MAX_LINE} characters or more")
+                    return  # the run was killed while it wrote this row
+                yield RunResult.from_json(json.loads(line))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} can't be read: {error}") from error
+
+
+def _cut_torn_line(file: Path) -> None:
+    """Take away the half row of a writer that was killed: the next one would be appended to it."""
+    try:
+        content = file.open("r+b")
+    except FileNotFoundError:
+        return
+    with content:
+        end = position = content.seek(0, os.SEEK_END)
+        while position > 0:
+            start = max(0, position - _BLOCK)
+            content.seek(start)
+            newline = content.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                position = start + newline + 1
+                break
+            position = start
+        if position != end:
+            content.truncate(position)
 
 
 def find_run(results: Path, name: str | None = None) -> Path:
