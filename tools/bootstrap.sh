@@ -5,6 +5,7 @@
 #   tools/bootstrap.sh                       everything that building and running needs
 #   tools/bootstrap.sh toolchain             and the extra `toolchain`, the compiler of the ziglang wheel
 #   tools/bootstrap.sh machines              and all that machines need: QEMU, libvirt, Wine, the tools for images
+#   tools/bootstrap.sh postgres              and PostgreSQL, which tests of the history start by themselves
 #   PYTHON=python3.12 tools/bootstrap.sh     with that Python instead of the newest one found
 set -eu
 cd "$(dirname "$0")/.."
@@ -52,6 +53,11 @@ case " $* " in *" machines "*)
     [ "$(id -u)" -eq 0 ] || have newuidmap || need uidmap
 esac
 
+postgres=
+case " $* " in *" postgres "*)
+    { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } || postgres=postgresql
+esac
+
 # The tests of the channel over SSH start this program by themselves.
 ssh_server=
 [ $with_machines = no ] || have sshd || [ -x /usr/sbin/sshd ] || ssh_server=openssh-server
@@ -67,7 +73,7 @@ lacks_libvirt_user() {
 made_for="$PWD ${PYTHON:-newest}"
 made_from=$(cat pyproject.toml tools/bootstrap.sh | cksum)
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/$1" 2>/dev/null)" = "$2" ]; }
-extras="reference dev $*"
+extras="reference history dev $*"
 there=" $(cat .venv/extras 2>/dev/null || true) "
 # shellcheck disable=SC2086  # $extras is a list
 holds_extras() {
@@ -75,7 +81,7 @@ holds_extras() {
         case $there in *" $extra "*) ;; *) return 1 ;; esac
     done
 }
-if [ -z "$missing$machine_missing$ssh_server" ] && ! lacks_libvirt_user &&
+if [ -z "$missing$machine_missing$ssh_server$postgres" ] && ! lacks_libvirt_user &&
     stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
     exit 0
 fi
@@ -143,7 +149,7 @@ install_without_starting='
         printf "#!/bin/sh\nexit 101\n" > $policy
         chmod 755 $policy
     fi
-    enabled() { for unit in libvirtd virtlogd virtlockd ssh; do ls /etc/systemd/system/*.wants/$unit*; done 2>/dev/null; }
+    enabled() { for unit in libvirtd virtlogd virtlockd ssh postgresql; do ls /etc/systemd/system/*.wants/$unit*; done 2>/dev/null; }
     before=$(enabled)
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" || exit
     command -v systemctl >/dev/null || exit 0
@@ -204,6 +210,16 @@ if [ -n "$ssh_server" ]; then
         say "tests over SSH need the program sshd: installing openssh-server, without a server that is started"
         known_packages "$ssh_server" || update_lists
         install_packages "$ssh_server" || say "going on without; tests over SSH are skipped"
+    fi
+fi
+
+if [ -n "$postgres" ]; then
+    if ! have apt-get || [ "$as_root" = none ]; then
+        say "tests of the history on PostgreSQL need postgresql, which can't be installed from here; they are skipped"
+    else
+        say "tests of the history need PostgreSQL's programs: installing postgresql, without a server that is started"
+        known_packages "$postgres" || update_lists
+        install_packages "$postgres" || say "going on without; tests on PostgreSQL are skipped"
     fi
 fi
 

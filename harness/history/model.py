@@ -1,0 +1,105 @@
+"""What the history answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.results.model import RunInfo
+from harness.results.outcome import Outcome
+
+__all__ = ["CellHistory", "Change", "Difference", "Ingested", "RunSummary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What one `History.ingest` did: counts of rows and of evidence files.
+
+    `changed` rows were there with another content, which a later row of the same run replaced. `missing`
+    names evidence, relative to the run's folder, that a row speaks of and the folder doesn't hold.
+    """
+
+    run: str
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    evidence: int = 0
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run, and what came of it. `counts` are of the last attempts; `plan` is empty without one."""
+
+    info: RunInfo
+    plan: str
+    targets: tuple[str, ...]
+    counts: Mapping[Outcome, int]
+    #: Where it was ingested from.
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A test whose outcome differs. None: it didn't run on that side.
+
+    `target` is empty where two targets are compared.
+    """
+
+    test: str
+    target: str
+    build: str
+    behaviours: tuple[str, ...]
+    before: Outcome | None
+    after: Outcome | None
+    #: The failure's line, of the side that is worse.
+    message: str = ""
+
+    @property
+    def worse(self) -> bool:
+        """Whether a failure came up. A test that ran on one side only is worse where it fails."""
+        was_bad = self.before is not None and self.before.is_bad
+        return self.after is not None and self.after.is_bad and not was_bad
+
+    @property
+    def better(self) -> bool:
+        was_bad = self.before is not None and self.before.is_bad
+        return was_bad and self.after is not None and not self.after.is_bad
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What differs between two runs (or two targets of one run), named `before` and `after`."""
+
+    before: str
+    after: str
+    changes: tuple[Change, ...]
+    #: Tests with the same outcome on both sides.
+    same: int
+
+    @property
+    def worse(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.worse)
+
+    @property
+    def better(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.better)
+
+
+@dataclass(frozen=True, slots=True)
+class CellHistory:
+    """Behaviour × target over several runs, the oldest first; the worst outcome of a cell's last attempts.
+
+    A cell has one place for every run of `runs`, None where nothing of it ran.
+    """
+
+    runs: tuple[RunInfo, ...]
+    cells: Mapping[tuple[str, str], tuple[Outcome | None, ...]]
+
+    def of(self, behaviour: str, target: str) -> tuple[Outcome | None, ...]:
+        return self.cells.get((behaviour, target), (None,) * len(self.runs))
