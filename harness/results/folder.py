@@ -140,9 +140,9 @@ class RunReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            self.info = RunInfo(**{**info, "arguments": tuple(info["arguments"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            with (folder / "run.json").open(encoding="utf-8") as file:
+                self.info = RunInfo.from_json(json.loads(file.read(_MAX_LINE)))
+        except (OSError, ValueError, RecursionError, UsageError) as error:
             raise UsageError(f"{folder} is not the folder of a run: {error}") from error
 
     def __iter__(self) -> Iterator[RunResult]:
@@ -159,7 +159,7 @@ def read_rows(file: Path) -> Iterator[RunResult]:
                         raise UsageError(f"{file} has a line of {_MAX_LINE} characters or more")
                     return  # the run was killed while it wrote this row
                 yield RunResult.from_json(json.loads(line))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} can't be read: {error}") from error
 
 

@@ -12,6 +12,7 @@ from harness.results.outcome import Outcome
 __all__ = ["MAX_MESSAGE", "MAX_NAME", "MAX_RECORDED", "Attestation", "RunInfo", "RunResult", "clip"]
 
 _T = TypeVar("_T")
+_N = TypeVar("_N", int, float)
 
 #: Longest failure text kept of one row, in characters. A guest can make it as long as it likes.
 MAX_MESSAGE: Final = 64 * 1024
@@ -19,19 +20,23 @@ MAX_MESSAGE: Final = 64 * 1024
 MAX_RECORDED: Final = 4096
 #: Longest name or time kept.
 MAX_NAME: Final = 256
+#: Most attempts at a test, and longest duration in seconds, that are believed.
+_MAX_ATTEMPTS: Final = 1_000_000
+_MAX_DURATION: Final = 1e9
 #: Most notify classes kept of one row; Windows knows about fifty.
 _MAX_CALLBACKS: Final = 256
 
 
 def clip(text: str, limit: int) -> str:
-    r"""`text`, cut to `limit` characters with a note of how much is missing.
+    r"""`text` in at most `limit` characters; where it is cut, a note says how long it was.
 
     Names in a guest may hold lone surrogates, which no encoding of ours takes: they become ``\udc00``.
     """
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) <= limit:
         return text
-    return f"{text[:limit]} ... ({len(text) - limit} more characters)"
+    note = f" ... (cut, it had {len(text)} characters)"
+    return text[: max(limit - len(note), 0)] + note[:limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ class RunResult:
                 target=str(row["target"]),
                 outcome=Outcome(row["outcome"]),
                 behaviours=tuple(map(str, row["behaviours"])),
-                duration=float(row["duration"]),
+                duration=_within(float(row["duration"]), 0.0, _MAX_DURATION),
                 message=clip(str(row["message"]), MAX_MESSAGE),
                 detail=clip(str(row["detail"]), MAX_MESSAGE),
                 attestation=None if attestation is None else _attestation(attestation),
@@ -156,14 +161,14 @@ class RunResult:
                 recorded={str(name): str(value) for name, value in row["recorded"].items()},
                 # Rows of earlier versions lack the rest.
                 started=clip(str(row.get("started", "")), MAX_NAME),
-                attempt=int(row.get("attempt", 1)),
+                attempt=_within(int(row.get("attempt", 1)), 1, _MAX_ATTEMPTS),
                 build=clip(str(row.get("build", "")), MAX_NAME),
                 known=clip(str(row.get("known", "")), MAX_RECORDED),
                 bundle=clip(str(row.get("bundle", "")), MAX_RECORDED),
                 comparison=clip(str(row.get("comparison", "")), MAX_RECORDED),
                 callbacks=tuple(map(int, row.get("callbacks", ())[:_MAX_CALLBACKS])),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise UsageError(f"not a result row of this version: {error!r}") from error
 
 
@@ -206,8 +211,18 @@ def _attestation(row: Mapping[str, Any]) -> Attestation:
     )
 
 
+def _within(number: _N, least: _N, most: _N) -> _N:
+    if not least <= number <= most:  # not a number isn't either
+        raise ValueError(f"{number} is not from {least} to {most}")
+    return number
+
+
 def _maybe(kind: Callable[[Any], _T], value: Any) -> _T | None:
     return None if value is None else kind(value)
+
+
+#: A process's exit code; negative where a signal ended it.
+_EXIT_CODES: Final = (-(2**31), 2**32 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +235,19 @@ class RunInfo:
     harness: str = ""
     finished: str = ""
     exit_code: int | None = None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """What run.json holds. Raises `UsageError` for what this version didn't write."""
+        try:
+            exit_code = raw["exit_code"]
+            return cls(
+                name=clip(str(raw["name"]), MAX_NAME),
+                started=clip(str(raw["started"]), MAX_NAME),
+                arguments=tuple(clip(str(word), MAX_RECORDED) for word in raw["arguments"]),
+                harness=clip(str(raw["harness"]), MAX_NAME),
+                finished=clip(str(raw["finished"]), MAX_NAME),
+                exit_code=None if exit_code is None else _within(int(exit_code), *_EXIT_CODES),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"not the run.json of this version: {error!r}") from error
