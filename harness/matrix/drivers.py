@@ -1,4 +1,4 @@
-"""The ``[[driver]]`` tables of a plan: the user's drivers, in one build or several, and what runs with each."""
+"""The ``[[driver]]`` tables of a plan: drivers of the user's, their builds, and what runs with each."""
 
 from __future__ import annotations
 
