@@ -41,6 +41,10 @@ def run(
     channel: Annotated[
         str | None, typer.Option(help="Of machines: serial, ssh or winrm.", show_default=False)
     ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option(help="File of known issues: failures it expects are KNOWN.", show_default=False),
+    ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Folder that holds the runs; default: results/", show_default=False)
     ] = None,
@@ -73,6 +77,8 @@ def run(
         command.append(f"--recipes={folder}")
     if channel is not None:
         command += ["--channel", channel]
+    if known is not None:
+        command.append(f"--known={known}")
     if results is not None:
         command.append(f"--results={results}")
     if jobs > 1:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.plugin import finished, journal, options, recording, selection
+from harness.plugin import finished, journal, known, options, recording, selection
 from harness.plugin.fixtures import (
     _station,
     _target_parameter,
@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
     finished.add_options(parser)
     journal.add_options(parser)
+    known.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         folder = Path(worker[_RUN_FOLDER])
     settings = config.stash[options.SETTINGS] = options.settings_of(config, folder)
+    known.configure(config)
     config.stash[POOL] = GuestPool(settings.isolation, settings.guests)
     if worker is None:
         config.pluginmanager.register(RunLog(settings), "harness-run-log")

@@ -20,6 +20,7 @@ import harness
 from harness.errors import GuestCrashed, HarnessError, UnsupportedError
 from harness.guest.base import GuestKind
 from harness.guest.bugcheck import Bugcheck
+from harness.plugin.known import excuse
 from harness.plugin.options import SETTINGS, EvidencePolicy
 from harness.plugin.selection import behaviours_of, name_without_target, target_of
 from harness.plugin.station import Station
@@ -53,6 +54,8 @@ class TestLog:
     recorded: dict[str, str] = field(default_factory=dict)
     evidence: list[str] = field(default_factory=list)
     comparison: str = ""
+    #: The link of the known issue that a failure matched.
+    known: str = ""
     attestation: Attestation | None = None
     station: Station | None = None
     machine_kept: bool = False
@@ -86,6 +89,9 @@ def make_report(
             log.message, log.detail = _message(report, error), clip(report.longreprtext, MAX_MESSAGE)
         _keep_comparison(item, log, report)
         _keep_evidence(item, log, error)
+        if issue := excuse(item, report, outcome):
+            log.outcomes[-1], log.known = Outcome.KNOWN, issue.link
+            setattr(report, OUTCOME_ATTRIBUTE, str(Outcome.KNOWN))
     if isinstance(error, GuestCrashed) and log.station is not None:
         log.station.spoiled = True  # also where the crash was expected
     if outcome is Outcome.SKIP and not log.message and isinstance(report.longrepr, tuple):
@@ -206,6 +212,7 @@ def _keep_machine(item: pytest.Item, log: TestLog, error: BaseException | None) 
 
 
 def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
+    outcome = worst(log.outcomes) or Outcome.PASS
     target = target_of(item)
     behaviours = behaviours_of(item)
     if target is None and not behaviours:
@@ -213,7 +220,7 @@ def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
     return RunResult(
         test=name_without_target(item),
         target="" if target is None else target.name,
-        outcome=worst(log.outcomes) or Outcome.PASS,
+        outcome=outcome,
         behaviours=behaviours,
         duration=round(log.duration, 6),
         message=log.message,
@@ -224,6 +231,7 @@ def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
         started=datetime.fromtimestamp(log.started, UTC).isoformat(timespec="milliseconds"),
         attempt=item.stash.get(ATTEMPT, 1),
         build=item.config.stash[SETTINGS].build,
+        known=log.known if outcome is Outcome.KNOWN else "",
         comparison=log.comparison,
         callbacks=() if log.station is None else tuple(sorted(log.station.callbacks)),
     )

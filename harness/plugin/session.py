@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from harness.between import CHANGED
+from harness.plugin.known import summarise
 from harness.plugin.options import Settings
 from harness.plugin.recording import OUTCOME_ATTRIBUTE, ROW_ATTRIBUTE
 from harness.results.folder import RunWriter
@@ -96,6 +97,7 @@ class RunLog:
         for result in matrix.failures:
             if result.outcome is not Outcome.FAIL:  # pytest's summary cuts the line, and the stack with it
                 terminalreporter.write_line(f"{result.test} on {result.target}: {result.message}", red=True)
+        summarise(config, self.results, terminalreporter)
         if self._settings.driver is not None:
             self._tell_changes(terminalreporter)
         terminalreporter.write_line(f"results: {self._writer.folder}")
