@@ -206,10 +206,15 @@ def _priorities(jobs: Iterable[Job]) -> Mapping[str, float]:
             chains[name].append(job)
     for chain in chains.values():
         rest = 0.0
-        for job in sorted(reversed(chain), key=lambda job: job.expected):
+        for job in _shortest_first(chain):
             rest += job.expected
             found[job.id] = max(found[job.id], rest)
     return found
+
+
+def _shortest_first(chain: list[Job]) -> list[Job]:
+    """Of equally long jobs, the later in the plan first."""
+    return sorted(chain, key=lambda job: job.expected, reverse=True)[::-1]
 
 
 def lower_bound(jobs: Iterable[Job], capacity: Capacity) -> float:

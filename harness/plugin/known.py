@@ -66,7 +66,7 @@ def excuse(item: pytest.Item, report: pytest.TestReport, outcome: Outcome) -> Kn
     if issue is not None:
         report.outcome = "skipped"
         # What pytest, and through it pytest-xdist, knows an expected failure by.
-        report.wasxfail = f"known issue {issue.link}"  # type: ignore[attr-defined]
+        report.wasxfail = f"known issue {issue.link}"
     return issue
 
 
