@@ -31,8 +31,8 @@ def demo(
 
     from harness.driver import ARCHITECTURES, build_signed, find_project_root, project_drivers
     from harness.pytest_command import pytest_command
+    from harness.report import write_report
     from harness.results.folder import RunReader, new_run_folder
-    from harness.results.html import render_html
     from harness.results.matrix import Matrix
     from harness.results.terminal import print_matrix
 
@@ -67,7 +67,5 @@ def demo(
     reader = RunReader(folder)
     matrix = Matrix(reader)
     print_matrix(matrix, console)
-    page = folder / "report.html"
-    page.write_text(render_html(matrix, reader.info), encoding="utf-8")
-    console.print(f"report: {short_path(page)}", soft_wrap=True)
+    console.print(f"report: {short_path(write_report(folder))}", soft_wrap=True)
     raise typer.Exit(code)

@@ -31,17 +31,27 @@ def _load(results: Path, run: str | None) -> tuple[Path, RunInfo, Matrix]:
 
 
 @app.command("html")
-def html(run: Run = None, output: Output = None, results: Folder = Path("results")) -> None:
-    """Write one self-contained HTML page: matrix, failures, attestations.
+def html(
+    run: Run = None,
+    output: Output = None,
+    results: Folder = Path("results"),
+    history: Annotated[
+        str | None,
+        typer.Option(
+            help="History for earlier runs, a file or an URL; default: history.sqlite in --results.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page: matrix, changes, failures, callback coverage, attestations.
 
     Example: harness results html -o report.html
     """
-    from harness.results.html import render_html
+    from harness.report import history_beside, write_report
+    from harness.results.folder import find_run
 
-    folder, info, matrix = _load(results, run)
-    path = output or folder / "report.html"
-    path.write_text(render_html(matrix, info), encoding="utf-8")
-    typer.echo(str(path))
+    with history_beside(results, history) as found:
+        typer.echo(str(write_report(find_run(results, run), output, history=found)))
 
 
 @app.command("junit")

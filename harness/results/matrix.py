@@ -11,7 +11,18 @@ from harness.guest.base import GuestKind
 from harness.results.model import Attestation, RunResult
 from harness.results.outcome import Outcome, worst
 
-__all__ = ["NO_BEHAVIOUR", "Cell", "Matrix", "TargetColumn", "kind_note", "machine_facts", "topic_of"]
+__all__ = [
+    "NO_BEHAVIOUR",
+    "Cell",
+    "Matrix",
+    "TargetColumn",
+    "column_of",
+    "is_real",
+    "kind_note",
+    "last_attempts",
+    "machine_facts",
+    "topic_of",
+]
 
 #: The row of tests that name no behaviour.
 NO_BEHAVIOUR = "(other)"
@@ -31,6 +42,11 @@ def kind_note(kind: str) -> str:
         return _KIND_NOTES[GuestKind(kind)]
     except ValueError:
         return f"unknown kind of guest: {kind}"
+
+
+def is_real(kind: str) -> bool:
+    """Whether this kind of guest is Windows itself, no model of it and nothing that stands in for it."""
+    return kind == GuestKind.WINDOWS
 
 
 def machine_facts(seen: Attestation) -> tuple[tuple[str, str], ...]:
@@ -64,20 +80,38 @@ def topic_of(behaviour: str) -> str:
     return parts[1] if len(parts) == 3 else behaviour
 
 
+def column_of(target: str, build: str) -> str:
+    """What the column of a target is called; each build of the user's driver has a column of its own."""
+    return f"{target} + {build}" if build else target
+
+
+def last_attempts(results: Iterable[RunResult]) -> tuple[RunResult, ...]:
+    """Of every test on a target with a build the last attempt, of equal ones the later row."""
+    latest: dict[tuple[str, str, str], RunResult] = {}
+    for result in results:
+        key = result.test, result.target, result.build
+        before = latest.get(key)
+        if before is None or result.attempt >= before.attempt:
+            latest[key] = result
+    return tuple(latest.values())
+
+
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """One target of the run; `kind` is empty where no test got as far as a guest."""
+    """One target of the run, with one build; `kind` is empty where no test got as far as a guest."""
 
     name: str
     kind: str
     version: str
     arch: str
+    target: str = ""
+    build: str = ""
 
     @classmethod
-    def of(cls, name: str, attestation: Attestation | None) -> Self:
-        if attestation is None:
-            return cls(name, "", "", "")
-        return cls(name, attestation.kind, attestation.version, attestation.arch)
+    def of(cls, result: RunResult) -> Self:
+        seen, name = result.attestation, column_of(result.target, result.build)
+        kind, version, arch = ("", "", "") if seen is None else (seen.kind, seen.version, seen.arch)
+        return cls(name, kind, version, arch, result.target, result.build)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +138,20 @@ class Cell:
 
 
 class Matrix:
-    """Rows grouped by behaviour and target. Targets keep the order in which they first ran."""
+    """Rows grouped by behaviour and target; of a test that was tried again the last attempt counts."""
 
     def __init__(self, results: Iterable[RunResult]) -> None:
-        self.results = tuple(results)
+        self.results = last_attempts(results)
         targets: dict[str, TargetColumn] = {}
         cells: defaultdict[tuple[str, str], list[RunResult]] = defaultdict(list)
         for result in self.results:
             if not result.target:
                 continue  # a test that uses no guest belongs to no column
-            if not targets.get(result.target, TargetColumn("", "", "", "")).kind:
-                targets[result.target] = TargetColumn.of(result.target, result.attestation)
+            column = column_of(result.target, result.build)
+            if column not in targets or not targets[column].kind:
+                targets[column] = TargetColumn.of(result)
             for behaviour in result.behaviours or (NO_BEHAVIOUR,):
-                cells[behaviour, result.target].append(result)
+                cells[behaviour, column].append(result)
         self.targets = tuple(sorted(targets.values(), key=_target_order))
         self.behaviours = tuple(sorted({behaviour for behaviour, _ in cells}, key=_behaviour_order))
         self._cells: Mapping[tuple[str, str], Cell] = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from harness.results.html import render_html
+from harness.report.page import Source, render_page
 from harness.results.junit import render_junit
 from harness.results.matrix import Matrix, machine_facts
 from harness.results.model import Attestation, RunInfo, RunResult
@@ -57,7 +58,7 @@ def test_rows_of_earlier_versions_are_read() -> None:
 
 
 def test_the_page_says_what_the_machine_was() -> None:
-    page = render_html(Matrix([RESULT]), RUN)
+    page = render_page(Source(RUN, (RESULT,), Path("run")))
     for text in (
         "10.0.26100.2314",
         "Windows 11 &lt;Pro&gt;",
@@ -72,7 +73,8 @@ def test_the_page_says_what_the_machine_was() -> None:
 
 
 def test_a_guest_that_cannot_tell_is_not_said_to_be_off() -> None:
-    page = render_html(Matrix([replace(RESULT, attestation=replace(MACHINE, test_signing=None))]), RUN)
+    untold = replace(RESULT, attestation=replace(MACHINE, test_signing=None))
+    page = render_page(Source(RUN, (untold,), Path("run")))
     assert "<td>not known</td>" in page
 
 

@@ -1,0 +1,5 @@
+"""What people and CI servers read of a run: the HTML page, annotations of GitHub Actions."""
+
+from harness.report.write import history_beside, render_report, write_report
+
+__all__ = ["history_beside", "render_report", "write_report"]

@@ -1,0 +1,37 @@
+"""What to type to see a failure again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from harness.report.links import inside
+from harness.results.model import RunInfo, RunResult
+
+__all__ = ["commands"]
+
+#: Options of a run that its tests depend on; the others say where to run and what to write.
+_KEPT: Final = ("--driver", "--driver-parameter", "--isolation", "--recipes", "--channel")
+
+
+def commands(result: RunResult, run: RunInfo, folder: Path) -> tuple[str, ...]:
+    """Command lines for a POSIX shell: the test by itself, then its bundle where there is one."""
+    # A parameter of the test stands in brackets, where pytest wants the target too: all parameters then.
+    test = result.test.partition("[")[0]
+    found = ["harness", "run", test, *(("-t", result.target) if result.target else ())]
+    lines = [shlex.join([*found, *_options(run.arguments)])]
+    if inside(result.bundle):
+        bundle = shlex.quote(str(folder / result.bundle))
+        lines += [f"harness repro {bundle}", f"harness shrink {bundle}"]
+    return tuple(lines)
+
+
+def _options(arguments: Iterable[str]) -> Iterator[str]:
+    """Those of `_KEPT` with their values, written either way."""
+    value_follows = False
+    for argument in arguments:
+        if value_follows or argument.split("=", 1)[0] in _KEPT:
+            yield argument
+        value_follows = argument in _KEPT
