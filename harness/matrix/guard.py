@@ -1,8 +1,8 @@
 """Everything a job started, found by a mark in its environment, and ended when nobody waits for it any more.
 
-A job's pytest process gets the job's folder as an environment variable, and hands it on to whatever it starts.
-So a process that was left behind by a killed one says itself whose it is. Machines have no such mark: they are
-swept by the guard of the pytest process that started them (`harness.machine.guard`), which is spared here.
+A job's pytest process gets the job's folder as an environment variable, and hands it on to whatever it
+starts. So a process that was left behind by a killed one says itself whose it is. Machines have no such mark:
+they are swept by the guard of the pytest process that started them (`harness.machine.guard`), spared here.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def held(file: Path) -> Iterator[bool]:
 
 
 class Exclusives:
-    """What there is one of on this host, for this user: a lock file each, in a folder that is the user's own."""
+    """What there is one of on this host, for this user: a lock file each, in a folder of the user's own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,6 +1,6 @@
 """One pytest process: started in a session of its own, listened to, and ended for sure.
 
-It is asked to end with SIGINT, on which pytest closes its machines; one that doesn't is killed, and the guards
+It is asked to end with SIGINT, on which pytest closes its machines; one that doesn't is killed, and guards
 take care of what it had started.
 """
 
@@ -52,7 +52,7 @@ class ProcessEnd:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: `silence` from one thing the journal tells to the next, `whole` for the process. 0: no limit."""
+    """Seconds: `silence` between two things that the journal tells, `whole` in all. 0: no limit."""
 
     silence: float = 0.0
     whole: float = 0.0

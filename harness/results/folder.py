@@ -30,6 +30,7 @@ __all__ = [
     "new_run_folder",
     "read_rows",
     "write_evidence",
+    "write_info",
 ]
 
 #: Largest evidence file, in bytes.
@@ -46,7 +47,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write_info(folder: Path, info: RunInfo) -> None:
+def write_info(folder: Path, info: RunInfo) -> None:
+    """Write a run's run.json, in one step."""
     part = folder / "run.json.part"
     part.write_text(json.dumps(asdict(info), indent=1) + "\n", encoding="utf-8")
     part.replace(folder / "run.json")
@@ -109,7 +111,7 @@ class RunWriter:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.info = RunInfo(name=folder.name, started=_now(), arguments=arguments, harness=harness)
-        _write_info(folder, self.info)
+        write_info(folder, self.info)
         _cut_torn_line(folder / ROWS_FILE)
         # Line by line, so that a killed process leaves every finished row.
         self._rows: TextIO = (folder / ROWS_FILE).open("a", encoding="utf-8", buffering=1)
@@ -119,7 +121,7 @@ class RunWriter:
 
     def finish(self, exit_code: int) -> None:
         self.info = replace(self.info, finished=_now(), exit_code=exit_code)
-        _write_info(self.folder, self.info)
+        write_info(self.folder, self.info)
         self.close()
 
     def close(self) -> None:

@@ -1,0 +1,107 @@
+"""`harness matrix run`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.matrix.folder import MatrixFolder
+    from harness.matrix.jobs import Job
+    from harness.matrix.plan import Plan
+
+__all__ = ["run"]
+
+#: As a shell has it for SIGINT.
+_INTERRUPTED = 130
+
+
+def run(
+    plan: Annotated[
+        Path | None,
+        typer.Argument(help="The plan, a TOML file; not needed with --run.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest run of this plan that was interrupted.")
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option("--run", help="With --resume: name or folder of the run.", show_default=False),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=0, help="Cores to use; 0: what the plan says, else all there are."),
+    ] = 0,
+    results: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("results"),
+    history: Annotated[
+        str | None,
+        typer.Option(help="History, a file or URL; default: history.sqlite there.", show_default=False),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Run on the hosts of this Ray cluster, HOST:PORT.", show_default=False),
+    ] = None,
+) -> None:
+    """Run a plan: every job on its target, with progress, a report and a place in the history.
+
+    A run that was interrupted, however, goes on with --resume and repeats nothing that finished.
+    Exit codes: 0 nothing failed, 1 something did, 3 results are missing (INFRA), 130 interrupted.
+
+    Example: harness matrix run nightly.toml
+
+    Example: harness matrix run nightly.toml --resume
+
+    Example: harness matrix run nightly.toml --cluster 10.0.0.1:6379
+    """
+    from rich.console import Console
+
+    from harness.cli.output import short_path
+    from harness.matrix.conclude import conclude, opened_history
+    from harness.matrix.jobs import read_frozen
+    from harness.matrix.lifecycle import begin, check_unchanged, find_interrupted
+    from harness.matrix.prepare import prepare
+    from harness.report.write import PAGE
+    from harness.results.terminal import print_matrix
+
+    if resume or name is not None:
+        if not resume:
+            raise UsageError("--run names a run to go on with: give --resume as well")
+        if plan is None and name is None:
+            raise UsageError("--resume needs the plan, or --run with the name of the run")
+        folder = find_interrupted(results, plan=plan, name=name)
+        frozen, todo = read_frozen(folder.path)
+        check_unchanged(folder, frozen, todo)
+    else:
+        if plan is None:
+            raise UsageError("which plan? harness matrix run PLAN.toml")
+        with opened_history(history, results) as store:
+            prepared = prepare(plan, store.durations() if store is not None else None)
+        frozen, todo = prepared.plan, prepared.jobs
+        folder = begin(frozen, todo, results, arguments=("matrix", *sys.argv[2:]))
+    with folder.locked():
+        if not _conduct(folder, frozen, todo, jobs, cluster):
+            typer.echo(f"interrupted; go on with: harness matrix run --resume --run {folder.path}", err=True)
+            raise typer.Exit(_INTERRUPTED)
+        with opened_history(history, results) as store:
+            code, matrix = conclude(folder, todo, store)
+    print_matrix(matrix, Console())
+    typer.echo(f"results: {short_path(folder.path)}, report: {short_path(folder.path / 'report.html')}")
+    raise typer.Exit(code)
+
+
+def _conduct(
+    folder: MatrixFolder, plan: Plan, jobs: tuple[Job, ...], cores: int, cluster: str | None
+) -> bool:
+    from harness.cli.matrix_progress import ProgressView
+    from harness.matrix.conductor import LocalHost, conduct, host_capacity
+
+    assert cluster is None
+    done = [job for job in jobs if folder.job(job.id).end is not None]
+    with ProgressView(jobs, done) as view, LocalHost(folder, plan).open(jobs) as host:
+        return asyncio.run(conduct(folder, jobs, host, host_capacity(plan.limits, cores), view))

@@ -1,0 +1,58 @@
+"""From the rows of jobs to the rows of a run: one for each test, target and build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from harness.matrix.folder import MatrixFolder, write_whole
+from harness.matrix.jobs import Job
+from harness.results.folder import ROWS_FILE
+from harness.results.model import RunResult
+
+__all__ = ["last_attempts", "merge", "relocated"]
+
+
+def relocated(row: RunResult, place: str) -> RunResult:
+    """The row with files below `place`, a job's folder relative to the run's."""
+
+    def below(name: str) -> str:
+        return f"{place}/{name}" if name else ""
+
+    return replace(
+        row,
+        evidence=tuple(map(below, row.evidence)),
+        bundle=below(row.bundle),
+        comparison=below(row.comparison),
+    )
+
+
+def last_attempts(rows: Iterable[RunResult]) -> Iterator[RunResult]:
+    """The last row of each test, target and build, in the order in which they first came."""
+    found: dict[tuple[str, str, str], RunResult] = {}
+    for row in rows:
+        found[row.test, row.target, row.build] = row
+    return iter(found.values())
+
+
+def merge(run: MatrixFolder, jobs: Iterable[Job]) -> tuple[RunResult, ...]:
+    """Write the rows of the whole run, in the order of its jobs, and return them.
+
+    Evidence stays where it is, in the folders of the jobs; so do earlier attempts.
+    """
+    merged = tuple(
+        row
+        for job in jobs
+        for row in last_attempts(
+            relocated(row, _place(run.job(job.id).path, run.path)) for row in run.job(job.id).rows
+        )
+    )
+    lines = (json.dumps(row.to_json(), separators=(",", ":")) + "\n" for row in merged)
+    write_whole(run.path / ROWS_FILE, "".join(lines))
+    return merged
+
+
+def _place(folder: Path, run: Path) -> str:
+    return folder.relative_to(run).as_posix()
