@@ -142,6 +142,25 @@ def test_a_medium_becomes_a_sealed_image_once(bench: Bench) -> None:
     assert (again["digest"], again["seen"], again["asked"]) == (first["digest"], [], [])
 
 
+def test_what_was_installed_is_asked_sealed_and_made_a_template_of(bench: Bench) -> None:
+    """All the way: its runner answers at the first start, and clones of its template are what it promised."""
+    found = bench.install(bench.medium(), ask=1, clone=1)
+    assert "error" not in found
+    (facts,) = found["facts"]
+    assert (facts["version"], facts["ubr"], facts["product"]) == ("6.1.7601", 24214, "Tiny")
+    # Its third start: the first was setup's, the second that of the first boot. The one that was asked counts
+    # for nothing: it was on an overlay.
+    assert found["clones"] == ["6.1.7601 BOOT3"] * 2
+
+
+def test_what_was_installed_and_is_another_system_is_no_image(bench: Bench) -> None:
+    other = {**tinysetup.ENVIRONMENT["os"], "build": 7600}
+    found = bench.install(bench.medium(environment={"os": other, "secure_boot": True}), ask=1)
+    assert "version: the recipe says 6.1.7601, the guest 6.1.7600" in found["error"]
+    assert "Secure Boot: the recipe says off, the guest on" in found["error"]
+    assert found["facts"] == []
+
+
 def test_uefi_firmware_and_a_tpm(bench: Bench) -> None:
     """The firmware passes the empty disk over, its medium's prompt is answered, and later the disk wins.
 
@@ -210,9 +229,8 @@ def test_a_setup_whose_disk_starts_nothing_is_not_started_again(bench: Bench) ->
 
 
 def test_what_was_installed_and_does_not_answer_is_no_image(bench: Bench) -> None:
-    """The tiny system has no runner."""
     write_install(bench.folder / "recipes", INSTALL.replace("boot_seconds = 60", "boot_seconds = 5"))
-    found = bench.install(bench.medium(), ask=1)
+    found = bench.install(bench.medium("mute"), ask=1)
     assert "was installed, but its runner can't be asked: it did not answer in time" in found["error"]
     assert found["facts"] == []
     assert bench.leftovers() == []

@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness.channel.base import ChannelKind
 from harness.channel.environment import Environment, ProductType
+from harness.channel.opening import open_channel
 from harness.errors import HarnessError
 from harness.guest.base import Arch
 from harness.image.finding import find_recipe
@@ -25,6 +27,9 @@ from harness.image.install.window import Window
 from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import ImageStore
+from harness.machine.attest import Promise
+from harness.machine.drive import Machines, MachineSettings, WayIn
+from harness.machine.guest import Identity
 from harness.machine.host import Host
 from harness.machine.machine import Machine
 from harness.machine.places import Places
@@ -34,7 +39,7 @@ from harness.machine.spec import Accelerator, SealedImage
 
 
 def environment() -> Environment:
-    """What a runner would say; the tiny system has none."""
+    """What its runner would say, for installs that are not about that."""
     unknown: dict[str, Any] = dict.fromkeys(Environment.__dataclass_fields__)
     known = {
         "major": 6,
@@ -50,6 +55,21 @@ def environment() -> Environment:
         "uptime_ms": 0,
     }
     return Environment(**{**unknown, **known})
+
+
+def cloned(recipe: Recipe, image: SealedImage, places: Places) -> list[str]:
+    """What two guests of the image's template are: both are frozen copies of one boot."""
+    promise = Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware)
+    serial = WayIn(
+        ChannelKind.SERIAL,
+        lambda machine, timeout: open_channel(machine.spec.channel_socket, timeout=timeout),
+    )
+    found = []
+    with Machines(MachineSettings(places=places, accelerator=Accelerator.TCG)) as machines:
+        for _ in range(2):
+            with machines.guest(image, Identity("vm:tiny", promise), [serial]) as guest:
+                found.append(f"{guest.info.version.triple} {guest.environment.boot_id}")
+    return found
 
 
 def main(
@@ -91,7 +111,8 @@ def main(
     )
     result: dict[str, Any] = {}
     began = time.monotonic()
-    with Session.open(Places(cache=cache, runtime=runtime, memory=None)) as session:
+    places = Places(cache=cache, runtime=runtime, memory=None)
+    with Session.open(places) as session:
         with Host.open(root=session.libvirt_root) as host, window:
             try:
                 image = install_image(
@@ -99,6 +120,8 @@ def main(
                 )
                 result["disks"] = [str(disk.path) for disk in image.disks]
                 result["digest"] = image.digest
+                if "clone" in options:
+                    result["clones"] = cloned(recipe, image, places)
             except InstallFailedError as error:
                 result["outcome"] = error.progress.outcome
                 result["evidence"] = str(error.evidence)

@@ -3,21 +3,70 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import cbor2
 import pycdlib
 
+from harness.channel.abi import constant
+from harness.channel.frames import FAILED, RequestType
 from harness.driver import find_toolchain
 from harness.image.tools import find_tool, run
 from tests.image.discs import edition, wim
 from tests.machine.tinyguest import FLAGS, compiler
 
 SOURCE = Path(__file__).parent
-_CONFIG = b"TINYCONF:"
-_CONFIG_SIZE = 64
+#: Where the program takes what a test wants: its mark, and the room behind it.
+_CONFIG = (b"TINYCONF:", 64)
+_ANSWERS = (b"TINYANSW:", 2048)
 #: The boot entry loads it to 0800:0000.
 _SEGMENT = 0x800
+
+
+#: What the runner says of its system, as far as it has to; the number behind BOOT is that of the boot.
+ENVIRONMENT: dict[str, Any] = {
+    "os": {
+        "major": 6,
+        "minor": 1,
+        "build": 7601,
+        "ubr": 24214,
+        "service_pack": 1,
+        "product_type": 1,
+        "product": "Tiny",
+    },
+    "native_arch": "x86",
+    "processors": 1,
+    "clock_unix_us": 0,
+    "uptime_ms": 1000,
+    "boot_id": "BOOT?",
+    "secure_boot": False,
+    "verifier": {},
+    "calls": [],
+    "pretends": [],
+}
+
+
+def answers(environment: Mapping[str, Any] | None = None) -> bytes:
+    """The answers of runner.c, by request."""
+    hello = {"major": 1, "minor": 0, "program_format": 1, "arch": "x86", "pointer_size": 4, "pid": 4}
+    done = {"exit_code": 0, "stdout": b"0x1", "stderr": b"", "stdout_lost": 0, "stderr_lost": 0}
+    said: dict[int, bytes] = {
+        RequestType.HELLO: cbor2.dumps({**hello, "max_payload": 4096, "build": "tiny"}),
+        RequestType.ENVIRONMENT: cbor2.dumps({**ENVIRONMENT, **(environment or {})}),
+        RequestType.EXECUTE: cbor2.dumps({**done, "timed_out": False, "cancelled": False}),
+        # A map of two, of which the request brings the second.
+        RequestType.CLOCK_SET: b"\xa2" + cbor2.dumps("previous_unix_us") + cbor2.dumps(0),
+        RequestType.SHUTDOWN: cbor2.dumps({}),
+        RequestType.QUIESCE: cbor2.dumps({}),
+        FAILED: cbor2.dumps(
+            {"error": constant("REGRUN_ERROR_UNSUPPORTED"), "message": "no", "status": None, "win32": None}
+        ),
+    }
+    return b"".join(struct.pack("<HH", type, len(payload)) + payload for type, payload in said.items())
 
 
 def build(folder: Path) -> bytes:
@@ -25,7 +74,7 @@ def build(folder: Path) -> bytes:
     _link(folder / "disk.bin", [SOURCE / "disk.S"], "-Wl,-Ttext=0x7C00", folder)
     _link(
         folder / "setup.bin",
-        [SOURCE / "setup.S", SOURCE / "setup.c"],
+        [SOURCE / "setup.S", SOURCE / "setup.c", SOURCE / "runner.c"],
         f"-Wl,-T,{SOURCE / 'setup.ld'}",
         folder,
     )
@@ -37,11 +86,26 @@ def _link(output: Path, sources: list[Path], script: str, folder: Path) -> None:
     subprocess.run([compiler(), *flags, *map(str, sources), "-o", str(output)], check=True)
 
 
-def medium(path: Path, program: bytes, *, wishes: str = "", build_number: int = 7601) -> Path:
-    """An ISO that a BIOS starts, with the catalogue of a Windows 7 for x86."""
-    at = program.index(_CONFIG) + len(_CONFIG)
-    words = wishes.encode().ljust(_CONFIG_SIZE, b"\0")
-    program = program[:at] + words + program[at + _CONFIG_SIZE :]
+def _patched(program: bytes, place: tuple[bytes, int], content: bytes) -> bytes:
+    mark, size = place
+    assert len(content) <= size
+    at = program.index(mark) + len(mark)
+    return program[:at] + content.ljust(size, b"\0") + program[at + size :]
+
+
+def medium(
+    path: Path,
+    program: bytes,
+    *,
+    wishes: str = "",
+    build_number: int = 7601,
+    environment: Mapping[str, Any] | None = None,
+) -> Path:
+    """An ISO that a BIOS starts, with the catalogue of a Windows 7 for x86.
+
+    `environment` is what the runner of the installed system says it is, where that is not `ENVIRONMENT`.
+    """
+    program = _patched(_patched(program, _CONFIG, wishes.encode()), _ANSWERS, answers(environment))
     catalogue = wim(edition("Windows 7 Enterprise", build_number, arch="0"))
     iso = pycdlib.PyCdlib()
     iso.new(vol_ident="TINY_SETUP", joliet=3, interchange_level=3)

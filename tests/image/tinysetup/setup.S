@@ -11,6 +11,10 @@ _start:
     .ascii "TINYCONF:"
 config:
     .fill 64, 1, 0                      /* the test's wishes; see setup.c */
+    .globl answers
+    .ascii "TINYANSW:"
+answers:
+    .fill 2048, 1, 0                    /* what its runner answers, by the test; see runner.c */
 real:
     xor %ax, %ax
     mov %ax, %ds

@@ -4,31 +4,25 @@
  *
  * From the CD:   windows-setup, the disk is written, restart.
  * From the disk: specialize, restart; first-logon, files, crash-settings, ready; switches itself off.
+ * From then on:  a runner on COM2 (runner.c).
  *
  * Without an answer file it asks a question and waits, as setup does. `config` (patched by the test) holds words:
  *   stall    waits for ever after specialize         fail    a step of the first boot does not work
  *   early    switches itself off at first-logon      loop    restarts for ever without a word
  *   panic    tells the panic device at first-logon   nodisk  does not write the disk before it restarts
+ *   mute     has no runner
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "tiny.h"
 
-#define COM1 0x3F8
 #define SECTOR 512u
 #define IMAGE ((uint16_t *)0x8000)
 #define IMAGE_SECTORS 64u
 #define ANSWER_LBA 100u
-#define COUNT_LBA 101u
 #define ANSWER ((char *)0x20000)
 #define ANSWER_MAX 0x8000u
 
 extern const char config[];
 extern const uint16_t boot_sector[];
-
-static inline void out8(uint16_t port, uint8_t v) { __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
-static inline void out16(uint16_t port, uint16_t v) { __asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port)); }
-static inline uint8_t in8(uint16_t port) { uint8_t v; __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port)); return v; }
-static inline uint16_t in16(uint16_t port) { uint16_t v; __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port)); return v; }
 
 /* -- text -------------------------------------------------------------------------------------------------- */
 
@@ -43,7 +37,7 @@ static void print(const char *text)
 
 static void stage(const char *name) { print("HARNESS-STAGE "); print(name); print(" \r\n"); }
 
-static const char *find(const char *text, size_t length, const char *part)
+const char *find(const char *text, size_t length, const char *part)
 {
     for (size_t at = 0; at < length; at++) {
         size_t n = 0;
@@ -55,11 +49,17 @@ static const char *find(const char *text, size_t length, const char *part)
     return NULL;
 }
 
-static int wished(const char *word) { return find(config, 64, word) != NULL; }
+int wished(const char *word) { return find(config, 64, word) != NULL; }
 
-static void forever(void) { for (;;) __asm__ volatile("cli; hlt"); }
-static void restart(void) { out8(0x64, 0xFE); forever(); }
-static void switch_off(void) { out16(0x604, 0x2000); forever(); }
+void forever(void) { for (;;) __asm__ volatile("cli; hlt"); }
+void restart(void) { out8(0x64, 0xFE); forever(); }
+void switch_off(unsigned state) { out16(0x604, (uint16_t)(0x2000 | state)); forever(); }
+
+void serial_up(uint16_t port)
+{
+    out8(port + 3, 0x80); out8(port, 1); out8(port + 1, 0); out8(port + 3, 0x03); out8(port + 2, 0x07);
+    out8(port + 1, 0); out8(port + 4, 0x0B);
+}
 
 /* -- drives: channel 0x1F0 has the disks, 0x170 the CDs ------------------------------------------------------ */
 
@@ -77,7 +77,7 @@ static int ready(uint16_t base, uint8_t wanted)
     return 0;
 }
 
-static int disk(uint8_t unit, uint32_t lba, uint16_t *words, int writing)
+int disk(uint8_t unit, uint32_t lba, uint16_t *words, int writing)
 {
     out8(0x3F6, 0x02);
     out8(0x1F6, (uint8_t)(0xE0 | unit << 4));
@@ -125,9 +125,18 @@ static int cd_read(uint32_t lba, uint16_t *words)
     return 0;
 }
 
-/* -- the answer disc: ISO 9660 ------------------------------------------------------------------------------- */
+/* -- the answer disc: ISO 9660 with Joliet, as Windows reads it ------------------------------------------------------------------------------- */
 
 static uint32_t le32(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
+
+/* Whether a record's name, 16 bits a character, begins with `name`. */
+static int named(const uint8_t *text, uint32_t length, const char *name)
+{
+    uint32_t n = 0;
+    while (name[n] && 2 * n + 1 < length && !text[2 * n] && text[2 * n + 1] == (uint8_t)name[n])
+        n++;
+    return !name[n];
+}
 
 /* The extent of `name` in the folder at `extent`, and its size; 0 when it is not there. */
 static uint32_t lookup(uint32_t extent, const char *name, uint32_t *size)
@@ -137,7 +146,7 @@ static uint32_t lookup(uint32_t extent, const char *name, uint32_t *size)
     if (!cd_read(extent, words))
         return 0;
     for (uint32_t at = 0; at + 33 < 2048 && bytes[at]; at += bytes[at]) {
-        if (find((const char *)bytes + at + 33, bytes[at + 32], name) == (const char *)bytes + at + 33) {
+        if (named(bytes + at + 33, bytes[at + 32], name)) {
             *size = le32(bytes + at + 10);
             return le32(bytes + at + 2);
         }
@@ -148,12 +157,16 @@ static uint32_t lookup(uint32_t extent, const char *name, uint32_t *size)
 static uint32_t root(void)
 {
     static uint16_t words[1024];
-    return cd_read(16, words) ? le32((const uint8_t *)words + 156 + 2) : 0;
+    const uint8_t *bytes = (const uint8_t *)words;
+    for (uint32_t sector = 17; cd_read(sector, words) && bytes[0] != 255; sector++)
+        if (bytes[0] == 2)                                      /* the descriptor of the long names */
+            return le32(bytes + 156 + 2);
+    return 0;
 }
 
 static uint32_t read_answer(void)
 {
-    uint32_t size = 0, extent = lookup(root(), "AUTOUNATTEND.XML", &size);
+    uint32_t size = 0, extent = lookup(root(), "autounattend.xml", &size);
     if (!extent || size > ANSWER_MAX)
         return 0;
     for (uint32_t n = 0; n * 2048 < size; n++)
@@ -204,7 +217,7 @@ static void first_logon(void)
 
     stage("first-logon");
     if (wished("early"))
-        switch_off();
+        switch_off(S5);
     if (wished("panic")) {
         out8(0x505, 1);
         forever();
@@ -213,8 +226,8 @@ static void first_logon(void)
         print("computer "); print((const char *)words); print("\r\n");
     }
     stage("files");
-    folder = lookup(root(), "HARNESS", &size);
-    if (!folder || !lookup(folder, "FIRST_BOOT.CMD", &size))
+    folder = lookup(root(), "harness", &size);
+    if (!folder || !lookup(folder, "first-boot.cmd", &size))
         print("HARNESS-FAILED files\r\n");
     stage("crash-settings");
     for (unsigned n = 0; n < 256; n++)
@@ -223,28 +236,34 @@ static void first_logon(void)
         print("HARNESS-FAILED dump-disk\r\n");
     print("HARNESS-MISSED power\r\n");
     stage(wished("fail") ? "failed" : "ready");
-    switch_off();
+    switch_off(S5);
 }
 
 void setup_main(uint32_t drive)
 {
     static uint16_t words[256];
 
-    out8(COM1 + 3, 0x80); out8(COM1, 1); out8(COM1 + 1, 0); out8(COM1 + 3, 0x03); out8(COM1 + 2, 0x07);
-    out8(COM1 + 1, 0); out8(COM1 + 4, 0x0B);
+    serial_up(COM1);
     if (drive != 0x80)
         setup();
     if (wished("loop"))
         restart();
     if (!disk(0, COUNT_LBA, words, 0))
         forever();
-    if (words[0]++) {
-        first_logon();
-    } else {
+    unsigned starts = words[0]++;
+    if (starts == 0 && wished("stall")) {
         stage("specialize");
-        if (wished("stall"))
-            forever();
+        forever();
+    }
+    if (!words[RESUMES])                                        /* what was kept is no other start */
         disk(0, COUNT_LBA, words, 1);
+    if (starts == 0) {
+        stage("specialize");
         restart();
     }
+    if (starts == 1)
+        first_logon();
+    if (wished("mute"))
+        forever();
+    runner(words);
 }
