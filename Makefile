@@ -3,7 +3,7 @@ PYTHON_ENV := .venv/bin/python
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 TARGETS ?= reference:*
 
-.PHONY: demo test bench lint driver bootstrap clean
+.PHONY: demo test bench soak lint driver bootstrap clean
 .NOTPARALLEL:
 
 demo: bootstrap
@@ -19,6 +19,11 @@ bench: bootstrap
 	@$(PYTHON_ENV) benchmarks/schedule.py
 	@$(PYTHON_ENV) -m harness image build stand-in
 	@$(PYTHON_ENV) benchmarks/machines.py
+
+soak: bootstrap
+	@tools/bootstrap.sh machines
+	@$(PYTHON_ENV) -m harness image build stand-in
+	@$(PYTHON_ENV) benchmarks/soak.py
 
 lint: bootstrap
 	@$(PYTHON_ENV) -m ruff check .

@@ -4,7 +4,7 @@ Reverts are of the tests' tiny guest, whose RAM has any size; channels are measu
 no WinRM server: the tests' endpoint speaks the protocol and passes commands on over SSH, which every figure
 of WinRM here includes.
 
-python benchmarks/machines.py [revert] [memory] [channels] [bulk]   default: these; soak: 200 reverts
+python benchmarks/machines.py [revert] [memory] [channels] [bulk]   default: all
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +24,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("HARNESS_CACHE", str(Path.home() / ".cache" / "regfilter-harness"))
 
+import paramiko
+import winrm
+
 from benchmarks.measure import Measure, show
+from harness.channel.access import WinRmAccess
+from harness.channel.base import Channel
+from harness.channel.deadline import Deadline
+from harness.channel.ssh_connect import connect_ssh
+from harness.channel.winrm import WinRmChannel
 from harness.guests import Guests, GuestSettings
 from harness.machine.admission import own_memory
 from harness.machine.clone import Clone
@@ -35,16 +44,19 @@ from harness.machine.pool import ClonePool
 from harness.machine.reverts import Revert, reverts_by_pool, reverts_by_template
 from harness.machine.session import Session
 from harness.machine.spec import Accelerator, Disk, DiskBus, DiskFormat, SealedImage
+from harness.machine.store import TemplateStore
 from harness.machine.template import Template, machine_spec
+from harness.registry.paths import MACHINE
 from harness.targets import parse_target
-from tests.channel.winrm_service import Command
+from harness.workload import Registry
+from tests.channel.winrm_endpoint import WinRmEndpoint
+from tests.machine.stand_in_winrm import OverSsh, ssh_access
 from tests.machine.tinyguest import TinyLine, build, tiny_boot, tiny_hardware
 
 ROUNDS = 7
 REVERTS = 3  # of libvirt's own snapshots, each takes seconds
 CLONES = 4
-BULK = 100 << 20
-SOAK = 200
+BULK = 100_000_000
 STAND_IN = "vm:stand-in"
 
 
@@ -90,14 +102,20 @@ class Reverts:
             with TinyLine(machine.spec.channel_socket) as line:
                 line.ask(f"dirty {memory_mib * 6 // 10}")
 
-        with Template.open(
-            self.image(memory_mib),
-            session=self._session,
-            host=self._host,
-            ready=ready,
-            accelerator=Accelerator.TCG,
-        ) as template:
-            yield template
+        image = self.image(memory_mib)
+        try:
+            with Template.open(
+                image,
+                session=self._session,
+                host=self._host,
+                ready=ready,
+                accelerator=Accelerator.TCG,
+            ) as template:
+                yield template
+        finally:  # no other run has this image
+            store = TemplateStore(self._session.places)
+            folder = store.folder(image.digest)
+            store.discard(folder, store.ram_files(folder))
 
     def snapshot_seconds(self, memory_mib: int) -> float:
         """What `virsh snapshot-revert` does, on the same guest: libvirt's revertToSnapshot."""
@@ -169,9 +187,6 @@ READ = ("reg.exe", "query", r"HKLM\Software\Microsoft\Windows NT\CurrentVersion"
 
 def read_by_program(guest: MachineGuest) -> float:
     """One registry value, by a program of the runner."""
-    from harness.registry.paths import MACHINE
-    from harness.workload import Registry
-
     registry = Registry(guest)
     begin = time.perf_counter()
     with registry.program() as p:
@@ -182,83 +197,86 @@ def read_by_program(guest: MachineGuest) -> float:
     return took
 
 
-def pass_to(guest: MachineGuest, command: Command) -> int:
-    """What the endpoint is told to run, run in the guest."""
-    done = guest.channel.execute(["cmd.exe", "/c", command.line])
-    command.write_stdout(done.stdout)
-    command.write_stderr(done.stderr)
-    return done.exit_code
+def timed(work: Callable[[], bytes]) -> Callable[[], float]:
+    """Seconds of a round trip whose answer has the value that was asked for."""
+
+    def run() -> float:
+        begin = time.perf_counter()
+        answer = work()
+        took = time.perf_counter() - begin
+        assert b"CurrentBuild" in answer, answer
+        return took
+
+    run()  # what runs first in the guest starts what the others find there
+    return run
+
+
+@contextmanager
+def over_ssh(guest: MachineGuest) -> Iterator[paramiko.SSHClient]:
+    client = connect_ssh(ssh_access(guest), Deadline.after(60))
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def channels() -> Iterator[Measure]:
     """The same task by each channel: read one value of the registry."""
-    import winrm
-
-    from harness.channel.ssh import SshChannel
-    from tests.channel.winrm_endpoint import WinRmEndpoint
-
     with stand_in("serial") as guest:
-        from harness.workload import Registry
-
         Registry(guest).set_up()
         read_by_program(guest)
         serial = median(lambda: read_by_program(guest))
-    yield Measure("read a registry value: serial, a program", serial * 1000, "ms")
-    with stand_in("ssh") as guest:
-        assert isinstance(guest.channel, SshChannel)
-        client = guest.channel._client
+        yield Measure("read a registry value: serial, a program", serial * 1000, "ms")
 
-        def run_ssh() -> float:
-            begin = time.perf_counter()
-            _, out, _ = client.exec_command(" ".join(f'"{word}"' if " " in word else word for word in READ))
-            assert b"CurrentBuild" in out.read()
-            return time.perf_counter() - begin
+        # Neither of the two quotes arguments; both hand over a command line.
+        line = subprocess.list2cmdline(READ)
+        with over_ssh(guest) as client:
+            ssh = median(timed(lambda: bytes(client.exec_command(line)[1].read())))
+            yield Measure("the same: paramiko, exec of reg.exe", ssh * 1000, "ms")
+            yield Measure("serial against paramiko", ssh / serial, "x", 10)
+            with WinRmEndpoint(OverSsh(client), "user", "password") as endpoint:
+                session = winrm.Session(endpoint.url, auth=("user", "password"), transport="ntlm")
+                by_winrm = median(timed(lambda: bytes(session.run_cmd(line).std_out)))
+        yield Measure("the same: pywinrm, run_cmd of reg.exe", by_winrm * 1000, "ms")
+        yield Measure("serial against pywinrm", by_winrm / serial, "x", 20)
 
-        run_ssh()
-        ssh = median(run_ssh)
-        yield Measure("the same: paramiko, exec of reg.exe", ssh * 1000, "ms")
-        yield Measure("serial against paramiko", ssh / serial, "x", 10)
-        with WinRmEndpoint(lambda command: pass_to(guest, command), "user", "password") as endpoint:
-            session = winrm.Session(endpoint.url, auth=("user", "password"), transport="ntlm")
 
-            def run_winrm() -> float:
-                begin = time.perf_counter()
-                assert b"CurrentBuild" in session.run_cmd(READ[0], list(READ[1:])).std_out
-                return time.perf_counter() - begin
-
-            run_winrm()
-            by_winrm = median(run_winrm)
-    yield Measure("the same: pywinrm, run_cmd of reg.exe", by_winrm * 1000, "ms")
-    yield Measure("serial against pywinrm", by_winrm / serial, "x", 20)
+@contextmanager
+def winrm_channel(guest: MachineGuest) -> Iterator[Channel]:
+    """The harness's WinRM channel into the stand-in, through the tests' endpoint."""
+    with ExitStack() as stack:
+        client = stack.enter_context(over_ssh(guest))
+        endpoint = stack.enter_context(WinRmEndpoint(OverSsh(client), "user", "password"))
+        secret = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rf-bench-"))) / "password"
+        secret.touch(0o600)
+        secret.write_text("password")
+        access = WinRmAccess("127.0.0.1", "user", secret, port=endpoint.port)
+        yield stack.enter_context(WinRmChannel.connect(access))
 
 
 def bulk() -> Iterator[Measure]:
-    data = os.urandom(1 << 20) * (BULK >> 20)
+    """100 MB that can't be compressed, into a file of the guest; every channel compares digests."""
+    data = os.urandom(BULK)
+    path = r"C:\harness\bulk.bin"
+
+    def seconds(put: Callable[[], object]) -> float:
+        begin = time.perf_counter()
+        put()
+        return time.perf_counter() - begin
+
     for channel in ("serial", "ssh"):
         with stand_in(channel) as guest:
-            begin = time.perf_counter()
-            guest.put(r"C:\harness\bulk.bin", data)
-            yield Measure(f"100 MB into the guest, {channel}", time.perf_counter() - begin, "s")
-
-
-def soak() -> Iterator[Measure]:
-    """Reverts of the stand-in in a row; each clone must answer, and find nothing of the one before."""
-    left = r"C:\harness\left-behind.txt"
-    clean = 0
-    with Guests() as guests:
-        for _ in range(SOAK):
-            with guests.boot(parse_target(STAND_IN)) as guest:
-                asked = guest.execute(["cmd.exe", "/c", f"if exist {left} exit 7"])
-                guest.put(left, b"left")
-                clean += asked.exit_code == 0
-    yield Measure(f"clean answers of {SOAK} reverts", clean, "", SOAK)
+            took = seconds(lambda guest=guest: guest.put(path, data, by_disc=False))  # type: ignore[misc]
+            yield Measure(f"100 MB into the guest: {channel}", took, "s")
+    with stand_in("serial") as guest:
+        yield Measure("100 MB: disc", seconds(lambda: guest.put(path, data, by_disc=True)), "s")
+    with stand_in("serial") as guest, winrm_channel(guest) as channel:
+        took = seconds(lambda: channel.put(path, data, timeout=1800))
+        yield Measure("100 MB: WinRM, parts side by side", took, "s")
 
 
 PARTS = {"revert": revert, "memory": memory, "channels": channels, "bulk": bulk}
-#: Only when it is named: it takes minutes and measures nothing.
-ON_REQUEST = {"soak": soak}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(PARTS)
-    PARTS |= ON_REQUEST
     show(PARTS[name] for name in chosen)

@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
+from harness.channel.sources import size_of
 from harness.errors import ToolMissingError, UsageError
 
-__all__ = ["MAX_DISC", "make_disc"]
+__all__ = ["MARKER", "MAX_DISC", "make_disc"]
 
+#: The file by which a disc is recognised in a guest, whatever letter its drive has there.
+MARKER: Final = "harness.id"
 #: Bytes of content: what a DVD holds.
 MAX_DISC: Final = 4_700_000_000
 _MAX_FILES: Final = 4096
@@ -28,17 +31,25 @@ _SECTOR: Final = 2048
 _EPOCH: Final = 946_684_800
 
 
-def make_disc(files: Mapping[str, bytes | Path], label: str, into: Path) -> None:
+def make_disc(
+    files: Mapping[str, bytes | Path], label: str, into: Path, *, marker: bytes | None = None
+) -> None:
     """Write an image of `files` to `into`, which only its owner can read. Names may have folders, with ``/``.
+
+    `marker` becomes the content of the file `MARKER`, which `files` can't have then.
 
     Raises `UsageError` for names that Windows can't have, for too many files or bytes, and for a bad label,
     and `ToolMissingError` without pycdlib.
     """
     if not re.fullmatch(r"[A-Z0-9_]{1,16}", label):
         raise UsageError(f"{label!r} is no label of a disc: up to 16 of A-Z, 0-9 and _")
+    if marker is not None:
+        if MARKER in map(str.lower, files):
+            raise UsageError(f"{MARKER} can't be on a disc: it is how the harness knows its discs")
+        files = {**files, MARKER: marker}
     names = sorted(files)
     _check(names)
-    total = sum(_size(files[name]) for name in names)
+    total = sum(size_of(files[name]) for name in names)
     if total > MAX_DISC:
         raise UsageError(f"a disc of {total} bytes; the limit is {MAX_DISC}")
     try:
@@ -135,15 +146,6 @@ def _check(names: list[str]) -> None:
             before = seen.setdefault(path.lower(), f"{kind} {path}")
             if before != f"{kind} {path}":
                 raise UsageError(f"{name!r} is on the disc already, as {before}: case makes no difference")
-
-
-def _size(content: bytes | Path) -> int:
-    if isinstance(content, bytes):
-        return len(content)
-    try:
-        return content.stat().st_size
-    except OSError as error:
-        raise UsageError(f"{content} can't be put on a disc: {error.strerror}") from error
 
 
 class _written_whole:  # noqa: N801 - reads as a function

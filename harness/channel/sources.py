@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 
-__all__ = ["open_source"]
+__all__ = ["open_source", "size_of"]
 
 
 @contextmanager
@@ -25,3 +25,13 @@ def open_source(source: bytes | Path) -> Iterator[tuple[io.BufferedIOBase, int]]
         raise UsageError(f"{source} can't be sent to the guest: {error.strerror}") from error
     with stream:
         yield stream, os.fstat(stream.fileno()).st_size
+
+
+def size_of(source: bytes | Path) -> int:
+    """Its size in bytes. Raises `UsageError` for a file that can't be read."""
+    if isinstance(source, bytes):
+        return len(source)
+    try:
+        return source.stat().st_size
+    except OSError as error:
+        raise UsageError(f"{source} can't be sent to the guest: {error.strerror}") from error

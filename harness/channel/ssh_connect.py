@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from typing import Any, Final
 
 import paramiko
@@ -15,6 +16,9 @@ from harness.channel.secret import check_secret_file, read_secret
 from harness.errors import UsageError
 
 __all__ = ["connect_ssh", "fingerprint"]
+
+# Paramiko logs tracebacks of what becomes an error here; without a handler Python would print them.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 #: A key's type says "ssh-rsa" whatever hash it signs with; SHA-1 is not offered.
 _RSA: Final = ("rsa-sha2-512", "rsa-sha2-256")

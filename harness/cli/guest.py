@@ -184,15 +184,52 @@ def shell(target: TargetName, recipes: Recipes = None, timeout: Timeout = 600.0)
 @app.command("put")
 def put(
     target: TargetName,
-    source: Annotated[Path, typer.Argument(help="File of this host.", exists=True, dir_okay=False)],
-    path: Annotated[str, typer.Argument(help="DOS path in the guest.")],
+    source: Annotated[
+        Path, typer.Argument(help="File of this host; with --disc a folder as well.", exists=True)
+    ],
+    path: Annotated[
+        str,
+        typer.Argument(help="DOS path in the guest; without one it stays on the disc.", show_default=False),
+    ] = "",
+    disc: Annotated[
+        bool | None,
+        typer.Option(
+            "--disc/--no-disc",
+            help="Bring it on a disc in the guest's CD drive, or don't; default: where that is faster.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Copy a file into a held machine.
 
+    With --disc it comes on a read-only CD that is put into the running guest: no network is needed, and large
+    files don't wait for a slow port. Without PATH it stays there; this prints where.
+
     Example: harness guest put vm:stand-in my.sys 'C:\\harness\\my.sys'
+
+    Example: harness guest put --disc vm:stand-in build/x64
     """
+    if not path and not disc:
+        raise UsageError("where to in the guest? Give a path; only with --disc it may stay on the disc")
+    if path and source.is_dir():
+        raise UsageError(f"{source} is a folder; it stays on the disc, so leave out {path}")
     with _desk(target, None, held_only="a file put into a machine that is thrown away is lost") as desk:
-        desk.put(path, source.read_bytes())
+        if path:
+            desk.put(path, str(source.absolute()), disc)
+        else:
+            typer.echo(desk.put_disc(_below(source.absolute())))
+
+
+def _below(source: Path) -> dict[str, str]:
+    """Files of the host by the name they get on a disc: one, or all of a folder."""
+    if source.is_file():
+        return {source.name: str(source)}
+    files = {
+        path.relative_to(source).as_posix(): str(path) for path in sorted(source.rglob("*")) if path.is_file()
+    }
+    if not files:
+        raise UsageError(f"{source} has no files to put on a disc")
+    return files
 
 
 @app.command("get")

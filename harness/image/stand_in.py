@@ -23,7 +23,8 @@ _SIZE_MIB: Final = 16
 #: The kernel's; a panic stays on the console's port and is told to the panic device.
 COMMAND_LINE: Final = (
     f"root=UUID={ROOT_UUID} rw console=ttyS0,115200 quiet loglevel=4 panic=0 oops=panic mitigations=off "
-    "nokaslr random.trust_cpu=on net.ifnames=0 fsck.mode=skip systemd.show_status=0"
+    "nokaslr random.trust_cpu=on net.ifnames=0 fsck.mode=skip systemd.show_status=0 "
+    "block.events_dfl_poll_msecs=500"  # how soon it notices a disc
 )
 
 

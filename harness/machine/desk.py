@@ -33,7 +33,7 @@ __all__ = ["Desk", "LocalDesk", "attach", "hold"]
 #: A file that goes through the socket, and what is around it.
 _LARGEST: Final = 1 << 30
 _KEY_BYTES: Final = 32
-_CALLS: Final = ("execute", "line", "put", "get", "screenshot", "stop")
+_CALLS: Final = ("execute", "line", "put", "put_disc", "get", "screenshot", "stop")
 
 
 class Desk(Protocol):
@@ -45,7 +45,13 @@ class Desk(Protocol):
         """One line of cmd.exe, as typed, in a folder of the guest."""
         ...
 
-    def put(self, path: str, data: bytes) -> None: ...
+    def put(self, path: str, source: str, by_disc: bool | None) -> None:
+        """Copy the host's file `source` into the guest; `by_disc` as `MachineGuest.put` has it."""
+        ...
+
+    def put_disc(self, files: dict[str, str]) -> str:
+        """Put a disc with files of the host, by their names on it, into the CD drive; returns its folder."""
+        ...
 
     def get(self, path: str) -> bytes: ...
 
@@ -71,9 +77,13 @@ class LocalDesk:
                 f'cmd.exe /d /s /c "{command_line}"', folder=folder or None, timeout=timeout
             )
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, source: str, by_disc: bool | None) -> None:
         with self._turn, _about(path):
-            self.guest.put(path, data)
+            self.guest.put(path, Path(source), by_disc=by_disc)
+
+    def put_disc(self, files: dict[str, str]) -> str:
+        with self._turn:
+            return self.guest.put_disc({name: Path(source) for name, source in files.items()})
 
     def get(self, path: str) -> bytes:
         with self._turn, _about(path):
@@ -202,8 +212,11 @@ class RemoteDesk:
     def line(self, command_line: str, folder: str, timeout: float) -> ExecResult:
         return ExecResult(*self._call("line", command_line, folder, timeout))
 
-    def put(self, path: str, data: bytes) -> None:
-        self._call("put", path, data)
+    def put(self, path: str, source: str, by_disc: bool | None) -> None:
+        self._call("put", path, source, by_disc)
+
+    def put_disc(self, files: dict[str, str]) -> str:
+        return str(self._call("put_disc", files))
 
     def get(self, path: str) -> bytes:
         return bytes(self._call("get", path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from harness.channel.answers import ServiceState
 from harness.channel.base import Channel
+from harness.channel.deadline import Deadline
 from harness.channel.environment import Environment
-from harness.channel.errors import ChannelTimeoutError, RunnerError
+from harness.channel.errors import ChannelError, ChannelTimeoutError, RunnerError
 from harness.channel.frames import RunnerErrorCode
 from harness.channel.runner import RunnerClient
+from harness.channel.sources import size_of
 from harness.errors import GuestCrashed, GuestHung, HarnessError, InfrastructureError, UnsupportedError
 from harness.guest.base import (
     Capability,
@@ -31,6 +34,7 @@ from harness.guest.bugcheck import Bugcheck
 from harness.machine.attest import Promise, check_promise, found_missing, set_clock
 from harness.machine.axes import NOTHING_ON, SwitchedOn, check_axes
 from harness.machine.debug_log import DebugLog
+from harness.machine.delivery import DiscDrive, pays_by_disc
 from harness.machine.evidence import INDEX, collect
 from harness.machine.services import entry_status, stop_status
 from harness.machine.watch import Watch, WatchLimits
@@ -44,10 +48,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CALL_SECONDS", "Identity", "MachineGuest"]
 
+log = logging.getLogger(__name__)
+
 #: How long one request that drives a driver may take before the guest counts as hung.
 CALL_SECONDS: Final = 120.0
 #: A workload may be long.
 _PROGRAM_SECONDS: Final = 300.0
+#: A disc may hold gigabytes, and the guest reads them to the end.
+_DISC_SECONDS: Final = 1800.0
 _DRIVERS: Final = "C:\\harness\\drivers"
 _file_numbers = itertools.count(1)
 
@@ -111,6 +119,7 @@ class MachineGuest(Guest):
         self.channel = channel
         self.identity = identity
         self.runner = RunnerClient(channel)
+        self._drive = DiscDrive(machine, self.runner, self._pause)
         self.call_seconds = call_seconds
         self.log = DebugLog(machine.spec.debug_log)
         self.watch = Watch(machine, self.log, limits=limits)
@@ -200,19 +209,55 @@ class MachineGuest(Guest):
                 self.watch.latch.trip(GuestHung(Bugcheck.unknown(f"{why} ({error})")))
                 raise
 
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless a watcher sees the guest die meanwhile."""
+        self.watch.latch.wait(seconds)
+        self.watch.latch.check()
+
     # -- files and programs ------------------------------------------------------------------------------
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes | Path, *, by_disc: bool | None = None) -> None:
+        """As `Guest.put`; `data` may be a file of the host. A large one goes by disc if the channel is slow.
+
+        `by_disc` says so or forbids it. Where the guest does not notice discs, the channel is used after all.
+        """
+        if by_disc or (by_disc is None and self._pays_by_disc(path, data)):
+            try:
+                with self._asking():
+                    self._drive.put(path, data, Deadline.after(_DISC_SECONDS))
+                return
+            except ChannelError as error:
+                if by_disc or not self.usable or self._drive.usable:
+                    raise
+                log.warning("%s goes over the %s channel instead: %s", path, self.channel.kind, error)
         with self._asking():
             self.channel.put(path, data)
+
+    def _pays_by_disc(self, path: str, data: bytes | Path) -> bool:
+        port = self.machine.spec.hardware.channel
+        return self._drive.can_put(path) and pays_by_disc(self.channel.kind, port, size_of(data))
+
+    def put_disc(self, files: Mapping[str, bytes | Path]) -> str:
+        """Put a read-only disc with `files` into the guest's CD drive; returns its folder there, ``D:\\``.
+
+        Needs no network, and takes out the disc before. Names may have folders, with ``/``; each file's
+        digest is checked in the guest. Raises `UsageError` for a machine without a drive, and for names that
+        no disc can have.
+        """
+        with self._asking():
+            return self._drive.insert(files, Deadline.after(_DISC_SECONDS))
 
     def get(self, path: str) -> bytes:
         with self._asking():
             return self.channel.get(path)
 
-    def execute(self, argv: Sequence[str], *, timeout: float = 60.0) -> ExecResult:
+    def execute(
+        self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None
+    ) -> ExecResult:
         with self._asking():
-            return self.channel.execute(argv, timeout=timeout)
+            if folder is None:
+                return self.channel.execute(argv, timeout=timeout)
+            return self.runner.execute(argv, timeout=timeout, folder=folder)
 
     def run(self, program: Program) -> ProgramResult:
         with self.driving("a program"):

@@ -109,6 +109,7 @@ class Hardware:
     clock: str = "utc"  # or "localtime"
     video: Video = Video.VGA
     hibernation: bool = False  # the firmware offers the sleep state S4
+    disc_drive: bool = True  # an empty CD drive, for files that come on a disc: harness.machine.delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,11 @@ class MachineSpec:
     #: gdb stub on this unix socket; None: none.
     gdb: Path | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def disk_folder(self) -> Path:
+        """Where further large files of it go: beside its overlays."""
+        return next((disk.path.parent for disk in self.disks if not disk.read_only), self.folder)
 
     @property
     def channel_socket(self) -> Path:

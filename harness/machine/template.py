@@ -26,7 +26,16 @@ from harness.machine.machine import Machine
 from harness.machine.migration import ignore_shared, save_state
 from harness.machine.places import private_folder, require_space
 from harness.machine.session import Session
-from harness.machine.spec import Accelerator, Disk, DiskFormat, Forward, MachineSpec, Memory, SealedImage
+from harness.machine.spec import (
+    Accelerator,
+    Disk,
+    DiskFormat,
+    Forward,
+    MachineSpec,
+    Memory,
+    Removable,
+    SealedImage,
+)
 from harness.machine.store import Environment, Fingerprint, Manifest, TemplateLock, TemplateStore, Way
 from harness.machine.sweep import remove_path
 
@@ -63,7 +72,7 @@ def machine_spec(
         hardware=image.hardware,
         folder=folder,
         disks=disks,
-        removable=image.removable,
+        removable=(*image.removable, *([Removable(None)] if image.hardware.disc_drive else [])),
         boot=image.boot,
         boot_from_cd=image.boot_from_cd,
         forwards=tuple(Forward(port) for port in image.guest_ports),

@@ -28,8 +28,12 @@ class Held:
     def execute(self, argv: list[str], *, timeout: float) -> ExecResult:
         return ExecResult(3, argv[0].encode(), b"")
 
-    def put(self, path: str, data: bytes) -> None:
-        self.files[path] = data
+    def put(self, path: str, data: Path, *, by_disc: bool | None) -> None:
+        self.files[path] = data.read_bytes()
+
+    def put_disc(self, files: dict[str, Path]) -> str:
+        self.files |= {f"D:\\{name}": path.read_bytes() for name, path in files.items()}
+        return "D:\\"
 
     def get(self, path: str) -> bytes:
         if path not in self.files:
@@ -47,12 +51,16 @@ def guest() -> Any:
     return Held()
 
 
-def test_who_finds_a_held_machine_uses_it(places: Places, guest: Any) -> None:
+def test_who_finds_a_held_machine_uses_it(places: Places, guest: Any, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"text")
     with hold(guest, TARGET, places=places) as stop:
         desk = attach(TARGET, places=places)
         assert desk is not None
-        desk.put("C:\\a.txt", b"text")
+        desk.put("C:\\a.txt", str(source), None)
         assert desk.get("C:\\a.txt") == b"text"
+        assert desk.put_disc({"b.txt": str(source)}) == "D:\\"
+        assert desk.get("D:\\b.txt") == b"text"
         assert desk.execute(["cmd.exe"], 5.0) == ExecResult(3, b"cmd.exe", b"")
         desk.stop()
         assert stop.wait(10)

@@ -123,6 +123,11 @@ def test_a_held_machine_is_used_from_other_processes(image: str, tmp_path: Path)
         assert asked.returncode == 9, asked.stderr
         assert harness("guest", "get", "vm:stand-in", path, tmp_path / "back.bin").returncode == 0
         assert (tmp_path / "back.bin").read_bytes() == source.read_bytes()
+        on_disc = harness("guest", "put", "--disc", "vm:stand-in", source.parent)
+        assert on_disc.returncode == 0, on_disc.stderr
+        there = on_disc.stdout.strip() + "file.bin"
+        assert harness("guest", "get", "vm:stand-in", there, tmp_path / "disc.bin").returncode == 0
+        assert (tmp_path / "disc.bin").read_bytes() == source.read_bytes()
         screen = tmp_path / "screen.png"
         assert harness("guest", "screenshot", "vm:stand-in", screen).returncode == 0
         assert screen.read_bytes().startswith(b"\x89PNG")
@@ -133,6 +138,32 @@ def test_a_held_machine_is_used_from_other_processes(image: str, tmp_path: Path)
         holder.communicate()
     left = harness("clean", "--dry-run", "--json")
     assert [each for each in json.loads(left.stdout) if str(holder.pid) in json.dumps(each)] == []
+
+
+@pytest.mark.parametrize("channel", ["serial", "ssh"])
+def test_files_come_on_a_disc_whatever_the_channel(image: str, channel: str) -> None:
+    """Large ones by themselves, where the channel is slower than a disc."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.machine.stand_in_disc", channel],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "first": "one",
+        "second": "two",
+        "first is gone": True,
+        "read-only": True,
+        "the marker's name": True,
+        "copied": True,
+        "replaced": "small",
+        "large": True,
+        "large by disc": channel == "serial",
+        "discs on the host": 1,
+    }
 
 
 def test_a_file_put_into_a_machine_that_nobody_holds_is_refused(image: str, tmp_path: Path) -> None:

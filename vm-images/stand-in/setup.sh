@@ -44,9 +44,14 @@ chown harness:harness "$WINEPREFIX/.update-timestamp"
 hardlink --content --quiet /usr/lib/x86_64-linux-gnu/wine "$WINEPREFIX/drive_c/windows"
 as_harness mkdir -p "$WINEPREFIX/drive_c/harness"
 as_harness ln -s /payload/regrun.exe "$WINEPREFIX/drive_c/harness/regrun.exe"
+# Where disc.service shows what is in the CD drive.
+mkdir /disc
+ln -s /disc "$WINEPREFIX/dosdevices/d:"
 # SFTP has /C:/harness/x, as OpenSSH for Windows has.
-for name in "/C:" "/c:" "/home/harness/C:" "/home/harness/c:"; do
-    ln -s "$WINEPREFIX/drive_c" "$name"
+for home in "" /home/harness; do
+    for letter in c C d D; do
+        ln -s "$WINEPREFIX/dosdevices/$(echo "$letter" | tr CD cd):" "$home/$letter:"
+    done
 done
 
 # -- boot -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """From a medium to a sealed image: everything prepared, setup run, the disk compacted, the result asked.
 
 All files are made in the store's own temporary folder, under its lock: an image is there as a whole or not at
-all, and a build that was killed leaves nothing that the next one does not remove.
+all, and a build that was killed leaves nothing that the next one does not remove. Only a disk that setup has
+come to its end with is kept until it answered: the next build goes on from there.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from harness.channel.disc import make_disc
+from harness.channel.environment import Environment
+from harness.errors import InfrastructureError
 from harness.image.digest import adopted_digest, digest_of, install_key
-from harness.image.install.attestation import Attest, attest_image
-from harness.image.install.discs import make_disc, make_floppy, rebuild_disc
+from harness.image.install.attestation import AnotherSystemError, Attest, attest_image
+from harness.image.install.discs import DISC_LABEL, make_floppy, rebuild_disc
 from harness.image.install.dryrun import dump_disk_mib
 from harness.image.install.ingredients import InstallRequest, gather
 from harness.image.install.installed import RECIPE_FACT, TPM, installed_image
+from harness.image.install.kept import KeptInstall
 from harness.image.install.layout import InstallFiles, install_machine
 from harness.image.install.medium import look_at_medium
 from harness.image.install.plan import CERTIFICATE, RUNNER, InstallPlan, plan_install
@@ -56,6 +61,7 @@ class InstallSettings:
     observer: Observer | None = None
     tell: Tell = quiet
     room: int = _ROOM
+    fresh: bool = False  # install anew, whatever was kept of a build whose first start failed
 
 
 def evidence_folder(store: ImageStore, name: str) -> Path:
@@ -78,7 +84,7 @@ def install_image(
 
     Raises `MediaError` for a wrong medium before anything is made, `UsageError` for what is missing,
     `InstallFailedError` with evidence when the install does not come to its end, and `InfrastructureError`
-    when what was installed is not what the recipe promises.
+    when what was installed does not answer or is not what the recipe promises.
     """
     request, settings = request or InstallRequest(), settings or InstallSettings()
     seen = look_at_medium(medium, recipe, install)
@@ -86,7 +92,7 @@ def install_image(
     settings.tell("digest of the medium")
     media_digest = adopted_digest(medium, store)
     key = digest_of([install_key(recipe, install), media_digest, request.hibernation])
-    maker = _Maker(plan, media_digest, session, host, store, settings)
+    maker = _Maker(plan, key, media_digest, session, host, store, settings)
     stored = store.ensure(recipe.name, key, maker.make, progress=settings.tell)
     return installed_image(recipe, stored)
 
@@ -94,6 +100,7 @@ def install_image(
 @dataclass(frozen=True, slots=True)
 class _Maker:
     plan: InstallPlan
+    key: str
     media_digest: str
     session: Session
     host: Host
@@ -102,25 +109,54 @@ class _Maker:
 
     def make(self, into: Path) -> Mapping[str, Any]:
         """Fill the store's folder `into`; what this returns becomes the sidecar's facts."""
-        recipe, files = self.plan.recipe, InstallFiles(into)
-        require_space(into, self.settings.room, f"installing {recipe.name}")
+        recipe = self.plan.recipe
+        kept = KeptInstall(self.store, recipe.name, self.key)
+        if self.settings.fresh:
+            kept.discard()
+        facts = kept.find()
+        if facts is None:
+            kept.discard()
+            facts = self._install(into)
+            kept.put(into, facts)
+        else:
+            log.info("%s was installed before; it is started once more", recipe.name)
+            self.settings.tell("going on with the disk that was installed before")
+        found = self._asked(kept, facts)
+        kept.take(into)
+        version = f"{found.major}.{found.minor}.{found.build}"
+        return {**facts, "version": version, "ubr": found.ubr, "product": found.product}
+
+    def _install(self, into: Path) -> dict[str, Any]:
+        files = InstallFiles(into)
+        require_space(into, self.settings.room, f"installing {self.plan.recipe.name}")
         _prepare(self.plan, files, self.settings.tell)
         began = time.monotonic()
         progress = self._run(files)
         self.settings.tell("compacting the disk")
         _finish(files)
-        facts = self._facts(progress, time.monotonic() - began)
+        return self._facts(progress, time.monotonic() - began)
+
+    def _asked(self, kept: KeptInstall, facts: Mapping[str, Any]) -> Environment:
+        """What the installed system says. Of one that says nothing the disk is kept."""
+        recipe = self.plan.recipe
         self.settings.tell("first start: asking what was installed")
-        found = self.settings.attest(
-            recipe,
-            installed_image(recipe, Stored(recipe.name, "", into, {}, facts)),
-            self.session,
-            self.host,
-            self.settings.accelerator,
-            evidence_folder(self.store, recipe.name),
-        )
-        version = f"{found.major}.{found.minor}.{found.build}"
-        return {**facts, "version": version, "ubr": found.ubr, "product": found.product}
+        try:
+            return self.settings.attest(
+                recipe,
+                installed_image(recipe, Stored(recipe.name, self.key, kept.folder, {}, facts)),
+                self.session,
+                self.host,
+                self.settings.accelerator,
+                evidence_folder(self.store, recipe.name),
+            )
+        except AnotherSystemError:
+            kept.discard()
+            raise
+        except InfrastructureError as error:
+            raise InfrastructureError(
+                f"{error}. The installed disk is kept: the same command goes on from it, for example with more "
+                "boot_seconds in a recipe of your own; with --fresh it is installed anew"
+            ) from error
 
     def _run(self, files: InstallFiles) -> Progress:
         recipe, session, settings = self.plan.recipe, self.session, self.settings
@@ -187,7 +223,7 @@ def _prepare(plan: InstallPlan, files: InstallFiles, tell: Tell) -> None:
         run([image, "create", "-q", "-f", "qcow2", str(path), f"{mib}M"])
     discs = plan.discs
     if discs.disc:
-        make_disc(files.disc, discs.disc)
+        make_disc(discs.disc, DISC_LABEL, files.disc)
     if discs.floppy:
         make_floppy(files.floppy, discs.floppy)
     if discs.medium:

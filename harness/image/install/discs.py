@@ -1,4 +1,4 @@
-"""The discs an install reads besides its medium: answer disc, floppy, a rebuilt boot CD.
+"""The discs an install reads besides its medium: a floppy, a rebuilt boot CD, and what is on an answer disc.
 
 A CD carries no disk number, so the system disk stays disk 0 for setup, as the answer file says. The floppy is
 what text-mode setup of NT 5 accepts: FAT12 on 1.44 MB with the parameters of a real one.
@@ -18,9 +18,10 @@ from typing import Any, Final
 from harness.errors import InfrastructureError, ToolMissingError, UsageError
 from harness.image.tools import find_tool, run
 
-__all__ = ["floppy_problems", "list_disc", "list_floppy", "make_disc", "make_floppy", "rebuild_disc"]
+__all__ = ["DISC_LABEL", "floppy_problems", "list_disc", "list_floppy", "make_floppy", "rebuild_disc"]
 
-_LABEL: Final = "HARNESS"
+#: Of the answer disc and the floppy.
+DISC_LABEL: Final = "HARNESS"
 _FLOPPY_BYTES: Final = 2880 * 512
 #: What is left for files on a floppy of FAT12: 2880 sectors less boot sector, two FATs of 9, 14 of the root.
 _FLOPPY_ROOM: Final = (2880 - 1 - 18 - 14) * 512
@@ -35,20 +36,6 @@ def _pycdlib() -> Any:
             "making install discs needs pycdlib: pip install 'regfilter-harness[machines]'"
         ) from error
     return pycdlib.PyCdlib()
-
-
-def make_disc(image: Path, files: Mapping[str, bytes], *, label: str = _LABEL) -> None:
-    """Make `image`, a CD with `files` by path ("harness/first-boot.cmd"); only its owner can read it.
-
-    The names are kept in Joliet, which every Windows since NT 4 reads.
-    """
-    disc = _pycdlib()
-    disc.new(vol_ident=label, interchange_level=3, joliet=3)
-    try:
-        _add(disc, files, _Names())
-        _write(disc, image)
-    finally:
-        disc.close()
 
 
 def rebuild_disc(source: Path, image: Path, files: Mapping[str, bytes]) -> None:
@@ -157,7 +144,7 @@ def _write(disc: Any, image: Path) -> None:
 
 
 def list_disc(image: Path) -> dict[str, bytes]:
-    """Every file of a disc that `make_disc` made, read back by its Joliet name."""
+    """Every file of a disc with long names (`harness.channel.disc`), read back by its Joliet name."""
     disc = _pycdlib()
     disc.open(str(image))
     found: dict[str, bytes] = {}
@@ -187,7 +174,7 @@ def make_floppy(image: Path, files: Mapping[str, bytes]) -> None:
     image.touch(mode=0o600)
     environment = {"MTOOLS_SKIP_CHECK": "1", "MTOOLSRC": "/dev/null"}
     run(
-        [find_tool("mformat"), "-i", str(image), "-C", "-f", "1440", "-v", _LABEL, "::"],
+        [find_tool("mformat"), "-i", str(image), "-C", "-f", "1440", "-v", DISC_LABEL, "::"],
         environment=environment,
     )
     with tempfile.TemporaryDirectory(prefix="harness-floppy-") as work:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.channel.disc import make_disc
 from harness.errors import HarnessError
 from harness.image.answer import AnswerFile
 from harness.image.answer_schema import check_autounattend
 from harness.image.images import Check
 from harness.image.install.discs import (
+    DISC_LABEL,
     floppy_problems,
     list_disc,
     list_floppy,
-    make_disc,
     make_floppy,
     rebuild_disc,
 )
@@ -147,7 +148,7 @@ def _discs(plan: InstallPlan, files: InstallFiles) -> Iterable[Check]:
     discs = plan.discs
     checks = []
     if discs.disc:
-        make_disc(files.disc, discs.disc)
+        make_disc(discs.disc, DISC_LABEL, files.disc)
         checks.append(Check(files.disc.name, _difference(discs.disc, list_disc(files.disc))))
     if discs.floppy:
         make_floppy(files.floppy, discs.floppy)
@@ -157,7 +158,7 @@ def _discs(plan: InstallPlan, files: InstallFiles) -> Iterable[Check]:
         if plan.medium.path is not None:
             rebuild_disc(plan.medium.path, files.rebuilt, discs.medium)
         else:
-            make_disc(files.rebuilt, discs.medium, label="STAND-IN")
+            make_disc(discs.medium, "STAND_IN", files.rebuilt)
         held = {path: content for path, content in list_disc(files.rebuilt).items() if path in discs.medium}
         checks.append(Check(files.rebuilt.name, _difference(discs.medium, held)))
     return checks
