@@ -63,11 +63,15 @@ class UnsupportedError(HarnessError):
 
 
 class GuestCrashed(HarnessError):  # noqa: N818 - an outcome, named as the field names it
-    """The guest bugchecked. `bugcheck` has code, parameters, driver and symbolised stack."""
+    """The guest bugchecked. `bugcheck` has code, parameters, driver and symbolised stack.
+
+    `operation` is the index of the operation of a program during which it did, where the guest can tell.
+    """
 
     def __init__(self, bugcheck: Bugcheck) -> None:
         super().__init__(str(bugcheck))
         self.bugcheck = bugcheck
+        self.operation: int | None = None
 
 
 class GuestHung(GuestCrashed):

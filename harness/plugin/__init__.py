@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.plugin import finished, journal, known, options, recording, selection
+from harness.plugin import finished, journal, known, options, recording, reproduction, selection
 from harness.plugin.fixtures import (
     _station,
     _target_parameter,
@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
     finished.add_options(parser)
     journal.add_options(parser)
+    reproduction.add_options(parser)
     known.add_options(parser)
 
 
@@ -74,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """pytest-xdist: tell a worker where the run's evidence goes."""
     node.workerinput[_RUN_FOLDER] = str(node.config.stash[options.SETTINGS].run_folder)
+    node.workerinput[reproduction.SEED_INPUT] = reproduction.seed_of(node.config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -84,6 +86,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     selection.parametrise_targets(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    reproduction.seed_test(item)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -48,7 +48,7 @@ def _station(request: pytest.FixtureRequest, _harness_target: Target) -> Station
         pytest.skip(reason)
     station = request.config.stash[POOL].station(_harness_target, item)
     item.stash.setdefault(LOG, TestLog()).station = station
-    station.begin()
+    station.begin(item.nodeid)
     if reason := missing_capability(item, station.guest.info):
         pytest.skip(reason)
     return station

@@ -22,6 +22,7 @@ from harness.guest.base import GuestKind
 from harness.guest.bugcheck import Bugcheck
 from harness.plugin.known import excuse
 from harness.plugin.options import SETTINGS, EvidencePolicy
+from harness.plugin.reproduction import keep_bundle
 from harness.plugin.selection import behaviours_of, name_without_target, target_of
 from harness.plugin.station import Station
 from harness.results.folder import evidence_folder, write_evidence
@@ -56,6 +57,7 @@ class TestLog:
     comparison: str = ""
     #: The link of the known issue that a failure matched.
     known: str = ""
+    bundle: str = ""
     attestation: Attestation | None = None
     station: Station | None = None
     machine_kept: bool = False
@@ -89,6 +91,7 @@ def make_report(
             log.message, log.detail = _message(report, error), clip(report.longreprtext, MAX_MESSAGE)
         _keep_comparison(item, log, report)
         _keep_evidence(item, log, error)
+        keep_bundle(item, log, call, outcome)
         if issue := excuse(item, report, outcome):
             log.outcomes[-1], log.known = Outcome.KNOWN, issue.link
             setattr(report, OUTCOME_ATTRIBUTE, str(Outcome.KNOWN))
@@ -233,5 +236,6 @@ def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
         build=item.config.stash[SETTINGS].build,
         known=log.known if outcome is Outcome.KNOWN else "",
         comparison=log.comparison,
+        bundle=log.bundle,
         callbacks=() if log.station is None else tuple(sorted(log.station.callbacks)),
     )

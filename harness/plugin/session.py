@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import pytest
@@ -11,6 +10,7 @@ from harness.between import CHANGED
 from harness.plugin.known import summarise
 from harness.plugin.options import Settings
 from harness.plugin.recording import OUTCOME_ATTRIBUTE, ROW_ATTRIBUTE
+from harness.plugin.version import own_version
 from harness.results.folder import RunWriter
 from harness.results.matrix import Matrix
 from harness.results.model import RunResult
@@ -62,7 +62,7 @@ class RunLog:
     def _add(self, result: RunResult) -> None:
         if self._writer is None:
             self._writer = RunWriter(
-                self._settings.run_folder, arguments=self._settings.arguments, harness=_own_version()
+                self._settings.run_folder, arguments=self._settings.arguments, harness=own_version()
             )
         self._writer.add(result)
         self.results.append(result)
@@ -114,10 +114,3 @@ class RunLog:
         terminalreporter.write_line(f"{name} changed:" if found else f"{name} changed nothing")
         for line in found:
             terminalreporter.write_line(line)
-
-
-def _own_version() -> str:
-    try:
-        return version("regfilter-harness")
-    except PackageNotFoundError:  # run from a source tree that isn't installed
-        return ""

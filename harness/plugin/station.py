@@ -14,13 +14,14 @@ from harness.guest.base import DriverParameters, Guest
 from harness.guests import Guests, GuestSettings
 from harness.plugin.options import Isolation
 from harness.registry.status import nt_success
+from harness.repro.recorder import RecordedGuest
 from harness.results.model import Attestation
 from harness.targets import Target
 
 if TYPE_CHECKING:
     from harness.probe import Probe
 
-__all__ = ["POOL", "GuestPool", "Station"]
+__all__ = ["ISOLATION", "POOL", "GuestPool", "Station"]
 
 
 class Station:
@@ -32,9 +33,14 @@ class Station:
 
     def __init__(self, target: Target, guests: Guests) -> None:
         self.target = target
-        self.guest: Guest = guests.boot(target)
+        recorded = RecordedGuest(guests.boot(target))
+        self.guest: Guest = recorded
+        #: What the running test asks of the guest, for the bundle of a failure.
+        self.journal = recorded.journal
         self.spoiled = False
         self.drivers: dict[str, str] = {}
+        #: Native suites whose files are in the guest.
+        self.deployed: set[Path] = set()
         #: Notify classes that the probe's filters were told of in the last test that settled.
         self.callbacks: frozenset[int] = frozenset()
         self._in_use = False
@@ -66,9 +72,10 @@ class Station:
         self.note_driver(self._own_driver.service, path.read_bytes())
         return self._own_driver
 
-    def begin(self) -> None:
+    def begin(self, test: str = "") -> None:
         """A test is about to use the guest."""
         self._in_use = True
+        self.journal.begin(test)
         self.callbacks = frozenset()
 
     def settle(self) -> None:
@@ -139,7 +146,7 @@ class GuestPool:
 
     def station(self, target: Target, item: pytest.Item) -> Station:
         """The guest for a test, booted when there is none that may be used again."""
-        key = (target.name, *self._scope(item))
+        key = (target.name, *self._scope(item, item.stash.get(ISOLATION, self._isolation)))
         station = self._station
         if station is not None and (self._key != key or station.spoiled or not station.guest.usable):
             self._leave()
@@ -147,8 +154,12 @@ class GuestPool:
             self._station, self._key = Station(target, self._guests), key
         return self._station
 
-    def _scope(self, item: pytest.Item) -> tuple[str, ...]:
-        match self._isolation:
+    def boot(self, target: Target) -> Guest:
+        """A guest for whoever needs one outside a test; the caller closes it."""
+        return self._guests.boot(target)
+
+    def _scope(self, item: pytest.Item, isolation: Isolation) -> tuple[str, ...]:
+        match isolation:
             case Isolation.SESSION:
                 return ()
             case Isolation.MODULE:
@@ -170,3 +181,5 @@ class GuestPool:
 
 
 POOL = pytest.StashKey[GuestPool]()
+#: On an item: how long the guest it runs on may have lived, whatever the run's isolation is.
+ISOLATION = pytest.StashKey[Isolation]()

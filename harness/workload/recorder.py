@@ -16,7 +16,16 @@ from harness.workload.program import Operation, Program
 from harness.workload.result import ProgramResult
 from harness.workload.step import Slot, Step, Under
 
-__all__ = ["PROCESSES", "Expected", "Handle", "Key", "Recorder", "SupportsRun", "process_index"]
+__all__ = [
+    "PROCESSES",
+    "Expected",
+    "Handle",
+    "Key",
+    "Recorder",
+    "SupportsRun",
+    "UnexpectedStatusError",
+    "process_index",
+]
 
 
 class SupportsRun(Protocol):
@@ -36,11 +45,19 @@ Key = str | Under | None
 Expected = int | Iterable[int] | None
 
 
+class UnexpectedStatusError(AssertionError):
+    """Operations returned other statuses than they were expected to; `steps` are these operations."""
+
+    def __init__(self, message: str, steps: Iterable[Step] = ()) -> None:
+        super().__init__(message)
+        self.steps = tuple(steps)
+
+
 class Recorder:
     """Records operations; leaving the `with` block runs them. Base of `ProgramBuilder`.
 
     When the block raises, nothing runs. After the run, a status that was not expected (`expect=`, or any
-    failure after `check_all`) raises AssertionError naming the operation and both statuses.
+    failure after `check_all`) raises `UnexpectedStatusError` naming the operation and both statuses.
     """
 
     def __init__(self, guest: SupportsRun) -> None:
@@ -112,7 +129,7 @@ class Recorder:
                 f"operation {step.index} {step.operation} returned {step.status_name}, expected {expected}"
                 for step, expected in wrong
             ]
-            raise AssertionError("\n".join(lines))
+            raise UnexpectedStatusError("\n".join(lines), [step for step, _ in wrong])
 
     # -- where ----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from harness.errors import UnsupportedError
+from harness.errors import GuestCrashed, UnsupportedError
 from harness.reference.filtering.engine import engine_of
 from harness.reference.filtering.runner_calls import CALLS
 from harness.reference.filtering.runner_memory import UserMemory
@@ -54,6 +54,10 @@ def run_program(machine: Machine, program: Program) -> ProgramResult:
                 while run.ending:
                     runners.ended(run.ending.pop())
         _close_leftovers(run, machine)
+    except GuestCrashed as error:
+        if error.operation is None and len(results) < len(program.operations):
+            error.operation = len(results)
+        raise
     finally:
         machine.switch(before)
         machine.memory.reset_user()

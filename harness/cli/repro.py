@@ -1,0 +1,105 @@
+"""`harness repro`: a failure once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from harness.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from harness.repro.bundle import Bundle
+    from harness.repro.verdict import Attempt
+
+__all__ = ["BundleFile", "repro"]
+
+#: Exit codes by `harness.repro.verdict.Verdict`.
+_EXIT: Final = {"REPRODUCED": 0, "NOT_REPRODUCED": 1, "INFRA": 3, "DIFFERENT": 4}
+
+BundleFile = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="results/<run>/bundles/NAME.zip", show_default=False)
+]
+
+
+def repro(
+    bundle: BundleFile,
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="Run it there instead of on its own.", show_default=False)
+    ] = "",
+    times: Annotated[int, typer.Option(min=1, max=100_000, help="So often; tells the failure rate.")] = 1,
+    driver: Annotated[
+        Path | None, typer.Option(help="Another build of the driver under test.", show_default=False)
+    ] = None,
+    earlier: Annotated[
+        bool, typer.Option("--earlier", help="Run the tests before it on the same guest first.")
+    ] = False,
+    recipes: Annotated[
+        list[Path] | None, typer.Option(help="Further folder of recipes; repeatable.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the failure of a bundle again, on a fresh guest of the same target.
+
+    Exit codes: 0 reproduced, 1 not reproduced, 4 it fails in another way, 3 the harness or its host failed.
+
+    Example: harness repro results/20261121-150000-000000-1/bundles/test_it.zip
+
+    Example: harness repro failure.zip --times 20 -t reference:6.1
+    """
+    from harness.repro.again import Again
+    from harness.repro.bundle import Bundle
+
+    with (
+        Bundle.open(bundle) as opened,
+        Again(opened, target=target, driver=driver, earlier=earlier, recipes=recipes or ()) as again,
+    ):
+        for note in again.notes:
+            typer.echo(f"note: {note}", err=True)
+        typer.echo(f"{opened.manifest.test.name} on {again.target}", err=True)
+        with _progress(times) as advance:
+            attempts = again.repeat(times, advance)
+    raise typer.Exit(_tell(opened, attempts, as_json))
+
+
+@contextmanager
+def _progress(times: int) -> Iterator[Callable[[object], None]]:
+    """A bar for several runs, on standard error."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("running", total=times)
+        yield lambda _: bar.advance(task)
+
+
+def _tell(bundle: Bundle, attempts: list[Attempt], as_json: bool) -> int:
+    """Print the verdict; the exit code."""
+    from harness.repro.verdict import Rate, Verdict
+
+    verdicts = [attempt.verdict for attempt in attempts]
+    order = (Verdict.REPRODUCED, Verdict.DIFFERENT, Verdict.NOT_REPRODUCED, Verdict.INFRA)
+    verdict = next(each for each in order if each in verdicts)
+    message = next(attempt.message for attempt in attempts if attempt.verdict is verdict)
+    rate = Rate.of_attempts(attempts)
+    if as_json:
+        print_json(
+            {
+                "bundle": str(bundle.file),
+                "verdict": verdict,
+                "message": message,
+                "runs": [{"verdict": each.verdict, "message": each.message} for each in attempts],
+                "rate": {"hits": rate.hits, "runs": rate.runs, "low": rate.low, "high": rate.high},
+            }
+        )
+    else:
+        typer.echo(f"{verdict}: {message}")
+        if len(attempts) > 1:
+            typer.echo(f"failed the same way in {rate}")
+            for other in (Verdict.DIFFERENT, Verdict.INFRA):
+                if other in verdicts:
+                    typer.echo(f"{other}: {verdicts.count(other)}")
+    return _EXIT[verdict.name]

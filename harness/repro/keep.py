@@ -1,0 +1,239 @@
+"""Making a bundle of a failed test: the journal, the failure and what it ran on, written as one file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from harness.guest.base import DriverParameters
+from harness.repro.archive import write_archive
+from harness.repro.bundle import (
+    FORMAT,
+    CallKind,
+    CallRecord,
+    DriverRecord,
+    GuestRecord,
+    Manifest,
+    TestRecord,
+    encode_manifest,
+)
+from harness.repro.claim import Claim
+from harness.repro.failure import Failure
+from harness.repro.journal import (
+    Call,
+    Closed,
+    Executed,
+    Installed,
+    Journal,
+    Opened,
+    Put,
+    Ran,
+    Read,
+    Removed,
+    Requested,
+    Started,
+    Stopped,
+    Wrote,
+)
+
+__all__ = ["FOLDER", "Circumstances", "write_bundle"]
+
+#: Where a run keeps its bundles.
+FOLDER: Final = "bundles"
+_SYMBOLS: Final = (".debug", ".pdb", ".map")
+_MAX_SYMBOLS: Final = 64 * 1024 * 1024
+_MAX_EVIDENCE: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a bundle says of a failure beside the journal."""
+
+    target: str
+    test: TestRecord
+    guest: GuestRecord
+    failure: Failure
+    harness: str = ""
+    claim: Claim | None = None
+    no_claim: str = ""
+    test_root: str = ""
+    own_driver: Path | None = None
+    attestation: Mapping[str, Any] = field(default_factory=dict)
+    comparison: tuple[str, ...] = ()
+    #: Files whose content goes along, by the member's name.
+    evidence: Mapping[str, Path] = field(default_factory=dict)
+    machine: Mapping[str, Path] = field(default_factory=dict)
+    domain: str = ""
+
+
+class _Writer:
+    """Turns calls into records and members."""
+
+    def __init__(self, about: Circumstances) -> None:
+        self.members: dict[str, bytes | Path] = {}
+        self.drivers: dict[tuple[str, str], DriverRecord] = {}
+        self._about = about
+
+    def record(self, index: int, call: Call) -> CallRecord:
+        match call:
+            case Ran():
+                return self._program(index, call)
+            case Requested():
+                return CallRecord(
+                    CallKind.REQUEST,
+                    self._data(call.data),
+                    device=call.device,
+                    code=call.code,
+                    output=call.output,
+                    held=call.held,
+                    status=call.status,
+                    reply=call.reply.hex(),
+                )
+            case Opened():
+                return CallRecord(CallKind.OPEN, device=call.device, held=call.held)
+            case Closed():
+                return CallRecord(CallKind.CLOSE, held=call.held)
+            case Put():
+                return CallRecord(CallKind.PUT, self._data(call.data), path=call.path)
+            case Executed():
+                return CallRecord(
+                    CallKind.EXECUTE, argv=call.argv, timeout=float(call.timeout), path=call.folder or ""
+                )
+            case Read():
+                return CallRecord(CallKind.READ, device=call.device, length=call.length)
+            case Wrote():
+                return CallRecord(CallKind.WRITE, self._data(call.data), device=call.device)
+            case Installed():
+                return CallRecord(CallKind.INSTALL, self._driver(call), service=call.service)
+            case Started():
+                return CallRecord(CallKind.START, service=call.service, status=call.status)
+            case Stopped():
+                return CallRecord(CallKind.STOP, service=call.service, status=call.status)
+            case Removed():
+                return CallRecord(CallKind.REMOVE, service=call.service)
+
+    def _program(self, index: int, call: Ran) -> CallRecord:
+        from harness.workload.codec import encode_program
+
+        name = f"programs/{index:04}.cbor"
+        self.members[name] = encode_program(call.program)
+        if call.result is not None:
+            self.members[f"programs/{index:04}.result.cbor"] = call.result.encode()
+        return CallRecord(CallKind.PROGRAM, name)
+
+    def _data(self, data: bytes) -> str:
+        if not data:
+            return ""
+        name = f"data/{hashlib.sha256(data).hexdigest()[:32]}"
+        self.members[name] = data
+        return name
+
+    def _driver(self, call: Installed) -> str:
+        from harness.driver.symbols import find_symbols
+
+        digest = hashlib.sha256(call.image).hexdigest()
+        key = call.service.lower(), digest
+        if key not in self.drivers:
+            name = f"drivers/{digest[:12]}/{_safe(call.service)}"
+            self.members[f"{name}.sys"] = call.image
+            own = self._about.own_driver
+            is_own = own is not None and _digest(own) == digest
+            beside = [own.with_suffix(suffix) for suffix in _SYMBOLS] if is_own and own is not None else []
+            found = find_symbols(call.image)
+            symbols = []
+            for path in dict.fromkeys([*beside, *([found] if found is not None else [])]):
+                member = f"{name}{path.suffix or '.debug'}"
+                if member not in self.members and _fits(path, _MAX_SYMBOLS):
+                    self.members[member] = path
+                    symbols.append(member)
+            self.drivers[key] = DriverRecord(
+                call.service,
+                digest,
+                f"{name}.sys",
+                tuple(symbols),
+                _plain_parameters(call.parameters),
+                own=is_own,
+                probe=call.service == "regprobe",
+            )
+        return self.drivers[key].member
+
+
+def write_bundle(folder: Path, name: str, journal: Journal, about: Circumstances) -> str:
+    """Write ``bundles/NAME.zip`` below a run's folder; returns its name relative to that folder.
+
+    `name` may be any text, and no bundle is ever overwritten.
+    """
+    writer = _Writer(about)
+    calls = tuple(writer.record(index, call) for index, call in enumerate(journal.calls))
+    guest = about.guest
+    if about.domain:
+        writer.members["machine.xml"] = about.domain.encode()
+        guest = replace(guest, domain="machine.xml")
+    evidence = {f"evidence/{_safe(each)}": path for each, path in about.evidence.items()}
+    evidence = {member: path for member, path in evidence.items() if _fits(path, _MAX_EVIDENCE)}
+    machine = {f"machine/{_safe(each)}": path for each, path in about.machine.items()}
+    manifest = Manifest(
+        format=FORMAT,
+        harness=about.harness,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        target=about.target,
+        test=replace(about.test, earlier=tuple(journal.earlier)),
+        guest=guest,
+        failure=about.failure,
+        claim=about.claim,
+        no_claim=about.no_claim,
+        test_root=about.test_root,
+        calls=calls,
+        dropped=journal.dropped,
+        drivers=tuple(writer.drivers.values()),
+        attestation=about.attestation,
+        comparison=about.comparison,
+        evidence=tuple(evidence),
+        machine=tuple(machine),
+    )
+    place = _free_place(folder / FOLDER, name)
+    write_archive(place, {**encode_manifest(manifest), **writer.members, **evidence, **machine})
+    return f"{FOLDER}/{place.name}"
+
+
+def _free_place(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    safe = _safe(name)
+    for number in range(1, 10_000):
+        place = folder / (f"{safe}.zip" if number == 1 else f"{number}-{safe}.zip")
+        try:  # claims the name among processes that write into one run
+            place.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return place
+    return folder / f"{safe}-{datetime.now(UTC):%H%M%S%f}.zip"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.=+-]+", "_", name).strip("._")[-120:] or "failure"
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _fits(path: Path, limit: int) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size <= limit
+    except OSError:
+        return False
+
+
+def _plain_parameters(parameters: DriverParameters | None) -> dict[str, Any]:
+    return {
+        name: {"hex": value.hex()} if isinstance(value, bytes) else value
+        for name, value in (parameters or {}).items()
+    }
