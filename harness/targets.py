@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.axes import Axis, refusal, split_axes, with_axes
 from harness.errors import ToolMissingError, UsageError
-from harness.guest.base import Arch, Guest, GuestKind
+from harness.guest.base import REFERENCE_LIMITS, Arch, Guest, GuestKind
 from harness.registry.version import MODELLED, WIN11_24H2, WindowsVersion, architectures
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _reference(version: WindowsVersion, arch: str) -> Target:
     name = f"{GuestKind.REFERENCE}:{version}"
     if arch != architectures(version)[0]:
         name += f"-{arch}"
-    return Target(name, GuestKind.REFERENCE, version, Arch(arch))
+    return Target(name, GuestKind.REFERENCE, version, Arch(arch), limits=REFERENCE_LIMITS)
 
 
 def _machine(recipe: Recipe, axes: tuple[Axis, ...] = ()) -> Target:

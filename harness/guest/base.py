@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from harness.registry.version import WindowsVersion
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.workload.result import ProgramResult
 
 __all__ = [
+    "REFERENCE_LIMITS",
     "Arch",
     "Capability",
     "DriverParameters",
@@ -63,8 +64,15 @@ class Capability(StrEnum):
     APP_HIVES = "app-hives"  # RegLoadAppKey, NtLoadKeyEx
     TRANSACTIONS = "transactions"  # kernel transactions on registry keys
     TWO_PROCESSES = "two-processes"  # programs may name further processes
+    PROGRAMS = "programs"  # runs executables
     WIN32_CALLS = "win32-calls"  # programs may call advapi32 (`p.win32`), not only native routines
     DISPOSABLE = "disposable"  # thrown away or reverted after use: tests may crash it or leave traces
+
+
+#: What the reference guest lacks whatever it models, with the reason a skip shows.
+REFERENCE_LIMITS: Final[Mapping[str, str]] = {
+    Capability.PROGRAMS: "the reference guest runs drivers and workload programs, no other programs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +183,14 @@ class Guest(ABC):
         """Read a file. Raises `InfrastructureError` when there is none."""
 
     @abstractmethod
-    def execute(self, argv: Sequence[str], *, timeout: float = 60.0) -> ExecResult:
-        """Run a command. Raises `UnsupportedError` where the guest runs no programs."""
+    def execute(
+        self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None
+    ) -> ExecResult:
+        """Run a command; `folder` is its working folder, by default the runner's.
+
+        Raises `UnsupportedError` where the guest runs no programs, `ChannelTimeoutError` when the command has
+        not ended after `timeout` seconds: its processes are ended then.
+        """
 
     @abstractmethod
     def install_driver(

@@ -22,11 +22,13 @@ from harness.plugin.fixtures import (
     registry,
     target,
 )
+from harness.plugin.native import NativeFile, _case_parameter, collect_file, parametrise_cases
 from harness.plugin.session import RunLog, status_words
 from harness.plugin.station import POOL, GuestPool
 from harness.results.folder import new_run_folder
 
 __all__ = [
+    "_case_parameter",
     "_station",
     "_target_parameter",
     "app_hive",
@@ -84,8 +86,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         pool.close()
 
 
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> NativeFile | None:
+    return collect_file(file_path, parent)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    selection.parametrise_targets(metafunc)
+    if not parametrise_cases(metafunc):
+        selection.parametrise_targets(metafunc)
 
 
 @pytest.hookimpl(tryfirst=True)

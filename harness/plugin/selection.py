@@ -16,6 +16,7 @@ from harness.targets import Target
 
 __all__ = [
     "TARGET_FIXTURE",
+    "allowed_targets",
     "behaviours_of",
     "exclusion",
     "limitation",
@@ -36,27 +37,49 @@ def parametrise_targets(metafunc: pytest.Metafunc) -> None:
     Targets that a marker excludes are left out; when it excludes all of them the test is skipped with the
     reason. Unknown behaviour ids, unknown capabilities and malformed markers raise `CollectError`.
     """
+    if TARGET_FIXTURE not in metafunc.fixturenames:
+        _check_markers(metafunc.definition)
+        return
+    parameters = [
+        pytest.param(target, id=target.name, marks=marks) for target, marks in allowed_targets(metafunc)
+    ]
+    # The scope makes pytest group the tests by target, so that one guest serves many in a row.
+    isolation = metafunc.config.stash[SETTINGS].isolation
+    scope: Literal["session", "module"] = "session" if isolation is Isolation.SESSION else "module"
+    metafunc.parametrize(TARGET_FIXTURE, parameters, indirect=True, scope=scope)
+
+
+def allowed_targets(metafunc: pytest.Metafunc) -> list[tuple[Target, tuple[pytest.MarkDecorator, ...]]]:
+    """The targets of the session that the test's markers allow, as `parametrise_targets` says.
+
+    Where they allow none: all of them, each with the marker that skips the test there.
+    """
     definition = metafunc.definition
+    _check_markers(definition)
+    try:
+        targets = metafunc.config.stash[SETTINGS].targets
+        excluded = {target: exclusion(definition, target) for target in targets}
+    except (HarnessError, TypeError, ValueError) as error:
+        raise _mistake(definition, error) from None
+    chosen = [target for target, reason in excluded.items() if not reason]
+    if chosen:
+        return [(target, ()) for target in chosen]
+    return [(target, (pytest.mark.skip(reason=reason),)) for target, reason in excluded.items()]
+
+
+def _check_markers(definition: pytest.Item) -> None:
     try:
         for behaviour in behaviours_of(definition):
             Catalogue.load().get(behaviour)
         for marker in definition.iter_markers("requires"):
             for name in marker.args:
                 Capability(name)
-        if TARGET_FIXTURE not in metafunc.fixturenames:
-            return
-        settings = metafunc.config.stash[SETTINGS]
-        excluded = {target: exclusion(definition, target) for target in settings.targets}
     except (HarnessError, TypeError, ValueError) as error:
-        raise pytest.Collector.CollectError(f"{definition.name}: {error}") from None
-    chosen = [target for target, reason in excluded.items() if not reason]
-    parameters = [pytest.param(target, id=target.name) for target in chosen] or [
-        pytest.param(target, id=target.name, marks=pytest.mark.skip(reason=reason))
-        for target, reason in excluded.items()
-    ]
-    # The scope makes pytest group the tests by target, so that one guest serves many in a row.
-    scope: Literal["session", "module"] = "session" if settings.isolation is Isolation.SESSION else "module"
-    metafunc.parametrize(TARGET_FIXTURE, parameters, indirect=True, scope=scope)
+        raise _mistake(definition, error) from None
+
+
+def _mistake(definition: pytest.Item, error: Exception) -> pytest.Collector.CollectError:
+    return pytest.Collector.CollectError(f"{definition.name}: {error}")
 
 
 def behaviours_of(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:

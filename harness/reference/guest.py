@@ -18,7 +18,7 @@ from harness.guest import (
     IoctlResult,
     OpenDevice,
 )
-from harness.guest.base import Capability
+from harness.guest.base import REFERENCE_LIMITS, Capability
 from harness.reference.cm.filesystem import FileError, FileSystem
 from harness.reference.cm.manager import ConfigurationManager
 from harness.reference.cm.tokens import STANDARD_USER
@@ -102,6 +102,7 @@ class ReferenceGuest(Guest):
             version=machine.version,
             arch=machine.arch,
             capabilities=frozenset(has),
+            reasons=REFERENCE_LIMITS,
         )
 
     @property
@@ -127,8 +128,10 @@ class ReferenceGuest(Guest):
         except FileError as error:
             raise InfrastructureError(f"{path} can't be read in the guest: {error}") from None
 
-    def execute(self, argv: Sequence[str], *, timeout: float = 60.0) -> ExecResult:
-        raise UnsupportedError("the reference guest runs drivers and workload programs, no other programs")
+    def execute(
+        self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None
+    ) -> ExecResult:
+        raise UnsupportedError(REFERENCE_LIMITS[Capability.PROGRAMS])
 
     # -- drivers -----------------------------------------------------------------------------------------
 
