@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import clean, demo, doctor, driver, guest, image, repro, results, run, target
+from harness.cli import clean, demo, doctor, driver, guest, image, matrix, repro, results, run, target
 from harness.errors import HarnessError, InfrastructureError, UsageError
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ app.add_typer(image.app, name="image")
 app.add_typer(target.app, name="target")
 app.add_typer(guest.app, name="guest")
 app.add_typer(results.app, name="results")
+app.add_typer(matrix.app, name="matrix")
 
 #: Exit codes for errors that are told without a traceback; the rest are 1.
 _USAGE, _INFRA = 2, 3

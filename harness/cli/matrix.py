@@ -1,0 +1,20 @@
+"""`harness matrix`: plans of many jobs, run and looked at. Each command has a module of its own."""
+
+from __future__ import annotations
+
+import typer
+
+from harness.cli import matrix_plan, matrix_run
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Plans: many targets, builds and suites in one run.", no_args_is_help=True, rich_markup_mode=None
+)
+app.command("plan")(matrix_plan.plan)
+app.command("run")(matrix_run.run)
+
+
+@app.callback()
+def group() -> None:
+    """Plans: many targets, builds and suites in one run."""

@@ -1,0 +1,127 @@
+"""`harness matrix plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from harness.cli.output import AsJson, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.matrix.estimate import Durations
+    from harness.matrix.preview import Preview
+
+__all__ = ["plan"]
+
+#: Reasons for skips that are shown; JSON has them all.
+_REASONS: Final = 8
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a TOML file.")],
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=0, help="Cores to use; 0: what the plan says, else all there are."),
+    ] = 0,
+    results: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("results"),
+    history: Annotated[
+        str | None,
+        typer.Option(help="History, a file or URL; default: history.sqlite there.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a plan would run, where, and for how long; nothing is started.
+
+    All mistakes of the plan, of what it names and of the suites are told at once. Times come from former
+    runs; what none supports is guessed, and marked so.
+
+    Example: harness matrix plan docs/examples/nightly.toml
+    """
+    from rich.console import Console
+
+    from harness.matrix.conductor import host_capacity
+    from harness.matrix.prepare import prepare
+    from harness.matrix.preview import Preview
+
+    with Console(stderr=True).status("reading the plan, collecting its suites"):
+        prepared = prepare(file, _durations(history, results))
+        preview = Preview.of(prepared, host_capacity(prepared.plan.limits, jobs))
+    if as_json:
+        print_json({**preview.to_json(), "jobs": [job.to_json() for job in prepared.jobs]})
+        return
+    _print(preview)
+    for target in dict.fromkeys(job.target for job in prepared.jobs if job.is_machine):
+        _warn_if_not_drilled(target, prepared.plan.recipes)
+
+
+def _durations(history: str | None, results: Path) -> Durations:
+    """What former runs took; nothing where there is no history yet. Looking at a plan makes none."""
+    from harness.matrix.conclude import HISTORY, opened_history
+
+    if history is None and not (results / HISTORY).is_file():
+        return {}
+    with opened_history(history, results) as store:
+        return {} if store is None else store.durations()
+
+
+def _print(preview: Preview) -> None:
+    with_builds = any(share.build for share in preview.shares)
+    columns = (
+        "target",
+        *(("build",) if with_builds else ()),
+        "jobs",
+        "files",
+        "tests",
+        "skipped",
+        "expected",
+    )
+    print_table(
+        (*columns, "guessed"),
+        [
+            {
+                "target": share.target,
+                "build": share.build or "-",
+                "jobs": share.jobs,
+                "files": share.files,
+                "tests": share.tests,
+                "skipped": share.skipped,
+                "expected": _time(share.expected),
+                "guessed": f"{share.guessed:.0%}" if share.guessed else "",
+            }
+            for share in preview.shares
+        ],
+    )
+    if preview.skips:
+        typer.echo("\nskipped:")
+    for skips in preview.skips[:_REASONS]:
+        where = skips.targets[0] if len(skips.targets) == 1 else f"{len(skips.targets)} targets"
+        typer.echo(f"  {skips.tests} on {where}: {skips.reason}")
+    if len(preview.skips) > _REASONS:
+        typer.echo(f"  and for {len(preview.skips) - _REASONS} more reasons; --json has them all")
+    for left in preview.left_out:
+        typer.echo(f"left out: {left.target}: {left.reason}")
+    count, tests = (sum(getattr(share, name) for share in preview.shares) for name in ("jobs", "tests"))
+    host = f"{preview.capacity.cores} cores, {preview.capacity.memory_mib} MiB"
+    typer.echo(
+        f"\n{preview.name}: {count} jobs, {tests} tests, {_time(preview.work)} of work; "
+        f"about {_time(preview.makespan)} on this host ({host})"
+    )
+    if preview.guessed:
+        typer.echo(f"{preview.guessed:.0%} of the time is a guess: no former run is in the history")
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _warn_if_not_drilled(target: str, recipes: tuple[Path, ...]) -> None:
+    from harness.drill import admission_of_target
+    from harness.targets import parse_target
+
+    admission = admission_of_target(parse_target(target, recipes))
+    if not admission.admitted:
+        typer.echo(f"note: a crash of {target} may go unnoticed: {admission.reason}", err=True)
