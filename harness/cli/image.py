@@ -96,6 +96,9 @@ def build(
         Path | None,
         typer.Option(help="Unpacked Win32-OpenSSH, for recipes with SSH.", show_default=False),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Install anew, also where a disk was kept that did not answer.")
+    ] = False,
     hibernation: Annotated[bool, typer.Option("--hibernation", help="Leave hibernation on.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only write what an install would use, and check it.")
@@ -131,7 +134,7 @@ def build(
     if media is not None:
         from harness.cli.image_install import install_command
 
-        install_command(recipe, media=media, sha256=sha256, request=request)
+        install_command(recipe, media=media, sha256=sha256, request=request, fresh=fresh)
     from rich.console import Console
 
     with Console(stderr=True).status(f"{name}: looking") as status:

@@ -65,7 +65,13 @@ def _tell(result: DryRun) -> None:
 
 
 def install_command(
-    recipe: Recipe, *, media: str, sha256: str, request: InstallRequest, store: ImageStore | None = None
+    recipe: Recipe,
+    *,
+    media: str,
+    sha256: str,
+    request: InstallRequest,
+    fresh: bool = False,
+    store: ImageStore | None = None,
 ) -> None:
     """Install from `media`, a path or a URL with its hash, and show how it goes."""
     from harness.errors import UsageError
@@ -103,7 +109,9 @@ def install_command(
                     window(progress, machine)
                     shown(progress)
 
-                settings = InstallSettings(accelerator=accelerator, observer=observe, tell=shown.say)
+                settings = InstallSettings(
+                    accelerator=accelerator, observer=observe, tell=shown.say, fresh=fresh
+                )
                 install_image(
                     recipe,
                     install,

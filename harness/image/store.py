@@ -30,7 +30,9 @@ __all__ = ["ImageStore", "Stored"]
 SIDECAR: Final = "image.json"
 _FORMAT: Final = 1
 _MAKING: Final = ".making-"
-_KEY_DIGITS: Final = 16
+#: What was installed and has not answered yet; harness.image.install.kept.
+KEPT: Final = ".installed-"
+KEY_DIGITS: Final = 16
 #: An image that was not asked for in so many seconds can go: 30 days.
 UNUSED_SECONDS: Final = 30 * 86400.0
 
@@ -86,7 +88,7 @@ class ImageStore:
         self.remove_abandoned()
         self.remove_unused()
         with self.locked(
-            f"{name}-{key[:_KEY_DIGITS]}", waiting=lambda: progress("another process makes it; waiting")
+            f"{name}-{key[:KEY_DIGITS]}", waiting=lambda: progress("another process makes it; waiting")
         ):
             found = self.find(name, key)  # somebody else made it meanwhile
             if found is None:
@@ -118,6 +120,10 @@ class ImageStore:
         Whoever asks for one again gets it made again. One whose lock somebody holds stays.
         """
         removed = []
+        for folder in self.folder.glob(f"{KEPT}*"):
+            lock = self.folder / f"{folder.name.removeprefix(KEPT)}.lock"
+            if time.time() - folder.stat().st_mtime >= seconds and self._remove(folder, lock):
+                removed.append(folder)
         for lock in sorted(self.folder.glob("*.lock")):
             folder = lock.with_suffix("")
             if not (folder / SIDECAR).is_file() or time.time() - lock.stat().st_mtime < seconds:
@@ -153,7 +159,7 @@ class ImageStore:
         lock.touch()
 
     def _place(self, name: str, key: str) -> Path:
-        return self.folder / f"{name}-{key[:_KEY_DIGITS]}"
+        return self.folder / f"{name}-{key[:KEY_DIGITS]}"
 
     def _make(self, name: str, key: str, make: Maker) -> None:
         place = self._place(name, key)

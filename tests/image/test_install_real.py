@@ -159,6 +159,7 @@ def test_what_was_installed_and_is_another_system_is_no_image(bench: Bench) -> N
     assert "version: the recipe says 6.1.7601, the guest 6.1.7600" in found["error"]
     assert "Secure Boot: the recipe says off, the guest on" in found["error"]
     assert found["facts"] == []
+    assert list(bench.images.glob(".*")) == []  # it would be another one again
 
 
 def test_uefi_firmware_and_a_tpm(bench: Bench) -> None:
@@ -230,13 +231,31 @@ def test_a_setup_whose_disk_starts_nothing_is_not_started_again(bench: Bench) ->
 
 def test_what_was_installed_and_does_not_answer_is_no_image(bench: Bench) -> None:
     write_install(bench.folder / "recipes", INSTALL.replace("boot_seconds = 60", "boot_seconds = 5"))
-    found = bench.install(bench.medium("mute"), ask=1)
+    medium = bench.medium("mute")
+    found = bench.install(medium, ask=1)
     assert "was installed, but its runner can't be asked: it did not answer in time" in found["error"]
     assert found["facts"] == []
     assert bench.leftovers() == []
     evidence = bench.images / "failed" / "tiny"
     assert str(evidence) in found["error"]
     assert (evidence / "screen.png").read_bytes().startswith(b"\x89PNG")
+    assert "the same command goes on from it" in found["error"]
+    # Setup is not run again: the disk is started, and this time it answers.
+    again = bench.install(medium)
+    assert (again["seen"], again["asked"]) == ([], ["disk.qcow2"])
+    (facts,) = again["facts"]
+    assert facts["stages"][-1] == "ready"
+    assert list(bench.images.glob(".*")) == []
+
+
+def test_a_disk_that_was_kept_is_not_used_where_that_is_not_wanted(bench: Bench) -> None:
+    write_install(bench.folder / "recipes", INSTALL.replace("boot_seconds = 60", "boot_seconds = 5"))
+    medium = bench.medium("mute")
+    assert "is kept" in bench.install(medium, ask=1)["error"]
+    (kept,) = bench.images.glob(".installed-tiny-*")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert "windows-setup" in bench.install(medium, fresh=1)["seen"]
+    assert list(bench.images.glob(".*")) == []
 
 
 def test_the_wrong_medium_is_refused_before_anything_starts(bench: Bench) -> None:

@@ -108,6 +108,7 @@ def main(
         observer=observe,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
         room=1 << 30,
+        fresh="fresh" in options,
     )
     result: dict[str, Any] = {}
     began = time.monotonic()
@@ -136,4 +137,5 @@ def main(
 if __name__ == "__main__":
     given = dict(part.split("=") for part in sys.argv[5:])
     options = {key: float(value) for key, value in given.items()}
-    print(json.dumps(main(*map(Path, sys.argv[1:5]), options)))
+    recipes, medium, cache, runtime = map(Path, sys.argv[1:5])
+    print(json.dumps(main(recipes, medium, cache, runtime, options)))

@@ -30,11 +30,16 @@ from harness.machine.session import Session
 from harness.machine.spec import Accelerator, DiskFormat, SealedImage
 from harness.machine.template import machine_spec
 
-__all__ = ["Attest", "attest_image"]
+__all__ = ["AnotherSystemError", "Attest", "attest_image"]
 
 _STEP: Final = 5.0
 _PAUSE: Final = 1.0
 _GONE: Final = (EventKind.EXIT, EventKind.SHUTDOWN, EventKind.PANIC)
+
+
+class AnotherSystemError(InfrastructureError):
+    """What was installed answers, and is not what its recipe promises: asking again changes nothing."""
+
 
 #: Starts an image and returns what its runner says; raises where that is not what the recipe promises.
 Attest = Callable[[Recipe, SealedImage, Session, Host, Accelerator, Path], Environment]
@@ -51,7 +56,7 @@ def attest_image(
     """Start `image`, which stays as it is, and ask its runner on the serial port.
 
     Raises `InfrastructureError` when no runner answers in the recipe's time, with the machine's evidence in
-    the folder `evidence`, or when the guest is another one.
+    the folder `evidence`, and `AnotherSystemError` when the guest is another one.
     """
     name = session.new_name("a")
     work = session.disk_folder(name)
@@ -88,7 +93,10 @@ def attest_image(
     finally:
         session.machine_gone(name)
     promise = Promise.of(recipe.kind, recipe.version, recipe.arch, recipe.hardware)
-    check_promise(promise, found, recipe.name)
+    try:
+        check_promise(promise, found, recipe.name)
+    except InfrastructureError as error:
+        raise AnotherSystemError(str(error)) from error
     return found
 
 

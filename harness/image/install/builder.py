@@ -154,8 +154,8 @@ class _Maker:
             raise
         except InfrastructureError as error:
             raise InfrastructureError(
-                f"{error}. The installed disk is kept: the same command goes on from it, for example with more "
-                "boot_seconds in a recipe of your own; with --fresh it is installed anew"
+                f"{error}. The installed disk is kept: the same command goes on from it, for example with "
+                "more boot_seconds in a recipe of your own; with --fresh it is installed anew"
             ) from error
 
     def _run(self, files: InstallFiles) -> Progress:
