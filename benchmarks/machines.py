@@ -228,6 +228,9 @@ def channels() -> Iterator[Measure]:
         serial = median(lambda: read_by_program(guest))
         yield Measure("read a registry value: serial, a program", serial * 1000, "ms")
 
+        by_command = median(timed(lambda: guest.execute(READ).stdout))
+        yield Measure("the same: serial, reg.exe", by_command * 1000, "ms")
+
         # Neither of the two quotes arguments; both hand over a command line.
         line = subprocess.list2cmdline(READ)
         with over_ssh(guest) as client:

@@ -87,7 +87,9 @@ class Reservation:
 class Admission:
     """One for all machines of a process; safe for threads.
 
-    Other harness processes are seen by the memory they take, not by their processors.
+    Other harness processes are seen by the memory they take, not by their processors: one that a person holds
+    and looks at now and then must not keep a run waiting, and a matrix plans the processors of its own jobs.
+    `free_up` is asked once, when memory is short, to have so many bytes available.
     """
 
     def __init__(
@@ -97,10 +99,12 @@ class Admission:
         processors: int | None = None,
         available: Callable[[], int] = available_memory,
         total: int | None = None,
+        free_up: Callable[[int], object] | None = None,
     ) -> None:
         self.processors = processors or len(os.sched_getaffinity(0))
         self._reserve = reserve
         self._available = available
+        self._free_up = free_up
         self._total = total_memory() if total is None else total
         self._changed = threading.Condition()
         self._reservations: list[Reservation] = []
@@ -121,6 +125,7 @@ class Admission:
                 "machines at best; give the guest less"
             )
         deadline = time.monotonic() + timeout
+        asked = False
         with self._changed:
             while True:
                 pending = sum(reservation.pending for reservation in self._reservations)
@@ -129,6 +134,10 @@ class Admission:
                     reservation = Reservation(size, self._release)
                     self._reservations.append(reservation)
                     return reservation
+                if self._free_up is not None and not asked:
+                    asked = True
+                    self._free_up(size + pending + self._reserve)
+                    continue
                 left = deadline - time.monotonic()
                 if left <= 0 or cancelled():
                     raise InfrastructureError(

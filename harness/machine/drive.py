@@ -25,13 +25,15 @@ from harness.machine.admission import Admission
 from harness.machine.attest import set_clock
 from harness.machine.axes import check_axes, is_another_boot, switch_on
 from harness.machine.debug_log import DebugLog
+from harness.machine.eviction import free_up
 from harness.machine.guest import Identity, MachineGuest
 from harness.machine.host import Host
 from harness.machine.machine import Machine
-from harness.machine.places import Places
+from harness.machine.places import Places, available_memory
 from harness.machine.pool import ClonePool
 from harness.machine.session import EMBEDDED, Session
 from harness.machine.spec import Accelerator, SealedImage
+from harness.machine.store import TemplateStore
 from harness.machine.template import Template
 from harness.machine.watch import Watch, WatchLimits
 
@@ -77,7 +79,7 @@ class Machines:
         self._stack = ExitStack()
         self._host: Host | None = None
         self._session: Session | None = None
-        self._admission = Admission()
+        self._admission = Admission(free_up=self._free_up)
         self._pools: dict[str, ClonePool] = {}
 
     def guest(self, image: SealedImage, identity: Identity, ways: Sequence[WayIn]) -> MachineGuest:
@@ -132,6 +134,10 @@ class Machines:
                 pool = self._stack.enter_context(ClonePool(template, size=self.settings.clones))
                 self._pools[image.digest] = pool
             return pool
+
+    def _free_up(self, size: int) -> None:
+        """Have `size` bytes of memory available, if unused templates hold them."""
+        free_up(TemplateStore(self.settings.places or Places.standard()), size, available_memory)
 
     def _open(self) -> tuple[Session, Host]:
         if self._session is None or self._host is None:

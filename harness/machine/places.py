@@ -102,11 +102,17 @@ class Places:
         """What libvirt found out about QEMU; asking again takes seconds, and libvirt checks it by itself."""
         return self.cache / "libvirt"
 
+    def free_in_memory(self) -> int:
+        """Bytes that RAM files may take yet; negative when there should be fewer of them."""
+        if self.memory is None:
+            return 0
+        return min(free_space(self.memory), available_memory()) - _MEMORY_MARGIN
+
     def room_in_memory(self, size: int) -> Path | None:
         """The folder in memory for a RAM file of `size` bytes; None, and a line in the log, without room."""
         if self.memory is None:
             return None
-        free = min(free_space(self.memory), available_memory()) - _MEMORY_MARGIN
+        free = self.free_in_memory()
         if free >= size:
             private_folder(self.memory)
             # Who finds the folder can't tell from its name whether its cache is still there.

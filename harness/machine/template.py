@@ -20,6 +20,7 @@ from typing import Final
 from harness.errors import InfrastructureError
 from harness.machine.admission import Admission, Appetite
 from harness.machine.disks import create_overlay
+from harness.machine.eviction import free_up, remove_superseded
 from harness.machine.host import Host
 from harness.machine.identity import environment_of
 from harness.machine.machine import Machine
@@ -254,6 +255,8 @@ class _Maker:
             ram: Path | None = None
             if way is Way.CLONED:
                 size = self.image.hardware.memory_mib << 20
+                remove_superseded(self.store, self.image.name, folder)
+                free_up(self.store, size, self.store.places.free_in_memory)
                 ram = self.store.new_ram_file(folder, session.id, size) or making / "ram"
                 kept = session.expect_path(ram)
                 failed.callback(session.ledger.drop, kept)
