@@ -64,6 +64,7 @@ def run(
     from harness.cli.output import short_path
     from harness.matrix.conclude import conclude, opened_history
     from harness.matrix.jobs import read_frozen
+    from harness.matrix.known import known_findings
     from harness.matrix.lifecycle import begin, check_unchanged, find_interrupted
     from harness.matrix.prepare import prepare
     from harness.report.write import PAGE
@@ -91,6 +92,8 @@ def run(
         with opened_history(history, results) as store:
             code, matrix = conclude(folder, todo, store)
     print_matrix(matrix, Console())
+    for finding in known_findings(frozen, matrix.results):
+        typer.echo(str(finding))
     typer.echo(f"results: {short_path(folder.path)}, report: {short_path(folder.path / 'report.html')}")
     raise typer.Exit(code)
 
