@@ -5,16 +5,23 @@ from harness.history.model import (
     CellHistory,
     Change,
     Difference,
+    Evidence,
+    EvidenceState,
     Ingested,
     RunSummary,
 )
+from harness.history.retention import Pruned, Retention
 
 __all__ = [
     "CellHistory",
     "Change",
     "Difference",
+    "Evidence",
+    "EvidenceState",
     "History",
     "Ingested",
+    "Pruned",
+    "Retention",
     "RunSummary",
     "open_history",
 ]

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
+from harness.errors import UsageError
 from harness.history import schema
 from harness.history.model import Change, Difference
 from harness.history.queries import behaviours_of
+from harness.results.matrix import column_of
 from harness.results.outcome import Outcome
 
 __all__ = ["difference_of_runs", "difference_of_targets"]
@@ -30,16 +32,27 @@ def difference_of_runs(connection: Connection, before: Row[Any], after: Row[Any]
         {(side.test, side.target, side.build): side for side in _sides(connection, run.id)}
         for run in (before, after)
     ]
-    return _difference(connection, before.name, after.name, sides[0], sides[1])
+    return _difference(connection, before.name, after.name, *sides)
 
 
 def difference_of_targets(connection: Connection, run: Row[Any], before: str, after: str) -> Difference:
-    """Every test whose last attempt differs between two targets of a run, by test and build."""
+    """Every test whose last attempt differs between two targets of a run, by test and build.
+
+    A target with a build of a driver, named as in the matrix, is compared by test only.
+    """
+    found = _sides(connection, run.id)
     sides = [
-        {(side.test, "", side.build): side for side in _sides(connection, run.id) if side.target == target}
-        for target in (before, after)
+        {(side.test, "", side.build): side for side in found if side.target == name}
+        or {(side.test, "", ""): side for side in found if column_of(side.target, side.build) == name}
+        for name in (before, after)
     ]
-    return _difference(connection, before, after, sides[0], sides[1])
+    for name, side in zip((before, after), sides, strict=True):
+        if not side:
+            there = sorted({column_of(each.target, each.build) for each in found if each.target})
+            raise UsageError(
+                f"run {run.name} has nothing of {name!r}; it has {', '.join(there) or 'no target'}"
+            )
+    return _difference(connection, before, after, *sides)
 
 
 def _sides(connection: Connection, run_id: int) -> list[_Side]:

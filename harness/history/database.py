@@ -21,10 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from harness.errors import InfrastructureError, ToolMissingError, UsageError
 from harness.history.schema import HEAD
 
-__all__ = ["DEFAULT", "Database", "place_of"]
-
-#: Where the history is when nobody says otherwise.
-DEFAULT: Final = Path("results/history.sqlite")
+__all__ = ["Database", "place_of"]
 
 #: How long a writer waits for another one, in seconds.
 _PATIENCE: Final = 600
@@ -33,13 +30,13 @@ _WRITER: Final = 0x7265_6766_696C_7401
 _WRITES: Final = "harness_writes"
 
 
-def place_of(where: str | Path | None) -> URL:
+def place_of(where: str | Path) -> URL:
     """`where` as SQLAlchemy's URL: a path is an SQLite file, a text with ``://`` an URL.
 
     Raises `UsageError` for a database of another kind.
     """
-    if where is None or isinstance(where, Path) or "://" not in where:
-        return URL.create("sqlite+pysqlite", database=str(Path(where or DEFAULT).expanduser().absolute()))
+    if isinstance(where, Path) or "://" not in where:
+        return URL.create("sqlite+pysqlite", database=str(Path(where).expanduser().absolute()))
     try:
         url = make_url(where)
     except ArgumentError as error:
@@ -60,7 +57,7 @@ class Database:
     def __init__(self, url: URL) -> None:
         self.url = url
         #: What messages call it; without the password.
-        self.name = url.database if self.is_file else url.render_as_string(hide_password=True)
+        self.name = str(url.database) if self.is_file else url.render_as_string(hide_password=True)
         if self.is_file:
             _make_folder(Path(str(url.database)).parent)
         try:
@@ -119,7 +116,7 @@ class Database:
             from harness.history.migrate import upgrade
 
             with self.writing() as connection:
-                upgrade(connection, _revision(connection), str(self.name))
+                upgrade(connection, _revision(connection), self.name)
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:

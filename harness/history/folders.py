@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from harness.errors import UsageError
 from harness.history.rows import compact, digest_of, moment, plain
-from harness.results.folder import RunReader
+from harness.results.folder import ROWS_FILE, RunReader, read_rows
 from harness.results.model import MAX_NAME, RunInfo, RunResult, clip
 
-__all__ = ["Folder", "RowKey", "read_folder", "rows_size", "series_of"]
+__all__ = ["Folder", "RowKey", "read_folder", "rows_size", "run_info", "series_of"]
 
 
 #: Options of pytest that say how and where, not what. Each has a value.
@@ -33,13 +34,17 @@ class RowKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What was read of a run's folder. `rows_size` is the size of rows.jsonl before it was read, in bytes."""
+    """What was read of a run's folder.
+
+    `rows_size` is the size of its rows in bytes, before they were read; `digests` tell the content of rows.
+    """
 
     path: Path
     info: RunInfo
     plan: str
     rows_size: int
     rows: Mapping[RowKey, RunResult]
+    digests: Mapping[RowKey, bytes]
 
 
 def series_of(folder: Folder) -> bytes:
@@ -57,29 +62,60 @@ def series_of(folder: Folder) -> bytes:
 
 def read_folder(path: Path) -> Folder:
     """Read a run's folder, which may still grow. Raises `UsageError` for a folder that isn't one."""
-    reader = RunReader(path)
-    info = replace(
-        reader.info,
-        name=plain(clip(reader.info.name, MAX_NAME)),
-        started=moment(reader.info.started, f"{path}/run.json: started"),
-        finished=reader.info.finished and moment(reader.info.finished, f"{path}/run.json: finished"),
-    )
-    # Its size first: what is written from now on is news for the next time.
+    info = run_info(path)
+    # Their size first: what is written from now on is news for the next time.
     size = rows_size(path)
     rows: dict[RowKey, RunResult] = {}
-    for result in reader:
+    for result in _rows(path, info):
         key = RowKey(plain(result.test), plain(result.target), plain(result.build), result.attempt)
         rows.pop(key, None)
         rows[key] = result
-    return Folder(path.absolute(), info, plan_of(path), size, rows)
+    digests = {key: digest_of(compact(result.to_json())) for key, result in rows.items()}
+    return Folder(path.absolute(), info, plan_of(path), size, rows, digests)
+
+
+def run_info(path: Path) -> RunInfo:
+    """What run.json says, with times and name as the tables hold them. Raises `UsageError`."""
+    info = RunReader(path).info
+    return replace(
+        info,
+        name=plain(info.name),
+        started=moment(info.started, f"{path}/run.json: started"),
+        finished=info.finished and moment(info.finished, f"{path}/run.json: finished"),
+    )
 
 
 def rows_size(path: Path) -> int:
-    """Bytes of a run's rows.jsonl; 0 before the first row."""
-    try:
-        return (path / "rows.jsonl").stat().st_size
-    except FileNotFoundError:
-        return 0
+    """Bytes of all rows in a run's folder; 0 before the first row."""
+    size = 0
+    for file in (path / ROWS_FILE, *_job_rows(path)):
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size
+
+
+def _rows(path: Path, info: RunInfo) -> Iterator[RunResult]:
+    """The rows of a run. Until it ended, those of a run of many jobs are in the folders of these."""
+    if not info.finished:
+        for file in _job_rows(path):
+            place = file.parent.relative_to(path).as_posix()
+            yield from (_moved(result, place) for result in read_rows(file))
+    if (path / ROWS_FILE).exists():
+        yield from read_rows(path / ROWS_FILE)
+
+
+def _job_rows(path: Path) -> list[Path]:
+    return sorted(path.glob(f"jobs/*/{ROWS_FILE}"))
+
+
+def _moved(result: RunResult, place: str) -> RunResult:
+    """The row of a job, with its files named as seen from the run's folder."""
+    return replace(
+        result,
+        evidence=tuple(f"{place}/{name}" for name in result.evidence),
+        bundle=result.bundle and f"{place}/{result.bundle}",
+        comparison=result.comparison and f"{place}/{result.comparison}",
+    )
 
 
 def plan_of(path: Path) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from harness.history import changes, queries, trends
+from harness.history import changes, queries, retention, trends
+from harness.history.attach import Sources, evidence_of
 from harness.history.database import Database, place_of
-from harness.history.folders import read_folder
-from harness.history.ingest import store
-from harness.history.model import CellHistory, Difference, Ingested, RunSummary
+from harness.history.evidence import EvidenceStore
+from harness.history.folders import read_folder, rows_size, run_info
+from harness.history.ingest import missing_rows, store
+from harness.history.model import CellHistory, Difference, Evidence, Ingested, RunSummary
+from harness.history.retention import Pruned, Retention
+from harness.results.folder import run_folders
 from harness.results.model import RunResult
 
 __all__ = ["History", "open_history"]
@@ -28,8 +34,14 @@ class History:
     fails.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, evidence: EvidenceStore) -> None:
         self._database = database
+        self._evidence = evidence
+
+    @property
+    def name(self) -> str:
+        """Where it is; an URL is without its password."""
+        return self._database.name
 
     def close(self) -> None:
         self._database.close()
@@ -45,20 +57,38 @@ class History:
     def ingest(self, folder: Path) -> Ingested:
         """Take in what is new of a run's folder: again without effect, and again when the run grew.
 
-        All of it or nothing, whatever happens meanwhile. Raises `UsageError` for a folder that isn't a run.
+        All of it or nothing, whatever happens meanwhile. The folder stays as it is. Raises `UsageError` for a
+        folder that isn't a run's, and for another run than the one that is there under its name.
         """
+        if (there := self._unchanged(folder)) is not None:
+            return there
         found = read_folder(folder)
+        sources = Sources(found.path)
+        with self._database.reading() as connection:
+            new = missing_rows(connection, found)
+        sources.read(new)  # may take a while, and others may write meanwhile
         with self._database.writing() as connection:
-            return store(connection, found)
+            return store(connection, self._evidence, sources, found)
+
+    def ingest_all(self, results: Path) -> tuple[Ingested, ...]:
+        """Take in every run below `results`; one that ended and is there costs a look at its sizes."""
+        return tuple(self.ingest(folder) for folder in run_folders(results))
+
+    def _unchanged(self, folder: Path) -> Ingested | None:
+        """What an ingest would say, where a glance shows that the run ended and is there."""
+        info, size = run_info(folder), rows_size(folder)
+        with self._database.reading() as connection:
+            known = queries.ended_run(connection, info, size)
+        return None if known is None else Ingested(info.name, unchanged=known)
 
     def runs(self, *, limit: int | None = None, plan: str | None = None) -> tuple[RunSummary, ...]:
         """The runs (of one plan), the newest first."""
         with self._database.reading() as connection:
-            return queries.summaries(
-                connection, connection.execute(queries.newest_runs(limit=limit, plan=plan))
-            )
+            found = connection.execute(queries.newest_runs(limit=limit, plan=plan))
+            return queries.summaries(connection, found)
 
     def run(self, name: str | None = None) -> RunSummary:
+        """What came of one run."""
         with self._database.reading() as connection:
             return queries.summaries(connection, [queries.find_run(connection, name)])[0]
 
@@ -76,6 +106,12 @@ class History:
         with self._database.reading() as connection:
             return queries.results_of(connection, queries.find_run(connection, run).id)
 
+    def evidence(self, run: str | None = None) -> tuple[Evidence, ...]:
+        """Every file that belongs to a row of the run, and where it is."""
+        with self._database.reading() as connection:
+            number = queries.find_run(connection, run).id
+            return evidence_of(connection, self._evidence, number)
+
     def durations(self, *, runs: int = _TIMED_RUNS) -> Mapping[tuple[str, str, str], float]:
         """Seconds by test file (as in node ids, before ``::``), target and build.
 
@@ -92,19 +128,60 @@ class History:
     def difference(self, before: str, after: str) -> Difference:
         """Tests whose outcome differs between two runs, by test, target and build."""
         with self._database.reading() as connection:
-            runs = (queries.find_run(connection, name) for name in (before, after))
-            return changes.difference_of_runs(connection, *runs)
+            first, second = (queries.find_run(connection, name) for name in (before, after))
+            return changes.difference_of_runs(connection, first, second)
 
     def difference_of_targets(self, run: str | None, before: str, after: str) -> Difference:
-        """Tests whose outcome differs between two targets of one run, by test and build."""
+        """Tests whose outcome differs between two targets of one run, by test and build.
+
+        A target with a build, named as in the matrix (``TARGET + BUILD``), is compared by test. Raises
+        `UsageError` for a target that the run hasn't.
+        """
         with self._database.reading() as connection:
-            return changes.difference_of_targets(connection, queries.find_run(connection, run), before, after)
+            found = queries.find_run(connection, run)
+            return changes.difference_of_targets(connection, found, before, after)
+
+    def prune(
+        self, policy: Retention | None = None, *, dry_run: bool = False, now: datetime | None = None
+    ) -> Pruned:
+        """Remove the evidence that `policy` doesn't keep, here and in the folders of the runs; rows stay.
+
+        Safe while others ingest. With `dry_run` nothing is removed. `now` is the time that days count from.
+        """
+        policy, now = policy or Retention(), now or datetime.now(UTC)
+        if dry_run:
+            with self._database.reading() as connection:
+                gone = retention.victims(connection, policy, now)
+                used = retention.referenced(connection, without=gone)
+            return retention.account(gone, retention.garbage(self._evidence, used))
+        with self._database.writing() as connection:
+            gone = retention.victims(connection, policy, now)
+            retention.mark_pruned(connection, gone)
+        with self._database.writing() as connection:
+            removed = retention.garbage(self._evidence, retention.referenced(connection))
+            # First those in the runs' folders: killed after that, the next time finds the rest again.
+            retention.remove_copies(connection, removed)
+            self._evidence.sweep()
+            self._evidence.remove(removed)
+        return retention.account(gone, removed)
 
 
-def open_history(where: str | Path | None = None) -> History:
+def open_history(
+    where: str | Path | None = None, *, evidence: Path | None = None, results: Path = Path("results")
+) -> History:
     """Open the history, and make it or bring its tables up to date where that is needed.
 
-    `where` is an SQLite file (default results/history.sqlite) or an URL, ``postgresql+psycopg://...``.
-    Raises `UsageError` where the database was written by a newer harness.
+    `where` is an SQLite file or an URL, ``postgresql+psycopg://...``; where it isn't given, the environment
+    variable HARNESS_HISTORY says it, or else it is ``history.sqlite`` in `results`, the folder of the runs.
+    `evidence` is the folder of the evidence; default: HARNESS_EVIDENCE, or else ``history.evidence`` beside
+    an SQLite file ``history.sqlite``, and in `results` for PostgreSQL.
+
+    Raises `UsageError` where the database was written by a newer harness, `ToolMissingError` where the driver
+    for PostgreSQL isn't installed, `InfrastructureError` where the database can't be reached.
     """
-    return History(Database(place_of(where)))
+    place = place_of(where or os.environ.get("HARNESS_HISTORY") or results / "history.sqlite")
+    folder = evidence or os.environ.get("HARNESS_EVIDENCE")
+    if not folder:
+        is_file = place.get_backend_name() == "sqlite"
+        folder = Path(str(place.database) if is_file else results / "history").with_suffix(".evidence")
+    return History(Database(place), EvidenceStore(Path(folder).expanduser().absolute()))

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, Table, func, insert, select
 from harness.history import schema
 from harness.history.rows import compact, digest_of, plain
 
-__all__ = ["behaviour_sets", "insert_rows", "interned", "next_id"]
+__all__ = ["ASKED", "behaviour_sets", "insert_rows", "interned", "next_id"]
 
 #: Rows sent to the database in one go.
 _CHUNK: Final = 5_000
 #: Values asked for in one statement; old SQLites take 999.
-_ASKED: Final = 900
+ASKED: Final = 900
 
 
 def next_id(connection: Connection, table: Table) -> int:
@@ -65,8 +65,8 @@ def behaviour_sets(connection: Connection, sets: Iterable[tuple[str, ...]]) -> d
 
 def _numbers(connection: Connection, table: Table, digests: Sequence[bytes]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
-    for start in range(0, len(digests), _ASKED):
-        wanted = digests[start : start + _ASKED]
+    for start in range(0, len(digests), ASKED):
+        wanted = digests[start : start + ASKED]
         query = select(table.c.digest, table.c.id).where(table.c.digest.in_(wanted))
         found |= {bytes(digest): number for digest, number in connection.execute(query)}
     return found

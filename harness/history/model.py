@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from harness.results.model import RunInfo
 from harness.results.outcome import Outcome
 
-__all__ = ["CellHistory", "Change", "Difference", "Ingested", "RunSummary"]
+__all__ = [
+    "CellHistory",
+    "Change",
+    "Difference",
+    "Evidence",
+    "EvidenceState",
+    "Ingested",
+    "RunSummary",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,33 @@ class Ingested:
     unchanged: int = 0
     evidence: int = 0
     missing: tuple[str, ...] = ()
+
+
+class EvidenceState(StrEnum):
+    """What became of a file that a row names as its evidence."""
+
+    KEPT = "kept"
+    MISSING = "missing"  # it wasn't in the run's folder
+    PRUNED = "pruned"  # retention removed it
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A file that belongs to a result: evidence, reproduction bundle or comparison.
+
+    `name` is relative to the run's folder, `size` in bytes. `path` is where the content is, None where it
+    isn't (on this host).
+    """
+
+    test: str
+    target: str
+    build: str
+    attempt: int
+    name: str
+    state: EvidenceState
+    digest: str
+    size: int
+    path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +84,7 @@ class RunSummary:
 class Change:
     """A test whose outcome differs. None: it didn't run on that side.
 
-    `target` is empty where two targets are compared.
+    `target` is empty where two targets are compared, and `build` where two builds are.
     """
 
     test: str
@@ -95,11 +131,12 @@ class Difference:
 class CellHistory:
     """Behaviour × target over several runs, the oldest first; the worst outcome of a cell's last attempts.
 
-    A cell has one place for every run of `runs`, None where nothing of it ran.
+    Cells are by behaviour and the name of a column, as `harness.results.matrix.column_of` makes it. A cell
+    has one place for every run of `runs`, None where nothing of it ran.
     """
 
     runs: tuple[RunInfo, ...]
     cells: Mapping[tuple[str, str], tuple[Outcome | None, ...]]
 
-    def of(self, behaviour: str, target: str) -> tuple[Outcome | None, ...]:
-        return self.cells.get((behaviour, target), (None,) * len(self.runs))
+    def of(self, behaviour: str, column: str) -> tuple[Outcome | None, ...]:
+        return self.cells.get((behaviour, column), (None,) * len(self.runs))

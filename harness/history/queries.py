@@ -14,10 +14,10 @@ from harness.errors import UsageError
 from harness.history import schema
 from harness.history.model import RunSummary
 from harness.history.rows import info_from, result_from
-from harness.results.model import RunResult
+from harness.results.model import RunInfo, RunResult
 from harness.results.outcome import Outcome
 
-__all__ = ["behaviours_of", "find_run", "newest_runs", "previous_run", "results_of", "summaries"]
+__all__ = ["behaviours_of", "ended_run", "find_run", "newest_runs", "previous_run", "results_of", "summaries"]
 
 
 def newest_runs(*, limit: int | None = None, plan: str | None = None) -> Select[Any]:
@@ -37,6 +37,23 @@ def find_run(connection: Connection, name: str | None) -> Row[Any]:
         wanted = "no run" if name is None else f"no run {name!r}"
         raise UsageError(f"the history has {wanted}; `harness matrix runs` lists what it has")
     return found
+
+
+def ended_run(connection: Connection, info: RunInfo, rows_size: int) -> int | None:
+    """How many rows a run has, if it is there, ended, and so many bytes of its rows were read; else None."""
+    runs, results = schema.runs, schema.results
+    same = (
+        (runs.c.name == info.name)
+        & (runs.c.started == info.started)
+        & (runs.c.finished == info.finished)
+        & (runs.c.finished != "")
+        & (runs.c.rows_size == rows_size)
+    )
+    number = connection.execute(select(runs.c.id).where(same)).scalar()
+    if number is None:
+        return None
+    count = select(func.count()).select_from(results).where(results.c.run_id == number)
+    return int(connection.execute(count).scalar_one())
 
 
 def previous_run(connection: Connection, run: Row[Any]) -> Row[Any] | None:

@@ -27,6 +27,7 @@ __all__ = [
     "attestations",
     "behaviour_sets",
     "behaviours_of_sets",
+    "evidence",
     "metadata",
     "results",
     "runs",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 #: The revision that these tables are; the newest in migrations/versions.
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 
 #: Of BLAKE2b, over what a row stands for: names may be longer than an index takes.
 _DIGEST = LargeBinary(16)
@@ -124,5 +125,18 @@ results = Table(
     Column("digest", _DIGEST, nullable=False),
     Index("uq_results_row", "run_id", "test_id", "target_id", "build", "attempt", unique=True),
     # Holds all that the history of cells asks for, so that it reads no rows.
-    Index("ix_results_cells", "run_id", "latest", "target_id", "behaviours_id", "outcome"),
+    Index("ix_results_cells", "run_id", "latest", "target_id", "build", "behaviours_id", "outcome"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("result_id", _ID, ForeignKey("results.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    # Relative to the run's folder.
+    Column("name", Text, nullable=False),
+    Column("state", String(10), nullable=False),  # an EvidenceState
+    # SHA-256 and bytes; empty and 0 of what was missing.
+    Column("digest", String(64), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
 )

@@ -11,7 +11,7 @@ from harness.history import schema
 from harness.history.model import CellHistory
 from harness.history.queries import newest_runs
 from harness.history.rows import info_from
-from harness.results.matrix import NO_BEHAVIOUR
+from harness.results.matrix import NO_BEHAVIOUR, column_of
 from harness.results.outcome import Outcome
 
 __all__ = ["cell_history", "durations"]
@@ -27,7 +27,7 @@ def cell_history(connection: Connection, *, runs: int, plan: str | None) -> Cell
     results, members, targets = schema.results, schema.behaviours_of_sets, schema.targets
     gravity = case({outcome.value: outcome.gravity for outcome in Outcome}, value=results.c.outcome)
     # First by sets of behaviours, of which there are few: only what is left is taken apart.
-    groups = (results.c.run_id, results.c.target_id, results.c.behaviours_id)
+    groups = (results.c.run_id, results.c.target_id, results.c.build, results.c.behaviours_id)
     worst = (
         select(*groups, func.min(gravity).label("gravity"))
         .where(results.c.run_id.in_(list(place)), results.c.latest)
@@ -36,16 +36,16 @@ def cell_history(connection: Connection, *, runs: int, plan: str | None) -> Cell
     )
     behaviour = func.coalesce(members.c.behaviour, NO_BEHAVIOUR)
     query = (
-        select(worst.c.run_id, behaviour, targets.c.name, func.min(worst.c.gravity))
+        select(worst.c.run_id, behaviour, targets.c.name, worst.c.build, func.min(worst.c.gravity))
         .join_from(worst, targets, worst.c.target_id == targets.c.id)
         .outerjoin(members, members.c.set_id == worst.c.behaviours_id)
         .where(targets.c.name != "")
-        .group_by(worst.c.run_id, behaviour, targets.c.name)
+        .group_by(worst.c.run_id, behaviour, targets.c.name, worst.c.build)
     )
     outcomes = tuple(Outcome)
     cells: defaultdict[tuple[str, str], list[Outcome | None]] = defaultdict(lambda: [None] * len(chosen))
-    for run_id, name, target, found in connection.execute(query):
-        cells[name, target][place[run_id]] = outcomes[found]
+    for run_id, name, target, build, found in connection.execute(query):
+        cells[name, column_of(target, build)][place[run_id]] = outcomes[found]
     return CellHistory(
         runs=tuple(info_from(run._mapping) for run in chosen),
         cells={cell: tuple(row) for cell, row in cells.items()},

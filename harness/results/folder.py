@@ -29,6 +29,7 @@ __all__ = [
     "find_run",
     "new_run_folder",
     "read_rows",
+    "run_folders",
     "write_evidence",
     "write_info",
 ]
@@ -194,6 +195,14 @@ def find_run(results: Path, name: str | None = None) -> Path:
         raise UsageError(
             f"no run {name!r}, neither as a folder nor in {results}/; `ls {results}` shows what is there"
         )
+    runs = run_folders(results)
+    if not runs:
+        raise UsageError(f"there is no run in {results}/ yet; `harness run` or `make demo` makes one")
+    return runs[-1]
+
+
+def run_folders(results: Path) -> list[Path]:
+    """The folders of the runs below `results` that the harness named, the oldest first."""
     runs: list[Path] = []
     with contextlib.suppress(FileNotFoundError):
         runs = [
@@ -201,6 +210,4 @@ def find_run(results: Path, name: str | None = None) -> Path:
             for path in results.iterdir()
             if _RUN_NAME.fullmatch(path.name) and (path / "run.json").is_file()
         ]
-    if not runs:
-        raise UsageError(f"there is no run in {results}/ yet; `harness run` or `make demo` makes one")
-    return max(runs, key=lambda path: path.name)
+    return sorted(runs, key=lambda path: path.name)
