@@ -94,7 +94,7 @@ def run(
     print_matrix(matrix, Console())
     for finding in known_findings(frozen, matrix.results):
         typer.echo(str(finding))
-    typer.echo(f"results: {short_path(folder.path)}, report: {short_path(folder.path / 'report.html')}")
+    typer.echo(f"results: {short_path(folder.path)}, report: {short_path(folder.path / PAGE)}")
     raise typer.Exit(code)
 
 
