@@ -25,6 +25,7 @@ from harness.report.facts import guests_of, known_issues_of, observations_of, su
 from harness.report.failures import Failure, cut, failures_of
 from harness.report.links import file_link, web_link
 from harness.report.marks import CODES, Marks
+from harness.report.moments import lasted, when
 from harness.report.past import Past
 from harness.report.view import GLYPHS, statements, topics_of
 from harness.results.matrix import Matrix, column_of, is_real, kind_note
@@ -111,6 +112,8 @@ def _environment(source: Source) -> Environment:
         column_of=column_of,
         kind_note=kind_note,
         cut=cut,
+        when=when,
+        lasted=lasted,
         link=lambda name: file_link(name, source.prefix),
         web_link=web_link,
         commands=lambda result: commands(result, source.run, shown_folder),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol
 
 from harness.report.marks import MAX_MARKS
 from harness.results.matrix import Matrix, TargetColumn, column_of
@@ -14,7 +14,7 @@ from harness.results.outcome import Outcome
 if TYPE_CHECKING:
     from harness.history import CellHistory, History
 
-__all__ = ["ChangedTest", "Past", "past_of"]
+__all__ = ["ChangedGroup", "ChangedTest", "Past", "past_of"]
 
 #: Runs asked for; those after the report's own are of no interest and fall out.
 _ASKED: Final = 40
@@ -44,6 +44,17 @@ class ChangedTest(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedGroup:
+    """The same change of one test on one or several targets."""
+
+    test: str
+    before: Outcome | None
+    after: Outcome | None
+    columns: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Past:
     """Earlier runs, the oldest first, and what each cell (behaviour, target) was in them.
 
@@ -55,9 +66,18 @@ class Past:
     before: str = ""
     changes: tuple[ChangedTest, ...] = ()
 
-    @classmethod
-    def none(cls) -> Self:
-        return cls()
+    @property
+    def worse(self) -> tuple[ChangedGroup, ...]:
+        return _grouped(change for change in self.changes if change.worse)
+
+    @property
+    def better(self) -> tuple[ChangedGroup, ...]:
+        return _grouped(change for change in self.changes if change.better)
+
+    @property
+    def others(self) -> tuple[ChangedGroup, ...]:
+        """New tests, tests that are gone, and what one may be glad of or not."""
+        return _grouped(change for change in self.changes if not (change.worse or change.better))
 
     def course(self, behaviour: str, column: TargetColumn, now: Outcome | None) -> list[Outcome | None]:
         """A cell's outcomes over time, this run's last. The history tells targets apart, not builds."""
@@ -77,10 +97,20 @@ class Past:
         return found
 
 
+def _grouped(changes: Iterable[ChangedTest]) -> tuple[ChangedGroup, ...]:
+    found: dict[tuple[str, Outcome | None, Outcome | None], list[ChangedTest]] = {}
+    for change in changes:
+        found.setdefault((change.test, change.before, change.after), []).append(change)
+    return tuple(
+        ChangedGroup(test, before, after, tuple(column_of(c.target, c.build) for c in same), same[0].message)
+        for (test, before, after), same in found.items()
+    )
+
+
 def past_of(history: History | None, run: RunInfo, plan: str = "") -> Past:
     """The runs before `run` of the same plan; without a plan, those of the same arguments."""
     if history is None:
-        return Past.none()
+        return Past()
     earlier = history.cell_history(runs=_ASKED, plan=plan)
     places = [
         at

@@ -35,7 +35,6 @@ class CellView:
     classes: str
     glyph: str
     anchor: str
-    count: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ def _cell(
     cell: Cell, course: str, worse: bool | None, anchors: Mapping[tuple[str, str, str], str]
 ) -> CellView:
     if cell.outcome is None:
-        return CellView(course, "", "", "")
+        return CellView(course, "", "")
     change = "" if worse is None else "worse" if worse else "better"
     recorded = "rec" if cell.recorded else ""
     first = min(cell.results, key=lambda result: result.outcome.gravity)
@@ -135,13 +134,11 @@ def _cell(
         classes=" ".join(filter(None, (CODES[cell.outcome], course, change, recorded))),
         glyph=GLYPHS[cell.outcome],
         anchor=anchors.get((first.test, first.target, first.build), ""),
-        count="",
     )
 
 
 def _sum(cell: Cell) -> CellView:
     if cell.outcome is None:
-        return CellView("", "", "", "")
-    if cell.outcome is Outcome.SKIP:
-        return CellView(CODES[cell.outcome], GLYPHS[cell.outcome], "", "")
-    return CellView(CODES[cell.outcome], "", "", f"{cell.passed}/{cell.ran}")
+        return CellView("", "", "")
+    bad = sum(result.outcome.is_bad for result in cell.results)
+    return CellView(CODES[cell.outcome], str(bad) if bad else GLYPHS[cell.outcome], "")

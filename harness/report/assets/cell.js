@@ -50,7 +50,7 @@ function listOf(behaviours, targets) {
   const left = rows.length - lines.length;
   const more = left > 0 ? [element("p", { className: "faint" }, `... and ${left} more`)] : [];
   const heading = element("h3", {}, rows.length === 1 ? "1 test" : `${rows.length} tests`);
-  const place = { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Tests" };
+  const place = { className: "scroll", tabIndex: 0, role: "group", "aria-label": "Tests" };
   return element("div", {}, heading, element("div", place, table), ...more);
 }
 

@@ -33,7 +33,7 @@ function comparisonOf(left, right) {
   const lines = found.slice(0, MOST_DIFFERENCES).map(({ test, one, other }) =>
     element("tr", {}, element("td", {}, element("code", {}, data().tests[test])), side(one), side(other)));
   const table = element("table", { className: "list" }, element("thead", {}, head), element("tbody", {}, ...lines));
-  const place = { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Tests that differ" };
+  const place = { className: "scroll", tabIndex: 0, role: "group", "aria-label": "Tests that differ" };
   const left_out = found.length - lines.length;
   const more = left_out > 0 ? [element("p", { className: "faint" }, `... and ${left_out} more`)] : [];
   return [heading, element("div", place, table), ...more];
