@@ -109,7 +109,7 @@ def _print(preview: Preview) -> None:
         f"about {_time(preview.makespan)} on this host ({host})"
     )
     if preview.guessed:
-        typer.echo(f"{preview.guessed:.0%} of the time is a guess: no former run is in the history")
+        typer.echo(f"{preview.guessed:.0%} of the time is a guess: no former run took the same")
 
 
 def _time(seconds: float) -> str:

@@ -139,7 +139,8 @@ def _targets(
         left_out |= dict.fromkeys(matching, f"excluded by {pattern!r}")
         if found and not matching:
             mistakes.add(file, f"exclude[{index}]", f"{pattern!r} matches none of the targets; remove it")
-    if found and len(left_out) == len(found):
+    excluded = frozenset(left_out)
+    if found and len(excluded) == len(found):
         mistakes.add(file, "exclude", "leaves no target; name fewer")
     for target, where in found.items():
         if target.recipe is None or target in left_out:
@@ -155,6 +156,8 @@ def _targets(
             left_out[target] = why
         else:
             mistakes.add(file, where, f'{why}, or set not_built = "leave-out"')
+    if len(left_out) == len(found) > len(excluded):
+        mistakes.add(file, "targets", "no image of them is built; build one, or name others")
     running = tuple(target for target in found if target not in left_out)
     return running, tuple(LeftOut(target.name, why) for target, why in left_out.items())
 
