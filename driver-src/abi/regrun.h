@@ -54,7 +54,8 @@
  *  FILE_DIGEST  {path}  ->  {size, sha256 bytes}
  *  EXECUTE      {command_line, timeout_ms, input bytes = none, folder text = none, max_output = 1 MB}
  *               -> {exit_code, stdout, stderr, stdout_lost, stderr_lost, timed_out bool, cancelled bool}
- *               ends the whole tree of processes at the time-out; *_lost are bytes beyond max_output
+ *               ends the whole tree of processes at the time-out, and when the host's side of the stream goes
+ *               away (a COM port can't tell); *_lost are bytes beyond max_output
  *  SERVICE_CREATE {name, path DOS path of the image, parameters {text: int|text|bytes} = {}}  ->  {}
  *               a kernel driver, demand start; one of the same name must not exist
  *  SERVICE_START {name}  ->  {status NTSTATUS|null, win32 error|null, by "native"|"scm"}

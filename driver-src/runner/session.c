@@ -166,6 +166,23 @@ static BOOL cancel_job(SESSION *session, uint32_t id)
     return found;
 }
 
+/* Nobody waits for the answers any more: end the commands, which may run for long, and begin none. */
+static void cancel_commands(SESSION *session)
+{
+    JOB *job;
+
+    EnterCriticalSection(&session->lock);
+    if (session->running != NULL && session->running->request.cancel != NULL) {
+        SetEvent(session->running->request.cancel);
+    }
+    for (job = session->first; job != NULL; job = job->next) {
+        if (job->request.cancel != NULL) {
+            SetEvent(job->request.cancel);
+        }
+    }
+    LeaveCriticalSection(&session->lock);
+}
+
 static void dispatch(SESSION *session, const FRAME *frame)
 {
     REQUEST request = {frame->major, frame->type, frame->id, frame->payload, frame->length, NULL};
@@ -231,6 +248,9 @@ static void read_all(SESSION *session)
                 dispatch_all(session, &reader);
             }
             break;
+        case TRANSPORT_LEFT:
+            cancel_commands(session);
+            break;
         case TRANSPORT_END:
             frame_reader_free(&reader);
             return;
@@ -239,8 +259,8 @@ static void read_all(SESSION *session)
     frame_reader_free(&reader);
 }
 
-/* Told to stop: what waits is dropped, and a running command is ended. */
-static void abandon(SESSION *session)
+/* Told to stop: what waits is dropped. */
+static void drop_jobs(SESSION *session)
 {
     JOB *job;
 
@@ -248,9 +268,6 @@ static void abandon(SESSION *session)
     while ((job = session->first) != NULL) {
         session->first = job->next;
         free_job(job);
-    }
-    if (session->running != NULL && session->running->request.cancel != NULL) {
-        SetEvent(session->running->request.cancel);
     }
     LeaveCriticalSection(&session->lock);
 }
@@ -277,8 +294,9 @@ BOOL session_serve(TRANSPORT *transport, HANDLE stop)
     read_all(session);
     stopped = WaitForSingleObject(stop, 0) == WAIT_OBJECT_0;
     if (stopped) {
-        abandon(session);
+        drop_jobs(session);
     }
+    cancel_commands(session);
     EnterCriticalSection(&session->lock);
     session->ended = TRUE;
     SetEvent(session->work);

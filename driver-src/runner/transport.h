@@ -7,6 +7,7 @@
 typedef enum TRANSPORT_READ {
     TRANSPORT_DATA,
     TRANSPORT_QUIET, /* nothing within the time */
+    TRANSPORT_LEFT,  /* nobody is at the other end any more; somebody may come */
     TRANSPORT_END    /* no byte will ever come again, or the runner is told to stop */
 } TRANSPORT_READ;
 

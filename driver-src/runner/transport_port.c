@@ -24,6 +24,7 @@ typedef struct PORT {
     CRITICAL_SECTION lock; /* `handle` while it is written to or replaced */
     OVERLAPPED reading, writing;
     BOOL pending;      /* a read is under way into `buffer` */
+    BOOL connected;    /* bytes came since somebody was last seen to have left */
     int failures;      /* reads in a row */
     DWORD held, taken; /* bytes in `buffer`, and how many the reader has had */
     unsigned char buffer[0x10000];
@@ -137,6 +138,7 @@ static TRANSPORT_READ port_read(TRANSPORT *transport, void *buffer, DWORD size, 
             port->taken = port->held = 0;
             if (GetOverlappedResult(port->handle, &port->reading, &port->held, FALSE)) {
                 port->failures = 0; /* a UART's time-out ends a read without a byte; that is no failure */
+                port->connected |= port->held != 0;
                 continue;
             }
             port->held = 0;
@@ -144,6 +146,10 @@ static TRANSPORT_READ port_read(TRANSPORT *transport, void *buffer, DWORD size, 
         error = GetLastError();
         if (!recover(port, error)) {
             return TRANSPORT_END;
+        }
+        if (error == ERROR_NO_SYSTEM_RESOURCES && port->connected) {
+            port->connected = FALSE;
+            return TRANSPORT_LEFT;
         }
     }
     *got = port->held - port->taken;

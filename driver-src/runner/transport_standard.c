@@ -16,7 +16,7 @@ typedef struct STANDARD {
     BOOL patient;
     BOOL ended; /* the pump's: nothing more comes, told with `filled` */
     BOOL over;  /* the reader's: it has seen that */
-    DWORD held;        /* bytes in `buffer`; the pump's until it is `filled` */
+    DWORD held;        /* bytes in `buffer`, 0: nobody is connected any more; the pump's until it is `filled` */
     DWORD left, taken; /* the reader's own: bytes it still has to take, and how many it has had */
     unsigned char buffer[0x10000];
 } STANDARD;
@@ -24,6 +24,7 @@ typedef struct STANDARD {
 static DWORD WINAPI pump(void *parameter)
 {
     STANDARD *standard = parameter;
+    BOOL connected = FALSE;
     DWORD got;
 
     for (;;) {
@@ -38,9 +39,13 @@ static DWORD WINAPI pump(void *parameter)
                 SetEvent(standard->filled);
                 return 0;
             }
+            if (connected) {
+                break; /* somebody was there until now */
+            }
             Sleep(TRANSPORT_POLL_MS); /* nothing tells when somebody connects */
             SetLastError(ERROR_SUCCESS);
         }
+        connected = got != 0;
         standard->held = got;
         SetEvent(standard->filled);
     }
@@ -58,6 +63,10 @@ static TRANSPORT_READ standard_read(TRANSPORT *transport, void *buffer, DWORD si
         if (standard->over || standard->ended) {
             standard->over = TRUE;
             return TRANSPORT_END;
+        }
+        if (standard->held == 0) {
+            SetEvent(standard->emptied);
+            return TRANSPORT_LEFT;
         }
         standard->left = standard->held;
         standard->taken = 0;

@@ -48,7 +48,7 @@ class WineGuest:
         ours, theirs = socket.socketpair()
         with theirs:
             process = self.wine.start([RUNNER_PATH], stdin=theirs.fileno(), stdout=theirs.fileno())
-        stack.callback(process.wait, 240)  # a command that nobody waits for runs to its time-out
+        stack.callback(process.wait, 240)
         stack.callback(ours.close)
         return SerialChannel.over(ours, "Wine's runner")
 

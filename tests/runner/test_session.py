@@ -199,6 +199,18 @@ def test_requests_before_the_end_of_input_are_all_answered(runner: StandardRunne
     assert runner.close() == 0
 
 
+def test_commands_end_with_the_stream(runner: StandardRunner) -> None:
+    """Nobody waits for them any more; they would keep the runner until their time-out."""
+    request = cbor2.dumps({"command_line": ENDLESS, "timeout_ms": 600_000})
+    ids = [runner.send(RequestType.EXECUTE, request) for _ in range(2)]
+    ids.append(runner.send(RequestType.HELLO, cbor2.dumps({})))
+    runner.end_input()
+    frames = [runner.receive() for _ in ids]
+    assert [frame.id for frame in frames] == ids
+    assert [cbor2.loads(frame.payload)["cancelled"] for frame in frames[:2]] == [True, True]
+    assert runner.close() == 0
+
+
 def test_random_frames_never_end_the_runner(runner: StandardRunner) -> None:
     chance = random.Random(20)
     # Types that change nothing when a random payload happens to be right.

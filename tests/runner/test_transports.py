@@ -104,6 +104,14 @@ def test_a_patient_runner_outlives_its_hosts(wine: Wine, runner_exe: Path, tmp_p
             assert Talk(host, answers).ask(RequestType.HELLO)["major"] == 1
             os.close(host)  # the host goes; nothing is left to read
         assert process.poll() is None
+
+        # A command goes with the host that asked for it: the next host needn't wait for its time-out.
+        host = os.open(to_runner, os.O_WRONLY)
+        request = cbor2.dumps({"command_line": "ping -n 3600 127.0.0.1", "timeout_ms": 600_000})
+        command = Talk(host, answers).send(RequestType.EXECUTE, request)
+        os.close(host)
+        ended = Talk(host, answers).receive()
+        assert (ended.id, cbor2.loads(ended.payload)["cancelled"]) == (command, True)
     finally:
         process.kill()
         process.wait()
