@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from harness.errors import InfrastructureError, ToolMissingError
 from harness.matrix.folder import MatrixFolder
-from harness.matrix.jobs import Job
+from harness.matrix.jobs import Job, read_frozen
 from harness.matrix.lifecycle import finish
+from harness.matrix.plan import Plan
 from harness.report import write_report
 from harness.results.folder import RunReader
 from harness.results.junit import render_junit
@@ -60,9 +61,18 @@ def conclude(run: MatrixFolder, jobs: Iterable[Job], history: History | None) ->
     try:
         if history is not None:
             history.ingest(run.path)
+            _thin_out(history, read_frozen(run.path)[0])
         write_report(run.path, history=history)
     except InfrastructureError as error:  # a database that is away must not cost the night its report
         log.warning("the history lacks this run: %s", error)
         write_report(run.path)
     run.conclude(render_junit(matrix, reader.info))
     return code, matrix
+
+
+def _thin_out(history: History, plan: Plan) -> None:
+    """Let the history forget what the plan doesn't keep of its former runs' evidence."""
+    from harness.history.model import Retention
+
+    keep = plan.retention
+    history.prune(Retention(keep.passes_days, keep.failures_days, keep.max_mib << 20), plan=plan.name)

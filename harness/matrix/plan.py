@@ -42,10 +42,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long the history keeps evidence, in days; 0: for ever."""
+    """How long the history keeps evidence of this plan's runs, in days, and how much; 0: no limit.
+
+    It is thinned out after each run: evidence of passes first. Rows stay.
+    """
 
     failures_days: int = 0
     passes_days: int = 30
+    max_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,7 @@ def _check_numbers(read: _File, file: Path, mistakes: Mistakes) -> None:
         ("limits.machines", limits.machines, 0, 1 << 16),
         ("retention.failures_days", retention.failures_days, 0, 36500),
         ("retention.passes_days", retention.passes_days, 0, 36500),
+        ("retention.max_mib", retention.max_mib, 0, 1 << 30),
     ):
         if not least <= value <= most:  # also what is no number at all
             mistakes.add(file, key, f"must be from {least} to {most:g}, not {value}")
