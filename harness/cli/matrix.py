@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.cli import matrix_plan, matrix_run
+from harness.cli import matrix_history, matrix_plan, matrix_run, matrix_show
 
 __all__ = ["app"]
 
@@ -13,6 +13,11 @@ app = typer.Typer(
 )
 app.command("plan")(matrix_plan.plan)
 app.command("run")(matrix_run.run)
+app.command("show")(matrix_show.show)
+app.command("diff")(matrix_show.diff)
+app.command("runs")(matrix_history.runs)
+app.command("ingest")(matrix_history.ingest)
+app.command("prune")(matrix_history.prune)
 
 
 @app.callback()

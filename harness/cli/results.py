@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.output import AsJson, print_json
+from harness.cli.output import AsJson
 
 if TYPE_CHECKING:
     from harness.results.matrix import Matrix
@@ -70,17 +70,13 @@ def junit(run: Run = None, output: Output = None, results: Folder = Path("result
 
 @app.command("show")
 def show(run: Run = None, results: Folder = Path("results"), as_json: AsJson = False) -> None:
-    """Print the matrix of a run.
+    """Print the matrix of a run, from its folder alone; `harness matrix show` also says what changed.
 
     Example: harness results show --json
     """
-    folder, _, matrix = _load(results, run)
-    if as_json:
-        print_json([result.to_json() for result in matrix.results])
-        return
-    from rich.console import Console
+    from harness.cli.matrix_show import print_run
 
-    from harness.results.terminal import print_matrix
-
-    print_matrix(matrix, Console())
-    typer.echo(str(folder))
+    folder, info, matrix = _load(results, run)
+    print_run(matrix, info, as_json=as_json)
+    if not as_json:
+        typer.echo(str(folder))

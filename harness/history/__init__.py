@@ -1,6 +1,13 @@
-"""Results over time: a database of runs, rows and evidence, and what is asked of it."""
+"""Results over time: a database of runs, rows and evidence, and what is asked of it.
 
-from harness.history.history import History, open_history
+SQLAlchemy and alembic, the extra `history`, are imported with the first name that needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from harness.history.model import (
     CellHistory,
     Change,
@@ -8,9 +15,14 @@ from harness.history.model import (
     Evidence,
     EvidenceState,
     Ingested,
+    Pruned,
+    Retention,
     RunSummary,
 )
-from harness.history.retention import Pruned, Retention
+from harness.history.optional import history_at
+
+if TYPE_CHECKING:
+    from harness.history.history import History, open_history
 
 __all__ = [
     "CellHistory",
@@ -23,5 +35,14 @@ __all__ = [
     "Pruned",
     "Retention",
     "RunSummary",
+    "history_at",
     "open_history",
 ]
+
+_LATER: Final = ("History", "open_history")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module("harness.history.history"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,14 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from harness.errors import UsageError
 from harness.history import changes, queries, retention, trends
 from harness.history.attach import Sources, evidence_of
 from harness.history.database import Database, place_of
 from harness.history.evidence import EvidenceStore
 from harness.history.folders import read_folder, rows_size, run_info
 from harness.history.ingest import missing_rows, store
-from harness.history.model import CellHistory, Difference, Evidence, Ingested, RunSummary
-from harness.history.retention import Pruned, Retention
+from harness.history.model import CellHistory, Difference, Evidence, Ingested, Pruned, Retention, RunSummary
+from harness.history.optional import ENVIRONMENT, FILE
 from harness.results.folder import run_folders
 from harness.results.model import RunResult
 
@@ -71,8 +72,17 @@ class History:
             return store(connection, self._evidence, sources, found)
 
     def ingest_all(self, results: Path) -> tuple[Ingested, ...]:
-        """Take in every run below `results`; one that ended and is there costs a look at its sizes."""
-        return tuple(self.ingest(folder) for folder in run_folders(results))
+        """Take in every run below `results`; one that ended and is there costs a look at its sizes.
+
+        A folder that can't be taken in is told by `Ingested.trouble` and keeps no other one out.
+        """
+        return tuple(self._ingest_or_tell(folder) for folder in run_folders(results))
+
+    def _ingest_or_tell(self, folder: Path) -> Ingested:
+        try:
+            return self.ingest(folder)
+        except UsageError as error:
+            return Ingested(folder.name, trouble=str(error))
 
     def _unchanged(self, folder: Path) -> Ingested | None:
         """What an ingest would say, where a glance shows that the run ended and is there."""
@@ -120,10 +130,19 @@ class History:
         with self._database.reading() as connection:
             return trends.durations(connection, runs=runs)
 
-    def cell_history(self, *, runs: int = 10, plan: str | None = None) -> CellHistory:
-        """Behaviour × target over the last `runs` runs (of one plan)."""
+    def cell_history(
+        self, *, runs: int = 10, plan: str | None = None, until: str | None = None
+    ) -> CellHistory:
+        """Behaviour × target over the last `runs` runs (of one plan).
+
+        With `until` the last one is the run of that name, and the others are what `previous` goes back to.
+        """
         with self._database.reading() as connection:
-            return trends.cell_history(connection, runs=runs, plan=plan)
+            if until is None:
+                chosen = queries.newest_runs(limit=runs, plan=plan)
+            else:
+                chosen = queries.runs_until(queries.find_run(connection, until)).limit(runs)
+            return trends.cell_history(connection, chosen)
 
     def difference(self, before: str, after: str) -> Difference:
         """Tests whose outcome differs between two runs, by test, target and build."""
@@ -142,20 +161,26 @@ class History:
             return changes.difference_of_targets(connection, found, before, after)
 
     def prune(
-        self, policy: Retention | None = None, *, dry_run: bool = False, now: datetime | None = None
+        self,
+        policy: Retention | None = None,
+        *,
+        plan: str | None = None,
+        dry_run: bool = False,
+        now: datetime | None = None,
     ) -> Pruned:
         """Remove the evidence that `policy` doesn't keep, here and in the folders of the runs; rows stay.
 
-        Safe while others ingest. With `dry_run` nothing is removed. `now` is the time that days count from.
+        With `plan` it is about the runs of that plan only. Safe while others ingest. With `dry_run` nothing
+        is removed. `now` is the time that days count from.
         """
         policy, now = policy or Retention(), now or datetime.now(UTC)
         if dry_run:
             with self._database.reading() as connection:
-                gone = retention.victims(connection, policy, now)
+                gone = retention.victims(connection, policy, now, plan)
                 used = retention.referenced(connection, without=gone)
             return retention.account(gone, retention.garbage(self._evidence, used))
         with self._database.writing() as connection:
-            gone = retention.victims(connection, policy, now)
+            gone = retention.victims(connection, policy, now, plan)
             retention.mark_pruned(connection, gone)
         with self._database.writing() as connection:
             removed = retention.garbage(self._evidence, retention.referenced(connection))
@@ -179,7 +204,7 @@ def open_history(
     Raises `UsageError` where the database was written by a newer harness, `ToolMissingError` where the driver
     for PostgreSQL isn't installed, `InfrastructureError` where the database can't be reached.
     """
-    place = place_of(where or os.environ.get("HARNESS_HISTORY") or results / "history.sqlite")
+    place = place_of(where or os.environ.get(ENVIRONMENT) or results / FILE)
     folder = evidence or os.environ.get("HARNESS_EVIDENCE")
     if not folder:
         is_file = place.get_backend_name() == "sqlite"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from harness.errors import UsageError
 from harness.results.model import RunInfo
 from harness.results.outcome import Outcome
 
@@ -17,6 +18,8 @@ __all__ = [
     "Evidence",
     "EvidenceState",
     "Ingested",
+    "Pruned",
+    "Retention",
     "RunSummary",
 ]
 
@@ -35,6 +38,8 @@ class Ingested:
     unchanged: int = 0
     evidence: int = 0
     missing: tuple[str, ...] = ()
+    #: Why the folder couldn't be taken in, of several; a single one raises its error.
+    trouble: str = ""
 
 
 class EvidenceState(StrEnum):
@@ -140,3 +145,32 @@ class CellHistory:
 
     def of(self, behaviour: str, column: str) -> tuple[Outcome | None, ...]:
         return self.cells.get((behaviour, column), (None,) * len(self.runs))
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long evidence is kept, in days from the start of its run, and how much of it. 0: no limit.
+
+    Over `max_bytes` the evidence of passes goes first, then that of failures, the oldest first.
+    """
+
+    passes_days: float = 30
+    failures_days: float = 0
+    max_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("passes_days", "failures_days", "max_bytes"):
+            if not 0 <= getattr(self, name) < 1e15:
+                raise UsageError(f"retention: {name} is {getattr(self, name)}; give 0 (no limit) or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What retention removed, or would: files of passes and of failures, and the bytes that this freed in the
+    store. `unreferenced` files belonged to no row: what a killed ingest had left.
+    """
+
+    passes: int
+    failures: int
+    unreferenced: int
+    bytes: int

@@ -17,7 +17,16 @@ from harness.history.rows import info_from, result_from
 from harness.results.model import RunInfo, RunResult
 from harness.results.outcome import Outcome
 
-__all__ = ["behaviours_of", "ended_run", "find_run", "newest_runs", "previous_run", "results_of", "summaries"]
+__all__ = [
+    "behaviours_of",
+    "ended_run",
+    "find_run",
+    "newest_runs",
+    "previous_run",
+    "results_of",
+    "runs_until",
+    "summaries",
+]
 
 
 def newest_runs(*, limit: int | None = None, plan: str | None = None) -> Select[Any]:
@@ -56,12 +65,16 @@ def ended_run(connection: Connection, info: RunInfo, rows_size: int) -> int | No
     return int(connection.execute(count).scalar_one())
 
 
-def previous_run(connection: Connection, run: Row[Any]) -> Row[Any] | None:
-    """The run before `run` of the same plan; without a plan, one that was asked for the same."""
+def runs_until(run: Row[Any]) -> Select[Any]:
+    """`run` and those before it of the same plan (without a plan: asked for the same), the newest first."""
     runs = schema.runs
-    same = newest_runs().where(runs.c.series == run.series)
-    earlier = (runs.c.started < run.started) | ((runs.c.started == run.started) & (runs.c.id < run.id))
-    return connection.execute(same.where(earlier).limit(1)).first()
+    earlier = (runs.c.started < run.started) | ((runs.c.started == run.started) & (runs.c.id <= run.id))
+    return newest_runs().where(runs.c.series == run.series, earlier)
+
+
+def previous_run(connection: Connection, run: Row[Any]) -> Row[Any] | None:
+    """The one before it."""
+    return connection.execute(runs_until(run).where(schema.runs.c.id != run.id).limit(1)).first()
 
 
 def summaries(connection: Connection, runs: Iterable[Row[Any]]) -> tuple[RunSummary, ...]:

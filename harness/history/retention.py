@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select, tuple_, update
 
-from harness.errors import UsageError
 from harness.history import schema
 from harness.history.evidence import EvidenceStore, source_file
 from harness.history.intern import ASKED
-from harness.history.model import EvidenceState
+from harness.history.model import EvidenceState, Pruned, Retention
 from harness.results.outcome import Outcome
 
 __all__ = [
-    "Pruned",
-    "Retention",
     "Victim",
     "account",
     "garbage",
@@ -39,23 +35,6 @@ __all__ = [
 _FAILURES: Final = frozenset({*(outcome for outcome in Outcome if outcome.is_bad), Outcome.KNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long evidence is kept, in days from the start of its run, and how much of it. 0: no limit.
-
-    Over `max_bytes` the evidence of passes goes first, then that of failures, the oldest first.
-    """
-
-    passes_days: float = 30
-    failures_days: float = 0
-    max_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("passes_days", "failures_days", "max_bytes"):
-            if not 0 <= getattr(self, name) < 1e15:
-                raise UsageError(f"retention: {name} is {getattr(self, name)}; give 0 (no limit) or more")
-
-
 class Victim(NamedTuple):
     """A file of a result that retention doesn't keep."""
 
@@ -67,30 +46,18 @@ class Victim(NamedTuple):
     failure: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What retention removed, or would: files of passes and of failures, and the bytes that this freed in the
-    store. `unreferenced` files belonged to no row: what a killed ingest had left.
-    """
-
-    passes: int
-    failures: int
-    unreferenced: int
-    bytes: int
-
-
 class _Kept(NamedTuple):
     victim: Victim
     started: str
 
 
-def victims(connection: Connection, policy: Retention, now: datetime) -> tuple[Victim, ...]:
-    """What `policy` removes at the time `now`."""
+def victims(connection: Connection, policy: Retention, now: datetime, plan: str | None) -> tuple[Victim, ...]:
+    """What `policy` removes at the time `now`, of all runs or of those of one plan."""
     limits = {True: policy.failures_days, False: policy.passes_days}
     oldest = {failure: _ago(now, days) for failure, days in limits.items()}
     going: list[Victim] = []
     staying: list[Victim] = []
-    for victim, started in _kept(connection):
+    for victim, started in _kept(connection, plan):
         (going if started < oldest[victim.failure] else staying).append(victim)
     if policy.max_bytes:
         going += _over(staying, policy.max_bytes)
@@ -106,7 +73,7 @@ def _ago(now: datetime, days: float) -> str:
     return ""
 
 
-def _kept(connection: Connection) -> Iterator[_Kept]:
+def _kept(connection: Connection, plan: str | None) -> Iterator[_Kept]:
     """Every file that is kept, with the start of its run; the oldest first."""
     table, results, runs = schema.evidence, schema.results, schema.runs
     query = (
@@ -116,6 +83,8 @@ def _kept(connection: Connection) -> Iterator[_Kept]:
         .where(table.c.state == EvidenceState.KEPT.value)
         .order_by(runs.c.started, table.c.result_id, table.c.position)
     )
+    if plan is not None:
+        query = query.where(runs.c.plan == plan)
     for row in connection.execute(query):
         failure = Outcome(row.outcome) in _FAILURES
         yield _Kept(Victim(row.result_id, row.position, row.digest, row.size, failure), row.started)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from statistics import median
+from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from harness.history import schema
 from harness.history.model import CellHistory
@@ -20,9 +21,9 @@ __all__ = ["cell_history", "durations"]
 _File = tuple[str, str, str]
 
 
-def cell_history(connection: Connection, *, runs: int, plan: str | None) -> CellHistory:
-    """The worst outcome of every cell in each of the last `runs` runs."""
-    chosen = list(connection.execute(newest_runs(limit=runs, plan=plan)))[::-1]
+def cell_history(connection: Connection, runs: Select[Any]) -> CellHistory:
+    """The worst outcome of every cell in each of `runs`, which come the newest first."""
+    chosen = list(connection.execute(runs))[::-1]
     place = {run.id: at for at, run in enumerate(chosen)}
     results, members, targets = schema.results, schema.behaviours_of_sets, schema.targets
     gravity = case({outcome.value: outcome.gravity for outcome in Outcome}, value=results.c.outcome)

@@ -1,0 +1,132 @@
+"""`harness matrix runs`, `harness matrix ingest` and `harness matrix prune`: the history itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from harness.cli.history_options import HistoryOption, ResultsOption, history_of, opened
+from harness.cli.output import AsJson, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.history import Ingested, RunSummary
+
+__all__ = ["ingest", "prune", "runs"]
+
+_MIB: Final = 1 << 20
+
+
+def runs(
+    plan: Annotated[str | None, typer.Option(help="Runs of this plan only.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 20,
+    results: ResultsOption = Path("results"),
+    history: HistoryOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs in the history, the newest first.
+
+    Example: harness matrix runs --plan nightly -n 5
+    """
+    with history_of(history, results) as found:
+        summaries = found.runs(limit=limit, plan=plan)
+    if as_json:
+        print_json([_json(summary) for summary in summaries])
+        return
+    columns = ("run", "plan", "started", "targets", "outcomes")
+    print_table(columns, [_row(summary) for summary in summaries])
+
+
+def _json(summary: RunSummary) -> dict[str, Any]:
+    return {
+        **asdict(summary.info),
+        "plan": summary.plan,
+        "targets": summary.targets,
+        "counts": {outcome.value: count for outcome, count in summary.counts.items()},
+        "folder": str(summary.folder),
+    }
+
+
+def _row(summary: RunSummary) -> dict[str, object]:
+    counts = sorted(summary.counts.items(), key=lambda item: item[0].gravity)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts) or "no rows"
+    return {
+        "run": summary.name,
+        "plan": summary.plan or "-",
+        "started": summary.info.started,
+        "targets": len(summary.targets),
+        "outcomes": outcomes if summary.info.finished else f"{outcomes}; not finished",
+    }
+
+
+def ingest(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of runs; default: all in --results.", show_default=False),
+    ] = None,
+    results: ResultsOption = Path("results"),
+    history: HistoryOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take runs into the history, with their evidence; what is there already stays as it is.
+
+    Matrix runs get there by themselves, and `show`, `diff` and `runs` take in what is new in the folder.
+
+    Example: harness matrix ingest /mnt/ci/results/20261121-023000-000000-4711
+    """
+    with opened(history, results) as found:
+        done = [found.ingest(folder) for folder in folders] if folders else found.ingest_all(results)
+    if as_json:
+        print_json([asdict(each) for each in done])
+        return
+    for each in done:
+        typer.echo(f"{each.run}: {each.trouble}" if each.trouble else _said(each))
+        for name in each.missing:
+            typer.echo(f"  {name} is named by a row and missing")
+
+
+def _said(done: Ingested) -> str:
+    changed = f", {done.changed} changed" if done.changed else ""
+    rows = f"{done.added} new rows{changed}, {done.unchanged} known"
+    return f"{done.run}: {rows}; {done.evidence} new files of evidence"
+
+
+def prune(
+    passes_days: Annotated[
+        float, typer.Option(min=0, help="Days that evidence of passes is kept; 0: for ever.")
+    ] = 30,
+    failures_days: Annotated[
+        float, typer.Option(min=0, help="Days that evidence of failures is kept; 0: for ever.")
+    ] = 0,
+    max_mib: Annotated[
+        int, typer.Option(min=0, help="MiB of evidence at most, passes go first, the oldest first; 0: all.")
+    ] = 0,
+    plan: Annotated[
+        str | None, typer.Option(help="Of the runs of this plan only.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+    results: ResultsOption = Path("results"),
+    history: HistoryOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove old evidence from the history and from the folders of runs. Rows and reports stay.
+
+    Example: harness matrix prune --passes-days 14 --dry-run
+    """
+    from harness.history import Retention
+
+    policy = Retention(passes_days, failures_days, max_mib * _MIB)
+    with history_of(history, results) as found:
+        gone = found.prune(policy, plan=plan, dry_run=dry_run)
+    if as_json:
+        print_json({**asdict(gone), "dry_run": dry_run})
+        return
+    would = "would remove" if dry_run else "removed"
+    typer.echo(
+        f"{would} {gone.passes} files of passes, {gone.failures} of failures, {gone.unreferenced} that "
+        f"belonged to no row: {gone.bytes / _MIB:,.1f} MiB"
+    )
