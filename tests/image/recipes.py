@@ -87,8 +87,11 @@ _UEFI_CHANGES: Final = {
 }
 
 
-def uefi_install() -> str:
+def uefi_install(*, secure: bool = False) -> str:
+    """The same for UEFI firmware; `secure`: installed with Secure Boot on."""
     text = INSTALL
+    if secure:
+        text = text.replace('delivery = "cd"', 'delivery = "cd"\nfirmware = "uefi-secure"')
     for old, new in _UEFI_CHANGES.items():
         assert old in text
         text = text.replace(old, new)

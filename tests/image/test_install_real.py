@@ -29,6 +29,7 @@ from harness.machine.processes import of_folders
 from harness.machine.spec import Firmware, Hardware
 from tests.image import tinysetup
 from tests.image.recipes import INSTALL, uefi_install, write_install
+from tests.image.signed_loaders import signed_loaders
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -182,6 +183,38 @@ def test_uefi_firmware_and_a_tpm(bench: Bench) -> None:
     files = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.suffix != ".seal"}
     assert files == {"disk.qcow2", "dumps.qcow2", "image.json", "tpm", "variables.fd"}
     assert list((folder / "tpm").glob("tpm2*"))
+
+
+@pytest.fixture
+def secure_bench(bench: Bench) -> Bench:
+    try:
+        for name in ("swtpm", "mformat"):
+            find_tool(name)
+        find_firmware(Hardware(firmware=Firmware.UEFI_SECURE))
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    write_install(bench.folder / "recipes", uefi_install(secure=True))
+    return bench
+
+
+def test_secure_boot_refuses_a_medium_that_nobody_signed(secure_bench: Bench) -> None:
+    """It says so at once; without that the firmware would go on to the network, and to a shell."""
+    found = secure_bench.install(tinysetup.uefi_medium(secure_bench.folder / "medium.iso"))
+    assert found["outcome"] == "was refused"
+    assert "no key that it trusts has signed" in found["error"]
+    assert "Access Denied" in (Path(found["evidence"]) / "debug.log").read_text(errors="replace")
+    assert (found["asked"], secure_bench.leftovers()) == ([], [])
+
+
+def test_secure_boot_starts_a_medium_that_is_signed(secure_bench: Bench) -> None:
+    """On firmware with Microsoft's keys, and with its variables kept for the template."""
+    shim, grub = signed_loaders(secure_bench.folder / "packages")
+    medium = tinysetup.signed_uefi_medium(secure_bench.folder / "medium.iso", shim, grub)
+    found = secure_bench.install(medium)
+    assert "error" not in found
+    (facts,) = found["facts"]
+    assert facts["stages"] == ["windows-setup", "ready"]
+    assert (Path(found["disks"][0]).parent / "variables.fd").stat().st_size > 0
 
 
 def test_another_medium_is_another_image(bench: Bench) -> None:

@@ -133,6 +133,15 @@ def test_a_setup_that_tells_nothing_has_its_whole_time_for_that() -> None:
     assert new.limit("starting") == 900
 
 
+@pytest.mark.parametrize("why", ["Access Denied", "Security Violation"])
+def test_what_secure_boot_does_not_start_is_told_at_once(why: str) -> None:
+    entry = r'BdsDxe: failed to load Boot0001 "UEFI QEMU DVD-ROM QM00005 " from PciRoot(0x0)/Sata(0x2): '
+    assert told(entry + "Not Found").outcome is None  # an empty disk is passed over
+    refused = told(f"\x1b[01;01H{entry}{why}")
+    assert refused.outcome is Outcome.REFUSED
+    assert "ovmf" in refused.why
+
+
 def test_a_line_may_begin_with_what_firmware_left_there() -> None:
     progress = told(
         "\x1b[2J\x1b[01;01HPress any key to boot from CD or DVD.....HARNESS-STAGE windows-setup \r"

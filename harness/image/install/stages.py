@@ -36,6 +36,8 @@ READY: Final = "ready"
 FAILED: Final = "failed"
 #: At a line's end: firmware and boot loaders write on the same port, and need not end their last line.
 _LINE: Final = re.compile(r"HARNESS-(STAGE|FAILED|MISSED) ([a-z0-9][a-z0-9-]{0,31})\s*$", re.ASCII)
+#: What OVMF says of a boot loader that Secure Boot does not let start (edk2: BdsDxe).
+_REFUSED: Final = re.compile(r"BdsDxe: failed to load .{1,200}: (Access Denied|Security Violation)", re.ASCII)
 #: Stages in which setup itself works: minutes pass without a word.
 _LONG: Final = frozenset({SETUP, "specialize"})
 _MOST_STEPS: Final = 64
@@ -54,6 +56,7 @@ class Outcome(StrEnum):
     FAILED = "failed"  # a step of the first boot did not work
     STALLED = "stalled"  # a stage took longer than it may
     LOOPED = "looped"  # setup started over, or the machine restarts again and again
+    REFUSED = "was refused"  # Secure Boot does not start it
     CRASHED = "crashed"
     ENDED = "ended"  # switched off, or gone, before it was ready
 
@@ -134,8 +137,12 @@ class Progress:
 
 def after_line(progress: Progress, line: str, now: float) -> Progress:
     """A line of the debug port; most are none of ours."""
+    if progress.over:
+        return progress
+    if _REFUSED.search(line):
+        return progress.ended(Outcome.REFUSED, _WHY_REFUSED)
     match = _LINE.search(line)
-    if match is None or progress.over:
+    if match is None:
         return progress
     kind, name = match.groups()
     if kind == "FAILED":
@@ -148,6 +155,14 @@ def after_line(progress: Progress, line: str, now: float) -> Progress:
             Outcome.LOOPED, "setup started a second time: its first part did not end as it should"
         )
     return told
+
+
+_WHY_REFUSED: Final = (
+    "Secure Boot is on, and the firmware does not start its boot loader, which no key that it trusts has "
+    "signed; is it a medium as Microsoft offers it? One that is signed with Microsoft's keys of 2023 needs a "
+    'firmware package (ovmf) that has them; a recipe of your own with firmware = "uefi" below [install] '
+    "installs without Secure Boot"
+)
 
 
 def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:

@@ -143,23 +143,55 @@ def uefi_medium(path: Path, *, build_number: int = 19045) -> Path:
     subprocess.run(
         [*find_toolchain("x64").compiler, *flags, *linking, source, "-o", str(program)], check=True
     )
-    volume.unlink(missing_ok=True)
-    run([find_tool("mformat"), "-i", str(volume), "-C", "-f", "1440", "::"])
-    run([find_tool("mmd"), "-i", str(volume), "::/EFI", "::/EFI/BOOT"])
-    run([find_tool("mcopy"), "-i", str(volume), str(program), "::/EFI/BOOT/BOOTX64.EFI"])
-    content, catalogue = volume.read_bytes(), wim(edition("Windows 10 Enterprise", build_number))
+    return _uefi_disc(path, _volume(volume, {"EFI/BOOT/BOOTX64.EFI": program}), {}, build_number)
+
+
+def signed_uefi_medium(path: Path, shim: Path, grub: Path) -> Path:
+    """The same with boot loaders that Secure Boot starts: a distribution's shim and GRUB for CDs.
+
+    There is nothing it installs: GRUB tells the first stage and the last, and switches off.
+    """
+    loaders = {"EFI/BOOT/BOOTX64.EFI": shim, "EFI/BOOT/grubx64.efi": grub}
+    script = b"""serial --unit=0 --speed=115200
+terminal_output serial
+echo "HARNESS-STAGE windows-setup"
+echo "HARNESS-STAGE ready"
+halt
+"""
+    # What this GRUB goes by to find its own medium.
+    files = {".disk/info": b"tiny", "boot/grub/grub.cfg": script}
+    return _uefi_disc(path, _volume(path.with_name("efi.img"), loaders), files, 19045)
+
+
+def _volume(image: Path, loaders: Mapping[str, Path]) -> bytes:
+    """A FAT file system with boot loaders in it: what UEFI firmware looks at on a CD."""
+    image.unlink(missing_ok=True)
+    room = sum(loader.stat().st_size for loader in loaders.values())
+    size = ["-f", "1440"] if room < 1 << 20 else ["-T", "16384", "-h", "16", "-s", "63"]
+    run([find_tool("mformat"), "-i", str(image), "-C", *size, "::"])
+    run([find_tool("mmd"), "-i", str(image), "::/EFI", "::/EFI/BOOT"])
+    for place, loader in loaders.items():
+        run([find_tool("mcopy"), "-i", str(image), str(loader), f"::/{place}"])
+    return image.read_bytes()
+
+
+def _uefi_disc(path: Path, volume: bytes, more: Mapping[str, bytes], build_number: int) -> Path:
+    catalogue = wim(edition("Windows 10 Enterprise", build_number))
+    files = {"efi/efi.img": volume, "sources/install.wim": catalogue, **more}
     iso = pycdlib.PyCdlib()
     iso.new(vol_ident="TINY_UEFI", joliet=3, interchange_level=3)
-    iso.add_directory(iso_path="/EFI", joliet_path="/efi")
-    iso.add_fp(io.BytesIO(content), len(content), iso_path="/EFI/EFI.IMG;1", joliet_path="/efi/efi.img")
-    iso.add_eltorito("/EFI/EFI.IMG;1", efi=True, platform_id=0xEF, boot_load_size=len(content) // 512)
-    iso.add_directory(iso_path="/SOURCES", joliet_path="/sources")
-    iso.add_fp(
-        io.BytesIO(catalogue),
-        len(catalogue),
-        iso_path="/SOURCES/INSTALL.WIM;1",
-        joliet_path="/sources/install.wim",
-    )
+    folders: dict[str, str] = {"": ""}
+    for number, (name, content) in enumerate(files.items()):
+        *parents, _ = name.split("/")
+        for depth in range(1, len(parents) + 1):
+            folder = "/".join(parents[:depth])
+            if folder not in folders:
+                folders[folder] = f"{folders['/'.join(parents[: depth - 1])]}/D{len(folders)}"
+                iso.add_directory(iso_path=folders[folder], joliet_path=f"/{folder}")
+        place = f"{folders['/'.join(parents)]}/F{number}.;1"
+        iso.add_fp(io.BytesIO(content), len(content), iso_path=place, joliet_path=f"/{name}")
+    sectors = min(len(volume) // 512, 0xFFFF)
+    iso.add_eltorito("/D1/F0.;1", efi=True, platform_id=0xEF, boot_load_size=sectors)
     iso.write(str(path))
     iso.close()
     return path
