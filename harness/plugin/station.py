@@ -41,8 +41,6 @@ class Station:
         self.drivers: dict[str, str] = {}
         #: Native suites whose files are in the guest.
         self.deployed: set[Path] = set()
-        #: Native suites whose files are in the guest.
-        self.deployed: set[Path] = set()
         #: Notify classes that the probe's filters were told of in the last test that settled.
         self.callbacks: frozenset[int] = frozenset()
         self._in_use = False
@@ -183,7 +181,5 @@ class GuestPool:
 
 
 POOL = pytest.StashKey[GuestPool]()
-#: On an item: how long the guest it runs on may have lived, whatever the run's isolation is.
-ISOLATION = pytest.StashKey[Isolation]()
 #: On an item: how long the guest it runs on may have lived, whatever the run's isolation is.
 ISOLATION = pytest.StashKey[Isolation]()
