@@ -6,6 +6,7 @@
 #   tools/bootstrap.sh toolchain             and the extra `toolchain`, the compiler of the ziglang wheel
 #   tools/bootstrap.sh machines              and all that machines need: QEMU, libvirt, Wine, the tools for images
 #   tools/bootstrap.sh postgres              and PostgreSQL, which tests of the history start by themselves
+#   tools/bootstrap.sh browser               and Chromium, in which tests open the report
 #   PYTHON=python3.12 tools/bootstrap.sh     with that Python instead of the newest one found
 set -eu
 cd "$(dirname "$0")/.."
@@ -58,6 +59,12 @@ case " $* " in *" postgres "*)
     { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } || postgres=postgresql
 esac
 
+# The tests of the report open it in this.
+browser=
+case " $* " in *" browser "*)
+    have chromium || have chromium-browser || have google-chrome || browser=chromium
+esac
+
 # The tests of the channel over SSH start this program by themselves.
 ssh_server=
 [ $with_machines = no ] || have sshd || [ -x /usr/sbin/sshd ] || ssh_server=openssh-server
@@ -81,7 +88,7 @@ holds_extras() {
         case $there in *" $extra "*) ;; *) return 1 ;; esac
     done
 }
-if [ -z "$missing$machine_missing$ssh_server$postgres" ] && ! lacks_libvirt_user &&
+if [ -z "$missing$machine_missing$ssh_server$postgres$browser" ] && ! lacks_libvirt_user &&
     stamped made-for "$made_for" && stamped made-from "$made_from" && holds_extras; then
     exit 0
 fi
@@ -220,6 +227,16 @@ if [ -n "$postgres" ]; then
         say "tests of the history need PostgreSQL's programs: installing postgresql, without a server that is started"
         known_packages "$postgres" || update_lists
         install_packages "$postgres" || say "going on without; tests on PostgreSQL are skipped"
+    fi
+fi
+
+if [ -n "$browser" ]; then
+    if ! have apt-get || [ "$as_root" = none ]; then
+        say "tests of the report in a browser need chromium, which can't be installed from here; they are skipped"
+    else
+        say "tests of the report need a browser: installing chromium"
+        known_packages "$browser" || update_lists
+        install_packages "$browser" || say "going on without; tests in a browser are skipped"
     fi
 fi
 
