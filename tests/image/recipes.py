@@ -98,6 +98,24 @@ def uefi_install(*, secure: bool = False) -> str:
     return text
 
 
+#: The same as ReactOS is installed: the answer file goes into a copy of the medium.
+_REACTOS_CHANGES: Final = {
+    'kind = "windows"': 'kind = "reactos"',
+    'answer = "autounattend.xml"': 'answer = "unattend.inf"',
+    'delivery = "cd"': 'delivery = "rebuilt-cd"',
+    'family = "nt6"\nbuilds = [7601]\neditions = ["Enterprise"]\n': 'family = "reactos"\n',
+    'installation_type = "Client"\n': "",
+}
+
+
+def reactos_install() -> str:
+    text = INSTALL
+    for old, new in _REACTOS_CHANGES.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
 def write_install(folder: Path, text: str = INSTALL) -> Path:
     """``folder/tiny/recipe.toml``; returns the file."""
     file = folder / "tiny" / "recipe.toml"

@@ -28,7 +28,7 @@ from harness.machine.firmware import find_firmware
 from harness.machine.processes import of_folders
 from harness.machine.spec import Firmware, Hardware
 from tests.image import tinysetup
-from tests.image.recipes import INSTALL, uefi_install, write_install
+from tests.image.recipes import INSTALL, reactos_install, uefi_install, write_install
 from tests.image.signed_loaders import signed_loaders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,6 +183,16 @@ def test_uefi_firmware_and_a_tpm(bench: Bench) -> None:
     files = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.suffix != ".seal"}
     assert files == {"disk.qcow2", "dumps.qcow2", "image.json", "tpm", "variables.fd"}
     assert list((folder / "tpm").glob("tpm2*"))
+
+
+def test_a_rebuilt_medium_starts_and_brings_its_answers(bench: Bench) -> None:
+    """What makes the medium bootable outlives that the answer file is put into it, as it does for ReactOS."""
+    write_install(bench.folder / "recipes", reactos_install())
+    found = bench.install(bench.medium("own", reactos=True))
+    assert "error" not in found
+    (facts,) = found["facts"]
+    assert facts["stages"][-1] == "ready"
+    assert disk_text(found["disks"][0], 100 * 512).startswith(b"REGFILTER\0")
 
 
 @pytest.fixture

@@ -99,11 +99,13 @@ def medium(
     *,
     wishes: str = "",
     build_number: int = 7601,
+    reactos: bool = False,
     environment: Mapping[str, Any] | None = None,
 ) -> Path:
     """An ISO that a BIOS starts, with the catalogue of a Windows 7 for x86.
 
-    `environment` is what the runner of the installed system says it is, where that is not `ENVIRONMENT`.
+    `reactos`: with a folder of ReactOS in its place. `environment` is what the runner of the installed system
+    says it is, where that is not `ENVIRONMENT`.
     """
     program = _patched(_patched(program, _CONFIG, wishes.encode()), _ANSWERS, answers(environment))
     catalogue = wim(edition("Windows 7 Enterprise", build_number, arch="0"))
@@ -113,13 +115,12 @@ def medium(
     iso.add_eltorito(
         "/SETUP.BIN;1", boot_load_size=len(program) // 512, boot_load_seg=_SEGMENT, platform_id=0
     )
-    iso.add_directory(iso_path="/SOURCES", joliet_path="/sources")
-    iso.add_fp(
-        io.BytesIO(catalogue),
-        len(catalogue),
-        iso_path="/SOURCES/INSTALL.WIM;1",
-        joliet_path="/sources/install.wim",
-    )
+    folder, name, content = ("sources", "install.wim", catalogue)
+    if reactos:
+        folder, name, content = ("reactos", "unattend.inf", b"[Unattend]\r\nUnattendSetupEnabled = no\r\n")
+    iso.add_directory(iso_path=f"/{folder.upper()}", joliet_path=f"/{folder}")
+    places = {"iso_path": f"/{folder}/{name};1".upper(), "joliet_path": f"/{folder}/{name}"}
+    iso.add_fp(io.BytesIO(content), len(content), **places)
     iso.write(str(path))
     iso.close()
     return path

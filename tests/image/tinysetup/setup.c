@@ -11,6 +11,7 @@
  *   early    switches itself off at first-logon      loop    restarts for ever without a word
  *   panic    tells the panic device at first-logon   nodisk  does not write the disk before it restarts
  *   mute     has no runner
+ *   own      its answer file is \reactos\unattend.inf on its own CD, as with ReactOS
  */
 #include "tiny.h"
 
@@ -107,7 +108,7 @@ static int cd_read(uint32_t lba, uint16_t *words)
                            0, 0, 1, 0, 0, 0 };
     for (int attempt = 0; attempt < 5; attempt++) {             /* the first ones say that the disc is new */
         out8(0x376, 0x02);
-        out8(0x176, 0xB0);                                      /* the second CD */
+        out8(0x176, wished("own") ? 0xA0 : 0xB0);               /* its own CD, or the second */
         (void)in8(0x177); (void)in8(0x177);
         out8(0x171, 0); out8(0x174, 0); out8(0x175, 8);         /* 2048 bytes at once */
         out8(0x177, 0xA0);
@@ -166,7 +167,11 @@ static uint32_t root(void)
 
 static uint32_t read_answer(void)
 {
-    uint32_t size = 0, extent = lookup(root(), "autounattend.xml", &size);
+    uint32_t size = 0, extent = root();
+    if (wished("own"))
+        extent = lookup(lookup(extent, "reactos", &size), "unattend.inf", &size);
+    else
+        extent = lookup(extent, "autounattend.xml", &size);
     if (!extent || size > ANSWER_MAX)
         return 0;
     for (uint32_t n = 0; n * 2048 < size; n++)
@@ -185,13 +190,15 @@ static void setup(void)
 
     stage("windows-setup");
     size = read_answer();
-    const char *name = size ? find(ANSWER, size, "<ComputerName>") : NULL;
+    const char *mark = wished("own") ? "ComputerName = \"" : "<ComputerName>";
+    const char *name = size ? find(ANSWER, size, mark) : NULL;
     if (!name) {
         print("Which language do you want?\r\n");
         forever();
     }
-    name += sizeof "<ComputerName>" - 1;
-    for (unsigned n = 0; n < 15 && name[n] != '<'; n++)
+    while (*mark++)
+        name++;
+    for (unsigned n = 0; n < 15 && name[n] != '<' && name[n] != '"'; n++)
         text[n] = name[n];
     int written = disk(0, ANSWER_LBA, words, 1);
     for (unsigned n = 0; n < 256; n++)
