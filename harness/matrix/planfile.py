@@ -22,7 +22,7 @@ from harness.results.known import load_known
 from harness.strict import Mistakes, load_toml, read_table
 from harness.targets import Target, resolve_targets
 
-__all__ = ["Ready", "draft_plan", "read_plan"]
+__all__ = ["PlanFile", "Ready", "draft_plan", "read_plan"]
 
 #: Whether a machine's image is there, so that a run need not make it.
 Ready = Callable[[Recipe], bool]
@@ -34,7 +34,7 @@ _OWN_SUITES: Final = Path(harness.__file__).resolve().parents[1] / "suites"
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class PlanFile:
     """The keys of a plan."""
 
     targets: tuple[str, ...]
@@ -75,7 +75,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Pl
     Raises `ConfigError` where the file can't be read at all or its keys are wrong.
     """
     file = file.absolute()
-    read = read_table(_File, load_toml(file), file)
+    read = read_table(PlanFile, load_toml(file), file)
     _check_numbers(read, file, mistakes)
     name = read.name or file.stem
     if not _NAME.fullmatch(name):
@@ -122,7 +122,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Pl
 
 
 def _targets(
-    read: _File, file: Path, mistakes: Mistakes, ready: Ready
+    read: PlanFile, file: Path, mistakes: Mistakes, ready: Ready
 ) -> tuple[tuple[Target, ...], tuple[LeftOut, ...]]:
     """The targets that run, and those that a pattern meant and that don't, with the reason."""
     found: dict[Target, str] = {}  # and the key that named it
@@ -175,7 +175,7 @@ def _root_of(suites: Sequence[Path], file: Path) -> Path:
     return next(marked, above[0])
 
 
-def _check_numbers(read: _File, file: Path, mistakes: Mistakes) -> None:
+def _check_numbers(read: PlanFile, file: Path, mistakes: Mistakes) -> None:
     limits, retention = read.limits, read.retention
     for key, value, least, most in (
         ("clones", read.clones, 1, 64),
