@@ -15,6 +15,7 @@ A matched FAIL, CRASH or HANG becomes KNOWN; INFRA never does: it says nothing a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -48,8 +49,10 @@ class Case:
 
     @classmethod
     def of(cls, result: RunResult) -> Self:
-        version = result.attestation.version if result.attestation is not None else ""
-        known = WindowsVersion.parse(version) if version else None
+        known = None
+        if result.attestation is not None:
+            with suppress(UsageError):  # a row may hold any text
+                known = WindowsVersion.parse(result.attestation.version)
         return cls(result.test, result.target, known, result.behaviours, result.build)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.registry.version import WindowsVersion
 from harness.results.known import Case, KnownIssue, KnownIssues, Standing, load_known, review
-from harness.results.model import RunResult
+from harness.results.model import Attestation, RunResult
 from harness.results.outcome import Outcome
 from harness.strict import ConfigError
 
@@ -117,3 +117,9 @@ def test_a_file_without_issues_is_one(tmp_path: Path) -> None:
     file = tmp_path / "known.toml"
     file.write_text("# nothing is known to be broken\n")
     assert load_known(file) == KnownIssues()
+
+
+def test_a_row_with_any_text_for_a_version_does_no_harm() -> None:
+    odd = RunResult("t", "vm:a", Outcome.PASS, attestation=Attestation("vm:a", "windows", "eleven", "x64"))
+    assert standings(KnownIssue(LINK, test="t", since="6.1"), odd) == [Standing.UNMATCHED]
+    assert standings(KnownIssue(LINK, test="t"), odd) == [Standing.FIXED]
