@@ -105,11 +105,21 @@ class RunnerClient:
                     progress(sent, size)
                 if not chunk:
                     break
-        found = self.digest(path, timeout=deadline.left)
-        if found != FileDigest(sent, digest.digest()):
+        self._compare(path, FileDigest(sent, digest.digest()), deadline.left)
+
+    def check(self, path: str, source: bytes | Path, *, timeout: float = 300.0) -> None:
+        """Compare a file of the guest with what was sent. Raises `ChannelError` when it is another."""
+        with open_source(source) as (stream, size):
+            sent = FileDigest(size, hashlib.file_digest(stream, "sha256").digest())
+        self._compare(path, sent, timeout)
+
+    def _compare(self, path: str, sent: FileDigest, timeout: float) -> None:
+        found = self.digest(path, timeout=timeout)
+        if found != sent:
             raise ChannelError(
                 f"{path} in the guest is not what was sent ({found.size} bytes with SHA-256 "
-                f"{found.sha256.hex()}, sent were {sent} with {digest.hexdigest()}); does something write it?"
+                f"{found.sha256.hex()}, sent were {sent.size} with {sent.sha256.hex()}); does something "
+                "write it?"
             )
 
     def get(

@@ -59,9 +59,13 @@ class SshChannel(Channel):
     def put(
         self, path: str, source: bytes | Path, *, timeout: float = 600.0, progress: Progress | None = None
     ) -> None:
-        with self._sftp(f"putting {path}", Deadline.after(timeout)) as sftp:
+        deadline = Deadline.after(timeout)
+        with self._sftp(f"putting {path}", deadline) as sftp:
             sftp_put(sftp, self._access.files, path, source, progress)
-        self._no_runner = False  # it may be what was put
+        if path.lower() == self._access.runner.lower():
+            self._no_runner = False
+        elif (link := self._link_or_none(deadline)) is not None:
+            RunnerClient(link).check(path, source, timeout=deadline.left)
 
     def get(
         self, path: str, *, limit: int = 1 << 30, timeout: float = 600.0, progress: Progress | None = None

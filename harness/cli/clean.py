@@ -19,6 +19,15 @@ def clean(
     keep: Annotated[
         int, typer.Option(help="With --all: keep this many templates, those used last.", min=0)
     ] = 0,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            help="Built images that no command asked for in so many days as well; installed ones stay.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would go, remove nothing.")
     ] = False,
@@ -31,10 +40,18 @@ def clean(
     Example: harness clean --dry-run
 
     Example: harness clean --all --keep 2
+
+    Example: harness clean --images 7
     """
-    from harness.machine.clean import find_leftovers, remove
+    from harness.image.store import ImageStore
+    from harness.machine.clean import Leftover, LeftoverKind, find_leftovers, remove, size_of
 
     found = find_leftovers(everything=everything, keep=keep)
+    store, seconds = ImageStore(), (images or 0) * 86400.0
+    if images is not None:
+        reason = f"not used for {images} days; it is made again when it is needed"
+        unused = store.unused(seconds)
+        found += tuple(Leftover(LeftoverKind.IMAGE, (path,), reason, size_of(path)) for path in unused)
     if as_json:
         print_json(
             [
@@ -53,4 +70,6 @@ def clean(
         if not found:
             typer.echo("nothing is left behind")
     if not dry_run:
-        remove(found)
+        remove(leftover for leftover in found if leftover.kind is not LeftoverKind.IMAGE)
+        if images is not None:
+            store.remove_unused(seconds)

@@ -119,20 +119,24 @@ class ImageStore:
 
         Whoever asks for one again gets it made again. One whose lock somebody holds stays.
         """
-        removed = []
+        return [folder for folder, lock in self._unused(seconds) if self._remove(folder, lock)]
+
+    def unused(self, seconds: float = UNUSED_SECONDS) -> list[Path]:
+        """The folders that `remove_unused` would delete."""
+        return [folder for folder, _ in self._unused(seconds)]
+
+    def _unused(self, seconds: float) -> Iterator[tuple[Path, Path]]:
+        """Each with its lock."""
         for folder in self.folder.glob(f"{KEPT}*"):
-            lock = self.folder / f"{folder.name.removeprefix(KEPT)}.lock"
-            if time.time() - folder.stat().st_mtime >= seconds and self._remove(folder, lock):
-                removed.append(folder)
+            if time.time() - folder.stat().st_mtime >= seconds:
+                yield folder, self.folder / f"{folder.name.removeprefix(KEPT)}.lock"
         for lock in sorted(self.folder.glob("*.lock")):
             folder = lock.with_suffix("")
             if not (folder / SIDECAR).is_file() or time.time() - lock.stat().st_mtime < seconds:
                 continue
-            if (found := _read(folder)) is not None and found.facts.get(KEEP):
-                continue
-            if self._remove(folder, lock):
-                removed.append(folder)
-        return removed
+            found = _read(folder)
+            if found is None or not found.facts.get(KEEP):
+                yield folder, lock
 
     def remove_abandoned(self) -> list[Path]:
         """Delete what a killed process was making; an install's discs have passwords on them."""

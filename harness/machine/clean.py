@@ -20,13 +20,14 @@ from harness.machine.processes import of_folders
 from harness.machine.store import TemplateStore
 from harness.machine.sweep import folders_of, remove_path, sweep
 
-__all__ = ["Leftover", "LeftoverKind", "find_leftovers", "remove"]
+__all__ = ["Leftover", "LeftoverKind", "find_leftovers", "remove", "size_of"]
 
 
 class LeftoverKind(StrEnum):
     SESSION = "session"  # folders of a process that is gone, and the machines that still run in them
     UNFINISHED = "unfinished template"
     RAM = "RAM file of no template"
+    IMAGE = "image"  # of `harness.image.store`, which removes it
     TEMPLATE = "template"  # complete, but broken, long unused, or everything was asked for
 
 
@@ -101,7 +102,7 @@ def _sessions(places: Places, *, everything: bool) -> Iterator[Leftover]:
         machines = f", {len(running)} of its processes still run" if running else ""
         # The folder with the ledger goes last.
         ordered = tuple(sorted(found, key=lambda path: path.parent != places.sessions))
-        size = sum(_size(path) for path in found)
+        size = sum(size_of(path) for path in found)
         yield Leftover(LeftoverKind.SESSION, ordered, f"process {session.pid} is gone{machines}", size)
 
 
@@ -137,7 +138,7 @@ def _unfinished(places: Places) -> Iterator[Leftover]:
     for path, session in TemplateStore(places).unfinished():
         if not session.running:
             reason = f"process {session.pid} is gone"
-            yield Leftover(LeftoverKind.UNFINISHED, (path,), reason, _size(path))
+            yield Leftover(LeftoverKind.UNFINISHED, (path,), reason, size_of(path))
 
 
 def _templates(places: Places, *, everything: bool, keep: int) -> Iterator[Leftover]:
@@ -148,27 +149,27 @@ def _templates(places: Places, *, everything: bool, keep: int) -> Iterator[Lefto
             reason = f"made for {stored.manifest.image}" if stored.manifest else "everything was asked for"
         if reason is not None and not stored.in_use():
             paths = (*store.ram_files(stored.folder), stored.folder)
-            yield Leftover(LeftoverKind.TEMPLATE, paths, reason, sum(map(_size, paths)))
+            yield Leftover(LeftoverKind.TEMPLATE, paths, reason, sum(map(size_of, paths)))
 
 
 def _ram_files(places: Places) -> Iterator[Leftover]:
     store = TemplateStore(places)
     belonging = {path for stored in store.stored() for path in store.ram_files(stored.folder)}
     for folder, cache in places.lost_memory():
-        yield Leftover(LeftoverKind.RAM, (folder,), f"its cache {cache} is gone", _size(folder))
+        yield Leftover(LeftoverKind.RAM, (folder,), f"its cache {cache} is gone", size_of(folder))
     if places.memory is None or not places.memory.is_dir():
         return
     for path in places.memory.iterdir():
         session = SessionId.parse(path.name.split(".", 1)[0])
         if session is not None and not session.running and path not in belonging:
-            yield Leftover(LeftoverKind.RAM, (path,), f"process {session.pid} is gone", _size(path))
+            yield Leftover(LeftoverKind.RAM, (path,), f"process {session.pid} is gone", size_of(path))
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes that `path` takes, holes left out."""
     try:
         if path.is_dir() and not path.is_symlink():
-            return sum(_size(child) for child in path.iterdir())
+            return sum(size_of(child) for child in path.iterdir())
         return path.lstat().st_blocks * 512
     except OSError:
         return 0  # gone in the meantime

@@ -1,7 +1,14 @@
-"""What the guest writes to its debug port: read as it grows, as lines for tests, in pieces for watchers."""
+"""What the guest writes to its debug port: read as it grows, as lines for tests, in pieces for watchers.
+
+QEMU appends to the file for as long as the machine runs. What was read long ago is given back to the file
+system, so that a guest that writes without end doesn't fill it.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,11 +17,15 @@ from typing import Final
 
 from harness.machine.lines import LineCutter
 
-__all__ = ["MAX_LINES", "DebugLog"]
+__all__ = ["KEPT_BYTES", "MAX_LINES", "DebugLog"]
 
 #: Lines kept for `take`; older ones are dropped, and their number is said.
 MAX_LINES: Final = 10_000
 _CHUNK: Final = 1 << 18
+#: Bytes that stay on disk at the file's end: more than evidence takes of it.
+KEPT_BYTES: Final = 32 << 20
+#: fallocate(2): take the blocks away, leave the file's size as it is.
+_PUNCH_HOLE: Final = 0x01 | 0x02
 
 
 class DebugLog:
@@ -24,6 +35,7 @@ class DebugLog:
         self.path = path
         self._lock = threading.Lock()
         self._offset = 0
+        self._freed = 0
         self._cutter = LineCutter()
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._lost = 0
@@ -57,7 +69,23 @@ class DebugLog:
                         self._keep(data)
             except FileNotFoundError:
                 return 0
+            self._free_read()
             return self._offset - start
+
+    def _free_read(self) -> None:
+        """Give back what lies further behind than `KEPT_BYTES`; a file system that can't keeps it all."""
+        end = self._offset - KEPT_BYTES
+        if end - self._freed < KEPT_BYTES:
+            return
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # another user's, where libvirt's daemon runs QEMU
+            return
+        try:
+            _fallocate()(descriptor, _PUNCH_HOLE, self._freed, end - self._freed)
+        finally:
+            os.close(descriptor)
+        self._freed = end
 
     def _keep(self, data: bytes) -> None:
         for line in self._cutter.feed(data):
@@ -76,3 +104,11 @@ class DebugLog:
             self._lines.clear()
             self._lost = 0
         return lines
+
+
+@functools.cache
+def _fallocate() -> Callable[[int, int, int, int], int]:
+    call = ctypes.CDLL(None, use_errno=True).fallocate
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    call.restype = ctypes.c_int
+    return call

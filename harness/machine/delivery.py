@@ -21,7 +21,7 @@ from harness.channel.deadline import Deadline
 from harness.channel.disc import MARKER, make_disc
 from harness.channel.errors import ChannelError, RunnerError
 from harness.channel.runner import RunnerClient
-from harness.channel.sources import open_source, size_of
+from harness.channel.sources import size_of
 from harness.errors import InfrastructureError, UsageError
 from harness.machine.places import require_space
 from harness.machine.spec import ChannelPort
@@ -83,7 +83,7 @@ class DiscDrive:
         """
         folder = self._show(files, deadline)
         for name, content in files.items():
-            self._check(folder + name.replace("/", "\\"), content, deadline)
+            self._runner.check(folder + name.replace("/", "\\"), content, timeout=deadline.left)
         return folder
 
     def put(self, path: str, source: bytes | Path, deadline: Deadline) -> None:
@@ -96,7 +96,7 @@ class DiscDrive:
         if done.exit_code:
             said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[:400]
             raise ChannelError(f"{path} can't be copied from the disc in {folder}: {said}")
-        self._check(path, source, deadline)
+        self._runner.check(path, source, timeout=deadline.left)
 
     def can_put(self, path: str) -> bool:
         """Whether `put` takes that path: cmd.exe would read a variable's name between two % signs."""
@@ -145,14 +145,3 @@ class DiscDrive:
             return self._runner.digest(path, timeout=deadline.left)
         except RunnerError:  # no such drive, no disc in it, not this disc
             return None
-
-    def _check(self, path: str, source: bytes | Path, deadline: Deadline) -> None:
-        with open_source(source) as (stream, size):
-            wanted = FileDigest(size, hashlib.file_digest(stream, "sha256").digest())
-        found = self._digest(path, deadline)
-        if found != wanted:
-            seen = "nothing" if found is None else f"{found.size} bytes with SHA-256 {found.sha256.hex()}"
-            raise ChannelError(
-                f"{path} in the guest is not what was put on the disc ({seen}, written were {wanted.size} "
-                f"with {wanted.sha256.hex()})"
-            )

@@ -58,9 +58,8 @@ class WineGuest:
         folder = self.folder / f"sshd-{threading.get_ident()}-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         server = stack.enter_context(Sshd(folder))
-        settings = [
-            f"{name}={self.wine.environment[name]}" for name in ("WINEPREFIX", "WINEDEBUG", "WINEARCH")
-        ]
+        names = ("WINEPREFIX", "WINEDEBUG", "WINEARCH")
+        settings = ["LC_ALL=C.UTF-8", *(f"{name}={self.wine.environment[name]}" for name in names)]
         return open_channel(
             SshAccess(
                 "127.0.0.1",

@@ -7,10 +7,12 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.channel.base import Channel
+from harness.channel import ssh
+from harness.channel.base import Channel, Progress
 from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError, RunnerError
 from harness.channel.frames import RequestType
 from harness.channel.runner import RunnerClient
@@ -190,3 +192,15 @@ def test_use_after_close_says_so(fresh: Channel) -> None:
         with pytest.raises(ChannelClosedError, match="closed"):
             call()
     assert len(links()) == before - 1
+
+
+def test_what_arrived_over_sftp_is_compared(wine_guest: WineGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SFTP knows a file's size alone; the runner knows its digest."""
+    real = ssh.sftp_put
+
+    def spoilt(sftp: Any, files: str, path: str, source: bytes, progress: Progress | None) -> None:
+        real(sftp, files, path, bytes(len(source)), progress)
+
+    monkeypatch.setattr(ssh, "sftp_put", spoilt)
+    with wine_guest.open("ssh") as channel, pytest.raises(ChannelError, match="is not what was sent"):
+        channel.put("C:\\harness\\spoilt.bin", b"content")

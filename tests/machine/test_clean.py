@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.errors import InfrastructureError
+from harness.image.store import ImageStore
 from harness.machine import clean
 from harness.machine.clean import Leftover, LeftoverKind, find_leftovers, remove
 from harness.machine.guard import Guard
@@ -189,10 +193,35 @@ def test_a_ram_file_of_no_template_goes_when_its_maker_is_dead(where: Places) ->
 
 
 def test_removing_twice_is_no_error(where: Places) -> None:
-    leave_behind(where, dead_session())
+    folders = leave_behind(where, dead_session())
     found = find_leftovers(where)
     remove(found)
     remove(found)
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_images_go_when_they_are_asked_for_and_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    store = ImageStore()
+
+    def make(into: Path) -> dict[str, object]:
+        (into / "disk").write_bytes(b"x" * 5000)
+        return {}
+
+    old, new = (store.ensure(name, key, make) for name, key in (("old", "a" * 64), ("new", "b" * 64)))
+    long_ago = time.time() - 3 * 86400
+    os.utime(old.folder.with_name(f"{old.folder.name}.lock"), (long_ago, long_ago))
+
+    def clean(*options: str) -> list[dict[str, object]]:
+        done = CliRunner().invoke(app, ["clean", "--json", *options])
+        assert done.exit_code == 0, done.output
+        return [each for each in json.loads(done.output) if each["kind"] == "image"]
+
+    assert clean("--all") == clean("--images", "4") == []
+    assert [each["paths"] for each in clean("--images", "2", "--dry-run")] == [[str(old.folder)]]
+    assert old.folder.exists()
+    clean("--images", "2")
+    assert [folder.exists() for folder in (old.folder, new.folder)] == [False, True]
 
 
 def test_a_leftover_says_what_and_why() -> None:

@@ -10,8 +10,9 @@ import pytest
 from harness.channel.errors import ChannelClosedError, ChannelTimeoutError, RunnerError
 from harness.errors import GuestCrashed, GuestHung, HarnessError, InfrastructureError
 from harness.guest.bugcheck import Bugcheck
-from harness.machine.debug_log import MAX_LINES, DebugLog
+from harness.machine.debug_log import KEPT_BYTES, MAX_LINES, DebugLog
 from harness.machine.events import EventKind, MachineEvent, Subscriber, from_qemu
+from harness.machine.evidence import MAX_LOG
 from harness.machine.latch import Latch
 from harness.machine.watch import Watch, WatchLimits
 
@@ -282,6 +283,22 @@ def test_debug_lines_are_whole_and_taken_once(log: DebugLog) -> None:
     assert log.take() == ["one", "two"]
     write(log, b"ee\n")
     assert log.take() == ["three"]
+
+
+def test_a_guest_that_writes_without_end_does_not_fill_the_disk(log: DebugLog) -> None:
+    line = b"x" * 1023 + b"\n"
+    for _ in range(5):
+        write(log, line * (KEPT_BYTES // len(line)))
+        while log.catch_up():
+            pass
+    write(log, b"the last one\n")
+    assert log.take()[-1] == "the last one"
+    found = log.path.stat()
+    assert found.st_size > 5 * KEPT_BYTES
+    assert found.st_blocks * 512 < 3 * KEPT_BYTES
+    with log.path.open("rb") as file:  # what evidence takes is all there
+        file.seek(-MAX_LOG, 2)
+        assert file.read().count(b"\0") == 0
 
 
 def test_what_stood_in_the_log_before_is_not_this_guests(log: DebugLog) -> None:

@@ -27,7 +27,7 @@ for program in "wine $loader" "wineserver $(dirname "$loader")/wineserver"; do
     chmod 755 "/usr/local/bin/${program%% *}"
 done
 . /usr/local/lib/harness/wine.env
-export HOME WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
+export HOME LC_ALL WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
 as_harness() { setpriv --reuid harness --regid harness --init-groups --inh-caps=-all "$@"; }
 cd /home/harness
 as_harness /usr/local/bin/wine wineboot --init
