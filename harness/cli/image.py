@@ -96,6 +96,12 @@ def build(
         Path | None,
         typer.Option(help="Unpacked Win32-OpenSSH, for recipes with SSH.", show_default=False),
     ] = None,
+    virtio_win: Annotated[
+        Path | None,
+        typer.Option(
+            "--virtio-win", help="A virtio-win disc: its drivers are installed and used.", show_default=False
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Install anew, also where a disk was kept that did not answer.")
     ] = False,
@@ -116,6 +122,8 @@ def build(
 
     Example: harness image build win11-24h2 --media Win11_24H2.iso
 
+    Example: harness image build ws2022 --media server.iso --virtio-win virtio-win.iso
+
     Example: harness image build winxp-sp3 --dry-run --out /tmp/look
     """
     from harness.image.finding import find_recipe
@@ -123,7 +131,7 @@ def build(
     from harness.image.install.ingredients import InstallRequest
 
     recipe = find_recipe(name, recipes or ())
-    request = InstallRequest(product_key_file, openssh, hibernation)
+    request = InstallRequest(product_key_file, openssh, hibernation, virtio_win)
     if dry_run:
         from harness.cli.image_install import dry_run_command
 
@@ -230,6 +238,10 @@ def adopt(
     bus: Annotated[DiskBus | None, typer.Option(help="Disk bus.", show_default=False)] = None,
     nic: Annotated[Nic | None, typer.Option(help="Network card.", show_default=False)] = None,
     firmware: Annotated[Firmware | None, typer.Option(help="BIOS or UEFI.", show_default=False)] = None,
+    firmware_variables: Annotated[
+        Path | None,
+        typer.Option(help="Its UEFI variables (OVMF_VARS); default: fresh ones.", show_default=False),
+    ] = None,
     tpm: Annotated[bool, typer.Option("--tpm", help="It has a TPM 2.0.")] = False,
     hyperv: Annotated[
         bool, typer.Option("--hyperv", help="Hyper-V enlightenments, from Windows 7 on.")
@@ -247,6 +259,17 @@ def adopt(
         str | None,
         typer.Option(help="Also SSH, as this user; with --key and --host-key.", show_default=False),
     ] = None,
+    winrm: Annotated[
+        str | None,
+        typer.Option(help="Also WinRM, as this user; with --password-file.", show_default=False),
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(help="Password for WinRM or SSH, readable by you alone.", show_default=False),
+    ] = None,
+    certificate: Annotated[
+        str, typer.Option(help="SHA-256 of WinRM's certificate: HTTPS with it alone.", show_default=False)
+    ] = "",
     key: Annotated[
         Path | None, typer.Option(help="Private key for SSH, readable by you alone.", show_default=False)
     ] = None,
@@ -272,6 +295,9 @@ def adopt(
     Example: harness image adopt win11 --disk win11.qcow2 --kind windows --version 10.0.26100 --machine q35
     --cpu Skylake-Client --memory 4096 --channel virtio
 
+    Example: harness image adopt ws2022 --disk ws2022.vhdx --kind windows --version 10.0.20348 --firmware uefi
+    --winrm harness --password-file ~/secrets/ws2022
+
     Example: harness image adopt ros --cd live.iso --kind reactos --version 5.2.3790 --arch x86
     """
     from harness.errors import UsageError
@@ -279,7 +305,7 @@ def adopt(
     from harness.image.adopt import adopt as write_recipe
     from harness.image.images import ensure_image
     from harness.image.payload import how_it_starts
-    from harness.image.recipe import Adopt
+    from harness.image.recipe import Access, AccessKind, Adopt
 
     if disk is None and cd is None:
         raise UsageError("name what to adopt: --disk FILE or --cd FILE")
@@ -289,7 +315,7 @@ def adopt(
         "processors": processors,
         "memory_mib": memory,
         "disk_bus": bus,
-        "nic": nic or (Nic.E1000 if ssh else None),
+        "nic": nic or (Nic.E1000 if ssh or winrm else None),
         "firmware": firmware,
         "channel": channel,
         "debug_com": debug_com,
@@ -307,10 +333,15 @@ def adopt(
         source=Adopt(
             disk=disk,
             format=disk_format or (detect_format(disk) if disk else DiskFormat.QCOW2),
+            firmware_variables=firmware_variables,
             cd=cd,
             payload=_payload(payload_folder, command_file, driver or []) if payload else None,
         ),
-        channels=_channels(ssh, key, host_key),
+        channels=(
+            Access(AccessKind.SERIAL),
+            *_ssh(ssh, key, password_file if key is None else None, host_key),
+            *_winrm(winrm, password_file, certificate),
+        ),
         limits={**usual_limits(kind), **_limits(limit or [])},
     )
     recipe = write_recipe(adoption, recipes or Path("vm-images"), replace=replace_it)
@@ -337,13 +368,20 @@ def _payload(folder: str, command_file: str, drivers: list[Path]) -> Payload:
     return Payload(folder=folder, command_file=command_file, drivers=tuple(drivers))
 
 
-def _channels(user: str | None, key: Path | None, host_key: str) -> tuple[Access, ...]:
+def _ssh(user: str | None, key: Path | None, password: Path | None, host_key: str) -> tuple[Access, ...]:
     from harness.image.recipe import Access, AccessKind
 
-    serial = Access(AccessKind.SERIAL)
     if user is None:
-        return (serial,)
-    return (serial, Access(AccessKind.SSH, user=user, key_file=key, host_key=host_key))
+        return ()
+    return (Access(AccessKind.SSH, user=user, key_file=key, password_file=password, host_key=host_key),)
+
+
+def _winrm(user: str | None, password: Path | None, certificate: str) -> tuple[Access, ...]:
+    from harness.image.recipe import Access, AccessKind
+
+    if user is None:
+        return ()
+    return (Access(AccessKind.WINRM, user=user, password_file=password, certificate=certificate),)
 
 
 def _limits(given: list[str]) -> dict[str, str]:

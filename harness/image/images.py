@@ -22,8 +22,10 @@ from harness.image.payload import payload_files
 from harness.image.recipe import Adopt, DebianBuild, Payload, Recipe
 from harness.image.stand_in import COMMAND_LINE, PAYLOAD, make_stand_in_payload
 from harness.image.store import ImageStore, Stored
-from harness.image.tools import Progress, quiet
+from harness.image.tools import Progress, find_tool, quiet, run
 from harness.machine.disks import inspect_disk
+from harness.machine.firmware import find_firmware
+from harness.machine.seal import file_digest
 from harness.machine.spec import DirectBoot, Disk, DiskFormat, Removable, SealedImage
 
 __all__ = ["Check", "ensure_image", "image_keys", "is_built", "verify"]
@@ -125,8 +127,8 @@ def _adopted(recipe: Recipe, adopt: Adopt, store: ImageStore, progress: Progress
     if adopt.disk is not None:
         progress(f"checking {adopt.disk.name}")
         inspect_disk(adopt.disk, adopt.format)
-        disks.append(Disk(adopt.disk, adopt.format))
         content.append(adopted_digest(adopt.disk, store))
+        disks.append(_usable_disk(recipe, adopt.disk, adopt.format, content[0], store, progress))
     if adopt.cd is not None:
         progress(f"checking {adopt.cd.name}")
         content.append(adopted_digest(adopt.cd, store))
@@ -134,6 +136,9 @@ def _adopted(recipe: Recipe, adopt: Adopt, store: ImageStore, progress: Progress
         stored = _adopted_payload(recipe, adopt.payload, store, progress)
         disks.append(Disk(stored.path(_FAT), DiskFormat.RAW, target=len(disks)))
         content.append(stored.files[_FAT])
+    variables = _firmware_variables(recipe, adopt)
+    if variables is not None:
+        content.append(file_digest(variables))
     return SealedImage(
         name=recipe.name,
         digest=digest_of(["adopted", content, asdict(recipe.hardware)]),
@@ -141,9 +146,42 @@ def _adopted(recipe: Recipe, adopt: Adopt, store: ImageStore, progress: Progress
         disks=tuple(disks),
         removable=(Removable(adopt.cd),) if adopt.cd is not None else (),
         boot_from_cd=adopt.cd is not None and adopt.disk is None,
+        firmware_variables=variables,
         guest_ports=recipe.guest_ports,
         boot_seconds=recipe.boot_seconds,
     )
+
+
+def _usable_disk(
+    recipe: Recipe, disk: Path, format: DiskFormat, digest: str, store: ImageStore, progress: Progress
+) -> Disk:
+    """The disk itself; of one in a format that libvirt does not know (VHDX) a converted copy, kept."""
+    if format is not DiskFormat.VHDX:
+        return Disk(disk, format)
+
+    def make(into: Path) -> Mapping[str, Any]:
+        progress(f"converting {disk.name}")
+        target = into / DISK
+        target.touch(mode=0o600)
+        run([find_tool("qemu-img"), "convert", "-f", format.value, "-O", "qcow2", str(disk), str(target)])
+        return {"recipe": recipe.name, "of": str(disk)}
+
+    stored = store.ensure(f"{recipe.name}-disk", digest_of(["converted", digest]), make, progress=progress)
+    return Disk(stored.path(DISK), DiskFormat.QCOW2)
+
+
+def _firmware_variables(recipe: Recipe, adopt: Adopt) -> Path | None:
+    """The UEFI variables that machines start from: the adopted system's, or the host's fresh ones."""
+    firmware = find_firmware(recipe.hardware)
+    if firmware is None or adopt.firmware_variables is None:
+        return firmware.variables if firmware is not None else None
+    found, fits = adopt.firmware_variables.stat().st_size, firmware.variables.stat().st_size
+    if found != fits:
+        raise UsageError(
+            f"{adopt.firmware_variables} has {found} bytes, and variables of this host's firmware "
+            f"({firmware.code}) {fits}: they are another firmware's; leave them out to start from fresh ones"
+        )
+    return adopt.firmware_variables
 
 
 def _adopted_payload(recipe: Recipe, payload: Payload, store: ImageStore, progress: Progress) -> Stored:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from harness.guest.base import Arch, Capability, GuestKind
 from harness.image.installspec import Install, check_install
-from harness.machine.spec import ChannelPort, DiskFormat, Hardware, Nic
+from harness.machine.spec import ChannelPort, DiskFormat, Firmware, Hardware, Nic
 from harness.registry.version import WindowsVersion
 from harness.strict import ConfigError, load_based, mistake, read_table
 
@@ -109,10 +109,15 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """A disk or a live CD that is there already. Neither is ever written: machines use overlays."""
+    """A disk or a live CD that is there already. Neither is ever written: machines use overlays.
+
+    `firmware_variables` are those of a UEFI system, as QEMU keeps them (OVMF_VARS, raw): its boot entries and
+    keys. Without them a machine starts from the host's fresh ones.
+    """
 
     disk: Path | None = None
     format: DiskFormat = DiskFormat.QCOW2
+    firmware_variables: Path | None = None
     cd: Path | None = None
     payload: Payload | None = None
 
@@ -201,7 +206,7 @@ def _recipe(read: _File, file: Path) -> Recipe:
         raise mistake(file, "build, install, adopt", "a recipe has exactly one of these tables")
     source: DebianBuild | Install | Adopt
     if read.adopt is not None:
-        _check_adopt(read.adopt, file)
+        _check_adopt(read.adopt, read.hardware.firmware, file)
         source = read.adopt
     elif read.install is not None:
         check_install(read.install, read.hardware, file)
@@ -321,13 +326,19 @@ def _check_login(access: Access, file: Path, where: str) -> None:
             raise mistake(file, f"{where}.{key}", f"others can read it; chmod 600 {path}")
 
 
-def _check_adopt(adopt: Adopt, file: Path) -> None:
+def _check_adopt(adopt: Adopt, firmware: Firmware, file: Path) -> None:
     if adopt.disk is None and adopt.cd is None:
         raise mistake(file, "adopt", "must name a disk, a cd, or both")
     if adopt.disk is not None:
         _check_there(adopt.disk, file, "adopt.disk")
     if adopt.cd is not None:
         _check_there(adopt.cd, file, "adopt.cd")
+    if adopt.firmware_variables is not None:
+        _check_there(adopt.firmware_variables, file, "adopt.firmware_variables")
+        if firmware is Firmware.BIOS:
+            raise mistake(
+                file, "adopt.firmware_variables", "a BIOS has none: hardware.firmware says what it is"
+            )
     if adopt.payload is None:
         return
     payload = adopt.payload

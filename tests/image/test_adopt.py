@@ -21,7 +21,17 @@ from harness.image.payload import payload_files, port_name
 from harness.image.recipe import Access, AccessKind, Adopt, Payload, load_recipe
 from harness.image.store import ImageStore
 from harness.image.tools import find_tool
-from harness.machine.spec import ChannelPort, DiskBus, DiskFormat, Firmware, Hardware, Nic, PanicModel
+from harness.machine.firmware import find_firmware
+from harness.machine.spec import (
+    ChannelPort,
+    DiskBus,
+    DiskFormat,
+    Firmware,
+    Hardware,
+    Nic,
+    PanicModel,
+    SealedImage,
+)
 from harness.strict import ConfigError
 from tests.image.fat16 import read_fat16
 
@@ -133,7 +143,56 @@ def test_formats_are_found_out(tmp_path: Path, format: DiskFormat) -> None:
     assert detect_format(disk) is format
     recipe = adopt(adoption(Adopt(disk=disk, format=format)), tmp_path / "recipes")
     image = ensure_image(recipe, store=ImageStore(tmp_path / "images"))
-    assert [(one.path, one.format) for one in image.disks] == [(disk, format)]
+    if format is not DiskFormat.VHDX:
+        assert [(one.path, one.format) for one in image.disks] == [(disk, format)]
+
+
+def test_a_vhdx_is_converted_once_for_libvirt(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.write_bytes(b"what the guest has on it" + bytes((1 << 20) - 24))
+    disk = tmp_path / "disk.vhdx"
+    qemu_img = find_tool("qemu-img")
+    subprocess.run([qemu_img, "convert", "-f", "raw", "-O", "vhdx", raw, disk], check=True)
+    before = disk.read_bytes()
+    recipe = adopt(adoption(Adopt(disk=disk, format=DiskFormat.VHDX)), tmp_path / "recipes")
+    store = ImageStore(tmp_path / "images")
+    (converted,) = ensure_image(recipe, store=store).disks
+    assert converted.format is DiskFormat.QCOW2
+    subprocess.run([qemu_img, "compare", "-f", "vhdx", "-F", "qcow2", disk, converted.path], check=True)
+    assert disk.read_bytes() == before
+    made = converted.path.stat().st_mtime_ns
+    assert ensure_image(recipe, store=store).disks == (converted,)
+    assert converted.path.stat().st_mtime_ns == made
+    assert converted.path.stat().st_mode & 0o777 == 0o400
+
+
+def test_an_adopted_uefi_system_has_variables_to_start_from(tmp_path: Path) -> None:
+    """Its own where they are named, the host's fresh ones otherwise."""
+    disk = make_disk(tmp_path / "disk", "-f", "qcow2")
+    hardware = Hardware(firmware=Firmware.UEFI)
+    try:
+        firmware = find_firmware(hardware)
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    assert firmware is not None
+    store = ImageStore(tmp_path / "images")
+
+    def image(**changes: Any) -> SealedImage:
+        source = Adopt(disk=disk, **changes)
+        recipe = adopt(adoption(source, hardware=hardware), tmp_path / "recipes", replace=True)
+        return ensure_image(recipe, store=store)
+
+    fresh = image()
+    assert fresh.firmware_variables == firmware.variables
+    own = tmp_path / "OVMF_VARS.fd"
+    own.write_bytes(bytes(firmware.variables.stat().st_size))
+    assert image(firmware_variables=own).firmware_variables == own
+    assert image(firmware_variables=own).digest != fresh.digest
+    own.write_bytes(bytes(1000))
+    with pytest.raises(UsageError, match="another firmware's"):
+        image(firmware_variables=own)
+    with pytest.raises(ConfigError, match="a BIOS has none"):
+        adopt(adoption(Adopt(disk=disk, firmware_variables=own)), tmp_path / "bios")
 
 
 def test_a_disk_with_a_backing_file_is_refused(tmp_path: Path) -> None:
@@ -276,6 +335,25 @@ def test_the_command_adopts_a_disk_with_everything_named(tmp_path: Path, runner:
     assert recipe.hardware.memory_mib == 256
 
 
+def test_the_command_adopts_a_machine_with_winrm(tmp_path: Path, runner: bytes, harness: Any) -> None:
+    disk = make_disk(tmp_path / "server.img", "-f", "raw")
+    password = tmp_path / "password"
+    password.touch(mode=0o600)
+    code, _, err = harness(
+        *("adopt", "server", "--recipes", str(tmp_path / "m"), "--disk", str(disk), "--kind", "windows"),
+        *("--version", "10.0.20348", "--winrm", "harness", "--password-file", str(password)),
+        *("--certificate", "aa" * 32, "--no-payload"),
+    )
+    assert code == 0, err
+    recipe = load_recipe(tmp_path / "m" / "server" / "recipe.toml")
+    assert recipe.channels == (
+        Access(AccessKind.SERIAL),
+        Access(AccessKind.WINRM, user="harness", password_file=password, certificate="aa" * 32),
+    )
+    assert recipe.guest_ports == (5986,)
+    assert recipe.hardware.nic is Nic.E1000
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -285,6 +363,7 @@ def test_the_command_adopts_a_disk_with_everything_named(tmp_path: Path, runner:
         (["--cd", "CD", "--limit", "words"], "write it like app-hives="),
         (["--cd", "CD", "--debug-com", "2"], "com2 is the runner's already"),
         (["--cd", "CD", "--ssh", "me", "--key", "KEY"], "channels[1].host_key: is missing"),
+        (["--cd", "CD", "--winrm", "me"], "channels[1]: must name a password_file"),
     ],
 )
 def test_the_command_says_what_is_wrong(
