@@ -63,10 +63,12 @@ def run(
 
     from harness.cli.output import short_path
     from harness.matrix.conclude import conclude, opened_history
+    from harness.matrix.conductor import host_capacity
     from harness.matrix.jobs import read_frozen
     from harness.matrix.known import known_findings
     from harness.matrix.lifecycle import begin, check_unchanged, find_interrupted
     from harness.matrix.prepare import prepare
+    from harness.matrix.schedule import check_room
     from harness.report.write import PAGE
     from harness.results.terminal import print_matrix
 
@@ -84,6 +86,8 @@ def run(
         with opened_history(history, results) as store:
             prepared = prepare(plan, store.durations() if store is not None else None)
         frozen, todo = prepared.plan, prepared.jobs
+        if cluster is None:
+            check_room(todo, host_capacity(frozen.limits, jobs))
         folder = begin(frozen, todo, results, arguments=("matrix", *sys.argv[2:]))
     with folder.locked():
         if not _conduct(folder, frozen, todo, jobs, cluster):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from harness.errors import UsageError
 from harness.matrix.jobs import Job
 
-__all__ = ["Capacity", "Scheduler", "lower_bound"]
+__all__ = ["Capacity", "Scheduler", "check_room", "lower_bound"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,18 @@ class Capacity:
     cores: int
     memory_mib: int
     machines: int = 0
+
+
+def check_room(jobs: Iterable[Job], capacity: Capacity) -> None:
+    """Raise `UsageError` for jobs that need more memory than there is: they would wait for ever."""
+    large = [job for job in jobs if job.memory_mib > capacity.memory_mib]
+    if large:
+        worst = max(large, key=lambda job: job.memory_mib)
+        raise UsageError(
+            f"{len(large)} jobs never fit into {capacity.memory_mib} MiB of memory: {worst.target} needs "
+            f"{worst.memory_mib} MiB; leave the target out, use a larger host, fewer clones or a higher "
+            "limits.memory_mib"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +85,21 @@ class _Reservation:
 class Scheduler:
     """The jobs of a run that wait, and those that run. Times are seconds of any clock that goes forward.
 
-    A job with more cores than there are runs with all of them. Raises `UsageError` for jobs that need more
-    memory than there is.
+    A job with more cores than there are runs with all of them. Raises as `check_room`.
     """
 
     def __init__(self, jobs: Iterable[Job], capacity: Capacity) -> None:
         self.capacity = capacity
         self._jobs = tuple(jobs)
+        check_room(self._jobs, capacity)
         self._place = {job.id: place for place, job in enumerate(self._jobs)}
         self._priority = _priorities(self._jobs)
         self._free = _Room(capacity.cores, capacity.memory_mib, capacity.machines or math.inf)
-        self._check()
         self._waiting: defaultdict[_Kind, list[_Waiting]] = defaultdict(list)
         self._running: dict[str, tuple[Job, float]] = {}
         self._held: set[str] = set()
         for job in self._jobs:
             self._add(job)
-
-    def _check(self) -> None:
-        most = self.capacity.memory_mib
-        large = [job for job in self._jobs if job.memory_mib > most]
-        if large:
-            worst = max(large, key=lambda job: job.memory_mib)
-            raise UsageError(
-                f"{len(large)} jobs never fit into {most} MiB of memory: {worst.target} needs "
-                f"{worst.memory_mib} MiB; leave the target out, use a larger host, fewer clones or a higher "
-                "limits.memory_mib"
-            )
 
     def _kind(self, job: Job) -> _Kind:
         room = _Room(min(job.cores, self.capacity.cores), job.memory_mib, int(job.is_machine))

@@ -53,6 +53,8 @@ def test_both_days_are_included(day: date, excused: bool) -> None:
     case = Case("a.py::test", "vm:a", None)
     assert (issues.excuse(Outcome.CRASH, case, day) is not None) is excused
     assert issues.excuse(Outcome.INFRA, case, day) is None
+    infra = KnownIssues((KnownIssue(LINK, test="*", outcomes=(Outcome.INFRA,)),))
+    assert infra.excuse(Outcome.INFRA, case, day) is None
     assert standings(issues.issues[0], result(Outcome.FAIL), day=date(2026, 11, 24)) == [Standing.EXPIRED]
 
 
