@@ -157,7 +157,7 @@ def test_the_recipe_of_the_machines_page_is_one(tmp_path: Path) -> None:
     file = tmp_path / "mine" / "recipe.toml"
     file.parent.mkdir()
     file.write_text(text)
-    assert [access.kind for access in load_recipe(file).channels] == [ChannelKind.SERIAL, ChannelKind.WINRM]
+    assert [access.kind for access in load_recipe(file).channels] == [ChannelKind.WINRM, ChannelKind.SERIAL]
 
 
 @pytest.fixture
