@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from harness.errors import UsageError
 from harness.repro.bundle import Bundle
-from harness.repro.missing import missing
+from harness.repro.missing import check
 from harness.repro.rerun import find_test, rerun
 from harness.repro.unpacked import Unpacked
 from harness.repro.verdict import Attempt, Verdict
@@ -39,11 +39,7 @@ class Again:
         self._earlier = earlier
         if driver is not None and not driver.is_file():
             raise UsageError(f"--driver: there is no file {driver}")
-        self.notes, trouble = missing(bundle, self.target, recipes)
-        if trouble:
-            raise UsageError(
-                "\n".join(["this bundle can't be run here:", *(f"  {line}" for line in trouble)])
-            )
+        self.notes = check(bundle, self.target, recipes)
         self._stack = ExitStack()
         self._unpacked = self._stack.enter_context(Unpacked(bundle))
 

@@ -7,14 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.repro.rerun import find_test
 
 if TYPE_CHECKING:
     from harness.repro.bundle import Bundle
     from harness.targets import Target
 
-__all__ = ["missing"]
+__all__ = ["check", "missing"]
 
 
 def missing(bundle: Bundle, target: str, recipes: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
@@ -100,3 +100,12 @@ def _machine(bundle: Bundle, target: Target, notes: list[str], trouble: list[str
     emulator = qemu_version(image.hardware.arch)
     if recorded.qemu and emulator and emulator != recorded.qemu:
         notes.append(f"QEMU is {emulator} here, it was {recorded.qemu}")
+
+
+def check(bundle: Bundle, target: str, recipes: Sequence[Path] = ()) -> list[str]:
+    """What differs here; raises `UsageError` with everything that makes a run impossible."""
+    notes, trouble = missing(bundle, target, recipes)
+    if trouble:
+        lines = "".join(f"\n  {line}" for line in trouble)
+        raise UsageError(f"this bundle can't be run here:{lines}")
+    return notes

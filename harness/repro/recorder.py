@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.guest.base import DriverParameters, ExecResult, Guest, GuestInfo, IoctlResult, OpenDevice
+from harness.guest.leaks import Outstanding
 from harness.repro.journal import (
     MAX_REPLY,
     Closed,
@@ -150,6 +151,9 @@ class RecordedGuest(Guest):
 
     def debug_output(self) -> list[str]:
         return self.inner.debug_output()
+
+    def outstanding(self) -> Outstanding:
+        return self.inner.outstanding()
 
     def save_evidence(
         self, folder: Path, error: BaseException | None, *, memory_mib: int = 0
