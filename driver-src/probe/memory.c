@@ -1,31 +1,53 @@
 #include "regprobe_internal.h"
 
 /* In front of every allocation, so that outstanding bytes can be told (and 16-byte alignment stays). */
-typedef struct _POOL_HEADER_SIZE {
-    SIZE_T size;
-    SIZE_T reserved[16 / sizeof(SIZE_T) - 1];
-} POOL_HEADER_SIZE;
+typedef union _ALLOCATION {
+    struct {
+        SIZE_T size;
+        ULONG tag;
+    };
+    UCHAR aligned[16];
+} ALLOCATION;
+
+static ALLOCATION *Allocate(SIZE_T size, ULONG tag)
+{
+    ALLOCATION *header = ExAllocatePoolWithTag(probe.pool_type, size + sizeof(*header), tag);
+
+    if (header != NULL) {
+        header->size = size;
+        header->tag = tag;
+    }
+    return header;
+}
 
 PVOID ProbeAllocate(SIZE_T size)
 {
-    POOL_HEADER_SIZE *header = ExAllocatePoolWithTag(probe.pool_type, size + sizeof(*header), PROBE_TAG);
+    ALLOCATION *header = Allocate(size, PROBE_TAG);
 
     if (header == NULL) {
         return NULL;
     }
-    header->size = size;
     InterlockedIncrement(&probe.pool_allocations);
     InterlockedExchangeAdd(&probe.pool_bytes, (LONG)size);
     return header + 1;
 }
 
+PVOID ProbeAllocateKept(SIZE_T size)
+{
+    ALLOCATION *header = Allocate(size, PROBE_KEPT_TAG);
+
+    return header != NULL ? header + 1 : NULL;
+}
+
 VOID ProbeFree(PVOID memory)
 {
-    POOL_HEADER_SIZE *header = (POOL_HEADER_SIZE *)memory - 1;
+    ALLOCATION *header = (ALLOCATION *)memory - 1;
 
-    InterlockedDecrement(&probe.pool_allocations);
-    InterlockedExchangeAdd(&probe.pool_bytes, -(LONG)header->size);
-    ExFreePoolWithTag(header, PROBE_TAG);
+    if (header->tag == PROBE_TAG) {
+        InterlockedDecrement(&probe.pool_allocations);
+        InterlockedExchangeAdd(&probe.pool_bytes, -(LONG)header->size);
+    }
+    ExFreePoolWithTag(header, header->tag);
 }
 
 NTSTATUS ProbeCopy(PVOID destination, const VOID *source, SIZE_T length)

@@ -29,6 +29,8 @@
 #include "regprobe.h"
 
 #define PROBE_TAG 'pRgR'
+/* Of memory that an operation may point into after its rule is gone: it stays until the driver unloads. */
+#define PROBE_KEPT_TAG 'kRgR'
 #define INIT_CODE __attribute__((section("INIT")))
 #define QUIET_THREADS 8
 
@@ -221,6 +223,8 @@ extern PROBE probe;
 
 /* memory.c */
 PVOID ProbeAllocate(SIZE_T size);
+/* As ProbeAllocate, with PROBE_KEPT_TAG, and not counted as outstanding. */
+PVOID ProbeAllocateKept(SIZE_T size);
 VOID ProbeFree(PVOID memory);
 /* seh_copy that counts faults. */
 NTSTATUS ProbeCopy(PVOID destination, const VOID *source, SIZE_T length);

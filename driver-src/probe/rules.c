@@ -175,7 +175,8 @@ NTSTATUS RuleAdd(const REGPROBE_RULE *request, uint32_t *rule_id)
     if (!RequestIsValid(request)) {
         return STATUS_INVALID_PARAMETER;
     }
-    rule = ProbeAllocate(sizeof(*rule));
+    /* Of an edit, the operation points into the rule. */
+    rule = request->action == REGPROBE_ACTION_EDIT_INPUT ? ProbeAllocateKept(sizeof(*rule)) : ProbeAllocate(sizeof(*rule));
     if (rule == NULL) {
         return STATUS_INSUFFICIENT_RESOURCES;
     }

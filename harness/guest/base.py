@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from harness.guest.leaks import NOTHING_KNOWN, Outstanding
 from harness.registry.version import WindowsVersion
 
 if TYPE_CHECKING:
@@ -240,6 +241,13 @@ class Guest(ABC):
     @abstractmethod
     def debug_output(self) -> list[str]:
         """DbgPrint lines since the last call, oldest first; empty where the guest can't collect them."""
+
+    def outstanding(self) -> Outstanding:
+        """What drivers hold at this moment: pool, callbacks, contexts, handles on keys; by driver.
+
+        What a guest can't tell it names as unknown, so that nobody takes silence for cleanness.
+        """
+        return NOTHING_KNOWN
 
     def save_evidence(
         self, folder: Path, error: BaseException | None, *, memory_mib: int = 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.plugin import finished, journal, known, options, recording, reproduction, selection
+from harness.plugin import finished, journal, known, leaks, options, recording, reproduction, selection
 from harness.plugin.fixtures import (
     _station,
     _target_parameter,
@@ -22,6 +22,7 @@ from harness.plugin.fixtures import (
     registry,
     target,
 )
+from harness.plugin.leaklog import GateLog
 from harness.plugin.native import NativeFile, _case_parameter, collect_file, parametrise_cases
 from harness.plugin.session import RunLog, status_words
 from harness.plugin.station import POOL, GuestPool
@@ -49,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     journal.add_options(parser)
     reproduction.add_options(parser)
     known.add_options(parser)
+    leaks.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,7 +66,9 @@ def pytest_configure(config: pytest.Config) -> None:
     known.configure(config)
     config.stash[POOL] = GuestPool(settings.isolation, settings.guests)
     if worker is None:
-        config.pluginmanager.register(RunLog(settings), "harness-run-log")
+        log = RunLog(settings)
+        config.pluginmanager.register(log, "harness-run-log")
+        config.pluginmanager.register(leaks.GateLog(config, log.add), "harness-leak-gate")
         descriptor = config.getoption("--journal")
         if descriptor is not None:
             config.pluginmanager.register(journal.Journal(descriptor), "harness-journal")
@@ -110,7 +114,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    return (yield from recording.make_report(item, call))
+    report = yield from recording.make_report(item, call)
+    leaks.attach_gate(item, report)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    leaks.note_next(item, nextitem)
 
 
 def pytest_report_teststatus(

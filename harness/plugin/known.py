@@ -16,8 +16,9 @@ from harness.plugin.selection import behaviours_of, name_without_target, target_
 from harness.results.known import Case, KnownIssue, KnownIssues, Standing, load_known, review
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
+from harness.targets import Target
 
-__all__ = ["add_options", "configure", "excuse", "summarise"]
+__all__ = ["add_options", "configure", "excuse", "issue_of", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +53,36 @@ def configure(config: pytest.Config) -> None:
 
 def excuse(item: pytest.Item, report: pytest.TestReport, outcome: Outcome) -> KnownIssue | None:
     """The issue that this failure is known by. The report then tells pytest of an expected failure."""
-    known, target = item.config.stash.get(_KNOWN, None), target_of(item)
-    if known is None:
-        return None
-    case = Case(
-        test=name_without_target(item),
-        target="" if target is None else target.name,
-        version=None if target is None else target.version,
-        behaviours=behaviours_of(item),
-        build=item.config.stash[SETTINGS].build,
+    issue = issue_of(
+        item.config, name_without_target(item), target_of(item), outcome, behaviours=behaviours_of(item)
     )
-    issue = known.issues.excuse(outcome, case, known.day)
     if issue is not None:
         report.outcome = "skipped"
         # What pytest, and through it pytest-xdist, knows an expected failure by.
         report.wasxfail = f"known issue {issue.link}"
     return issue
+
+
+def issue_of(
+    config: pytest.Config,
+    test: str,
+    target: Target | None,
+    outcome: Outcome,
+    *,
+    behaviours: tuple[str, ...] = (),
+) -> KnownIssue | None:
+    """The issue that an outcome of a test on a target is known by."""
+    known = config.stash.get(_KNOWN, None)
+    if known is None:
+        return None
+    case = Case(
+        test=test,
+        target="" if target is None else target.name,
+        version=None if target is None else target.version,
+        behaviours=behaviours,
+        build=config.stash[SETTINGS].build,
+    )
+    return known.issues.excuse(outcome, case, known.day)
 
 
 def summarise(

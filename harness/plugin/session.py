@@ -53,13 +53,14 @@ class RunLog:
         self._infra |= getattr(report, OUTCOME_ATTRIBUTE, None) == Outcome.INFRA
         row = getattr(report, ROW_ATTRIBUTE, None)
         if row is not None:
-            self._add(RunResult.from_json(row))
+            self.add(RunResult.from_json(row))
         elif report.failed and report.when not in ("setup", "call", "teardown"):
             # pytest-xdist's own report of a worker that died; the test's row died with it.
             self._infra = True
-            self._add(RunResult(report.nodeid, "", Outcome.INFRA, message=report.longreprtext.split("\n")[0]))
+            self.add(RunResult(report.nodeid, "", Outcome.INFRA, message=report.longreprtext.split("\n")[0]))
 
-    def _add(self, result: RunResult) -> None:
+    def add(self, result: RunResult) -> None:
+        """Write a row; a later one of the same test, target and build replaces an earlier one."""
         if self._writer is None:
             self._writer = RunWriter(
                 self._settings.run_folder, arguments=self._settings.arguments, harness=own_version()
@@ -69,7 +70,7 @@ class RunLog:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
-        code = int(exitstatus)
+        code = int(session.exitstatus)  # gates of leaks may have failed since
         if self._infra and code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             code = session.exitstatus = EXIT_INFRA
         if self._writer is not None:

@@ -12,6 +12,7 @@ import pytest
 from harness.between import Between
 from harness.guest.base import DriverParameters, Guest
 from harness.guests import Guests, GuestSettings
+from harness.plugin.leaks import LeakWatch
 from harness.plugin.options import Isolation
 from harness.registry.status import nt_success
 from harness.repro.recorder import RecordedGuest
@@ -39,6 +40,9 @@ class Station:
         self.journal = recorded.journal
         self.spoiled = False
         self.drivers: dict[str, str] = {}
+        self.leaks = LeakWatch(self.guest)
+        #: Node ids of the tests that used the guest since it was last looked at for leaks.
+        self.tests: list[str] = []
         #: Native suites whose files are in the guest.
         self.deployed: set[Path] = set()
         #: Notify classes that the probe's filters were told of in the last test that settled.
@@ -60,6 +64,7 @@ class Station:
         image = probe_image(self.target.arch, self.target.version)
         probe = Probe.install(self.guest, image=image)
         self.note_driver(SERVICE, image)
+        self.leaks.start(probe)
         return probe
 
     @property
@@ -76,6 +81,7 @@ class Station:
         """A test is about to use the guest."""
         self._in_use = True
         self.journal.begin(test)
+        self.tests.append(test)
         self.callbacks = frozenset()
 
     def settle(self) -> None:
@@ -146,13 +152,24 @@ class GuestPool:
 
     def station(self, target: Target, item: pytest.Item) -> Station:
         """The guest for a test, booted when there is none that may be used again."""
-        key = (target.name, *self._scope(item, item.stash.get(ISOLATION, self._isolation)))
-        station = self._station
-        if station is not None and (self._key != key or station.spoiled or not station.guest.usable):
+        if not self.keeps(target, item):
             self._leave()
         if self._station is None:
-            self._station, self._key = Station(target, self._guests), key
+            self._station, self._key = Station(target, self._guests), self._key_of(target, item)
         return self._station
+
+    def keeps(self, target: Target, item: pytest.Item) -> bool:
+        """Whether a test would get the guest that is there."""
+        station = self._station
+        return (
+            station is not None
+            and self._key == self._key_of(target, item)
+            and not station.spoiled
+            and station.guest.usable
+        )
+
+    def _key_of(self, target: Target, item: pytest.Item) -> tuple[str, ...]:
+        return (target.name, *self._scope(item, item.stash.get(ISOLATION, self._isolation)))
 
     def boot(self, target: Target) -> Guest:
         """A guest for whoever needs one outside a test; the caller closes it."""

@@ -19,6 +19,7 @@ from harness.guest import (
     OpenDevice,
 )
 from harness.guest.base import REFERENCE_LIMITS, Capability
+from harness.guest.leaks import Outstanding
 from harness.reference.cm.filesystem import FileError, FileSystem
 from harness.reference.cm.manager import ConfigurationManager
 from harness.reference.cm.tokens import STANDARD_USER
@@ -27,6 +28,7 @@ from harness.reference.filtering.engine import FilterEngine
 from harness.reference.filtering.runner import run_program
 from harness.reference.kernel.system import start_kernel
 from harness.reference.machine import Machine
+from harness.reference.outstanding import outstanding
 from harness.registry.status import status_name
 from harness.registry.version import MODELLED, WindowsVersion, architectures
 
@@ -189,6 +191,9 @@ class ReferenceGuest(Guest):
 
     def debug_output(self) -> list[str]:
         return self.machine.kernel.debug.take()
+
+    def outstanding(self) -> Outstanding:
+        return outstanding(self.machine)
 
     def close(self) -> None:
         if not self.closed:

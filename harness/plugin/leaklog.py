@@ -1,0 +1,99 @@
+"""The leak gates of a run, where all rows come together: one row for each module and target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from harness.plugin.known import issue_of
+from harness.plugin.leaks import GATE, GATE_ATTRIBUTE
+from harness.plugin.options import SETTINGS
+from harness.plugin.recording import OUTCOME_ATTRIBUTE
+from harness.results.folder import ROWS_FILE, read_rows
+from harness.results.model import RunResult
+from harness.results.outcome import Outcome
+
+__all__ = ["GateLog"]
+
+
+class GateLog:
+    """Makes one row of all gates of a module on a target, and tells pytest of those that failed."""
+
+    def __init__(self, config: pytest.Config, add: Callable[[RunResult], None]) -> None:
+        self._config = config
+        self._add = add
+        self._rows: dict[tuple[str, str], RunResult] | None = None
+        self._failed: dict[tuple[str, str], RunResult] = {}
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        raw = getattr(report, GATE_ATTRIBUTE, None)
+        if raw is None:
+            return
+        if self._rows is None:
+            self._rows = dict(self._earlier())
+        row = RunResult.from_json(raw)
+        key = row.test, row.target
+        before = self._rows.get(key)
+        merged = row if before is None else _merged(before, row)
+        self._rows[key] = merged
+        if before is None or (merged.outcome, merged.detail) != (before.outcome, before.detail):
+            self._tell(key, merged)
+
+    def _earlier(self) -> Iterator[tuple[tuple[str, str], RunResult]]:
+        """The gates of a run that this one goes on with."""
+        rows = self._config.stash[SETTINGS].run_folder / ROWS_FILE
+        if rows.is_file():
+            for row in read_rows(rows):
+                if row.test.endswith(f"::{GATE}"):
+                    yield (row.test, row.target), row
+
+    def _tell(self, key: tuple[str, str], row: RunResult) -> None:
+        if row.outcome.is_bad:
+            targets = {target.name: target for target in self._config.stash[SETTINGS].targets}
+            issue = issue_of(self._config, row.test, targets.get(row.target), row.outcome)
+            if issue is None:
+                self._failed[key] = row
+            else:
+                row = replace(row, outcome=Outcome.KNOWN, known=issue.link)
+        self._add(row)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        for row in self._failed.values():
+            self._config.hook.pytest_runtest_logreport(report=_report(row))
+        if self._failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _merged(one: RunResult, other: RunResult) -> RunResult:
+    """The worse outcome, with the texts of both where both are bad."""
+    bad = [row for row in (one, other) if row.outcome.is_bad]
+    worse = min((one, other), key=lambda row: row.outcome.gravity)
+    shown = bad or [worse]
+    return replace(
+        worse,
+        duration=round(one.duration + other.duration, 6),
+        message="; ".join(dict.fromkeys(row.message for row in shown)),
+        detail="\n".join(dict.fromkeys(row.detail for row in shown)),
+        recorded={**one.recorded, **other.recorded},
+        started=min(one.started, other.started),
+    )
+
+
+def _report(row: RunResult) -> pytest.TestReport:
+    """What pytest is told of a gate that failed, as if it were a test of the module."""
+    module, _, name = row.test.rpartition("::")
+    report = pytest.TestReport(
+        nodeid=f"{row.test}[{row.target}]",
+        location=(module, None, f"{name}[{row.target}]"),
+        keywords={},
+        outcome="failed",
+        longrepr=row.detail,
+        when="call",
+    )
+    if row.outcome is not Outcome.FAIL:
+        setattr(report, OUTCOME_ATTRIBUTE, row.outcome.value)
+    return report

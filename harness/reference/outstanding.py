@@ -1,0 +1,75 @@
+"""What drivers hold in the model: it knows every allocation, registration, context, handle and reference."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from harness.guest.leaks import Held, Holding, Outstanding
+from harness.reference.modules import Driver
+from harness.reference.pool import tag_text
+
+if TYPE_CHECKING:
+    from harness.reference.filtering.contract import Registration
+    from harness.reference.kernel.objects import KernelObject
+    from harness.reference.machine import Machine
+
+__all__ = ["outstanding"]
+
+
+def outstanding(m: Machine) -> Outstanding:
+    """Everything at this moment, but for the kernel's own pool and for objects that aren't keys."""
+    return Outstanding((*_drivers(m), *_pool(m), *_callbacks(m), *_handles(m)))
+
+
+def _drivers(m: Machine) -> Iterator[Held]:
+    return (Held(Holding.DRIVERS, module.name) for module in m.modules)
+
+
+def _pool(m: Machine) -> Iterator[Held]:
+    found: defaultdict[tuple[Driver, int], list[int]] = defaultdict(list)
+    for allocation in m.pool:
+        if isinstance(allocation.owner, Driver):
+            found[allocation.owner, allocation.tag].append(allocation.size)
+    for (owner, tag), sizes in found.items():
+        yield Held(Holding.POOL, f"{owner.name}, tag '{tag_text(tag)}'", len(sizes), sum(sizes))
+
+
+def _callbacks(m: Machine) -> Iterator[Held]:
+    for each in m.registry.stack.ordered:
+        name = _name_of(m, each)
+        yield Held(Holding.CALLBACKS, name)
+        if each.holders:
+            yield Held(Holding.CONTEXTS, f"of the callback {name}", len(each.holders))
+
+
+def _name_of(m: Machine, registration: Registration) -> str:
+    module = m.modules.at(registration.routine)
+    where = "legacy" if registration.legacy else str(registration.altitude)
+    return f"{where} of {module.name if module else 'no driver'}"
+
+
+def _handles(m: Machine) -> Iterator[Held]:
+    """Handles on keys by path and process, then key objects with more references than handles."""
+    key_type = m.registry.keys.type
+    handles: Counter[str] = Counter()
+    tables = [("System", m.objects.kernel_handles)]
+    tables += [(process.name, process.body.handles) for process in m.kernel.processes.by_pid.values()]
+    for owner, table in tables:
+        for handle in table.entries.values():
+            if handle.object.type is key_type:
+                handles[f"{_path(m, handle.object)}, opened by {owner}"] += 1
+    references: Counter[str] = Counter()
+    for obj in m.objects.of_type(key_type):
+        more = obj.references - obj.handles
+        if more > 0:
+            references[_path(m, obj)] += more
+    for what, count in handles.items():
+        yield Held(Holding.HANDLES, what, count)
+    for what, count in references.items():
+        yield Held(Holding.REFERENCES, what, count)
+
+
+def _path(m: Machine, obj: KernelObject) -> str:
+    return m.registry.keys.path(obj.body)
