@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPUTER",
+    "DRIVERS_FOLDER",
     "USER",
     "AnswerFacts",
     "AnswerFile",
@@ -38,6 +39,8 @@ COMPUTER: Final = "REGFILTER"
 DUMP_DRIVE: Final = "X:"
 #: Letters the disc with the first boot's files may have: after the system's, and before the dump disk's.
 DISC_LETTERS: Final = "D E F G H I J"
+#: Drivers from the virtio-win disc are there on the disc with the first boot's files.
+DRIVERS_FOLDER: Final = "drivers"
 #: The host reads this port only; stages of the install are lines on it.
 STAGE_PORT: Final = "COM1"
 
@@ -91,6 +94,9 @@ class AnswerFacts:
     has_dump_disk: bool = True
     winrm: WinRmSetup | None = None
     openssh: bool = False
+    has_drivers: bool = False  # on the disc, for setup to take
+    #: Services of drivers among them that are to start early.
+    early_services: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Answer files of NT 5 have no way to quote these; setup would stop and ask.
@@ -248,6 +254,17 @@ class AnswerFacts:
             f'reg add "{network}" /f',
             f'reg add "{signature}\\FirstNetwork" /v Category /t REG_DWORD /d 1 /f',
         )
+
+    @property
+    def driver_paths(self) -> tuple[str, ...]:
+        """Where setup looks for drivers: which letter the disc has there is not known beforehand.
+
+        Those that it finds it loads at once and copies to the driver store of the system
+        (microsoft-windows-pnpcustomizationswinpe-driverpaths).
+        """
+        if not self.has_drivers:
+            return ()
+        return tuple(f"{letter}:\\{DRIVERS_FOLDER}" for letter in f"C {DISC_LETTERS}".split())
 
     @property
     def first_logon_commands(self) -> tuple[str, ...]:

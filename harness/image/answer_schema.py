@@ -43,6 +43,9 @@ _COMPONENTS: Final[dict[str, _Component]] = {
         frozenset({"windowsPE"}),
         {**_LOCALES, "SetupUILanguage": _text("UILanguage", "WillShowUI"), "LayeredDriver": None},
     ),
+    "Microsoft-Windows-PnpCustomizationsWinPE": _Component(
+        frozenset({"windowsPE"}), {"DriverPaths": {"PathAndCredentials": _text("Path")}}
+    ),
     "Microsoft-Windows-International-Core": _Component(frozenset({"specialize", "oobeSystem"}), _LOCALES),
     "Microsoft-Windows-Setup": _Component(
         frozenset({"windowsPE"}),
@@ -134,6 +137,7 @@ _LISTED: Final = frozenset(
         "RunSynchronousCommand",
         "SynchronousCommand",
         "LocalAccount",
+        "PathAndCredentials",
     }
 )
 _PASSES: Final = frozenset(

@@ -17,7 +17,7 @@ from typing import Any, Final
 from harness.errors import ToolMissingError, UsageError
 from harness.image.wim import WimFormatError, WimImage, read_wim_images
 
-__all__ = ["MediaError", "MediaFacts", "MediaFamily", "inspect_media"]
+__all__ = ["Disc", "MediaError", "MediaFacts", "MediaFamily", "inspect_media", "open_disc"]
 
 #: Root entries looked at; a medium has a few dozen.
 _MAX_ENTRIES: Final = 10_000
@@ -75,7 +75,7 @@ class MediaFacts:
         return f"{self.family}{pack} {arch} ({label})"
 
 
-class _Medium:
+class Disc:
     """An ISO 9660 or UDF disc: names in folders, and files. Windows media have their files in UDF only."""
 
     def __init__(self, disc: Any) -> None:
@@ -112,7 +112,8 @@ class _Medium:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Medium]:
+def open_disc(path: Path) -> Iterator[Disc]:
+    """A disc image to look at. Raises `MediaError` for what is none, `ToolMissingError` without pycdlib."""
     try:
         import pycdlib
         import pycdlib.pycdlibexception as trouble
@@ -130,7 +131,7 @@ def _opened(path: Path) -> Iterator[_Medium]:
     except OSError as error:
         raise MediaError(f"{path}: can't be read: {error.strerror or error}") from None
     try:
-        yield _Medium(disc)
+        yield Disc(disc)
     finally:
         disc.close()
 
@@ -142,7 +143,7 @@ def inspect_media(path: Path) -> MediaFacts:
     """
     if not path.is_file():
         raise MediaError(f"{path}: there is no such file")
-    with _opened(path) as medium:
+    with open_disc(path) as medium:
         root = medium.names()
         found = MediaFacts(
             path=path,
@@ -165,7 +166,7 @@ def inspect_media(path: Path) -> MediaFacts:
         return replace(found, family=family, architectures=(arch,), service_pack=max(packs, default=0))
 
 
-def _windows_6(medium: _Medium, sources: str, path: Path) -> tuple[WimImage, ...]:
+def _windows_6(medium: Disc, sources: str, path: Path) -> tuple[WimImage, ...]:
     names = medium.names(f"/{sources}")
     for candidate in _INSTALL_IMAGES:
         if (name := names.get(candidate.upper())) is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from xml.sax.saxutils import escape
 
 import pycdlib
+
+from harness.image.virtio import DRIVERS
 
 
 def wim(*images: Mapping[str, str], declared: int | None = None, head: str = "") -> bytes:
@@ -43,17 +45,51 @@ def edition(
     }
 
 
+def virtio_files(*folders: str, machine: int = 0) -> dict[str, bytes]:
+    """What a virtio-win disc has in folders like ``viostor/w11/amd64``; `machine` replaces the processor."""
+    files = {}
+    for folder in folders:
+        name = DRIVERS[folder.split("/")[0]].removesuffix(".inf")
+        arch = 0x8664 if folder.endswith("amd64") else 0x14C
+        text = f"[Version]\r\nCatalogFile={name}.cat\r\nDriverVer = 01/02/2025,100.{len(folder)}.0.0\r\n"
+        files[f"{folder}/{name}.inf"] = text.encode("utf-16" if name == "netkvm" else "ascii")
+        files[f"{folder}/{name}.cat"] = folder.encode()
+        files[f"{folder}/{name}.sys"] = program(machine or arch)
+        files[f"{folder}/{name}.pdb"] = b"for its authors"
+    return files
+
+
+def program(machine: int) -> bytes:
+    """The headers of a PE image, as far as they are looked at."""
+    wide = machine == 0x8664
+    optional = bytearray(112 if wide else 96)
+    struct.pack_into("<H", optional, 0, 0x20B if wide else 0x10B)
+    struct.pack_into("<II", optional, 32, 0x1000, 0x200)  # alignment of sections, and in the file
+    struct.pack_into("<I", optional, 60, 0x200)  # size of the headers
+    struct.pack_into("<I", optional, len(optional) - 4, 16)
+    optional += bytes(16 * 8)
+    header = b"PE\0\0" + struct.pack("<HHIIIHH", machine, 0, 0, 0, 0, len(optional), 0)
+    return b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40) + header + bytes(optional).ljust(1024, b"\0")
+
+
+def virtio_disc(path: Path, systems: Iterable[str], *, arch: str = "amd64") -> Path:
+    """A virtio-win disc with all drivers that are looked for."""
+    return disc(path, virtio_files(*(f"{name}/{system}/{arch}" for name in DRIVERS for system in systems)))
+
+
 def disc(path: Path, files: Mapping[str, bytes], *, label: str = "TEST", udf: bool = True) -> Path:
     """An ISO with these files; those in folders live in UDF only, as on media of Vista and later."""
     iso = pycdlib.PyCdlib()
     iso.new(vol_ident=label, udf="2.60" if udf else None, interchange_level=3)
     made: set[str] = set()
     for number, (name, data) in enumerate(sorted(files.items())):
-        folder, _, _ = name.rpartition("/")
+        for parent in [each.as_posix() for each in reversed(PurePosixPath(name).parents[:-1])]:
+            if parent not in made:
+                made.add(parent)
+                iso.add_directory(
+                    **({"udf_path": f"/{parent}"} if udf else {"iso_path": f"/{parent.upper()}"})
+                )
         place = {"udf_path": f"/{name}"} if udf else {"iso_path": f"/{name.upper()};1"}
-        if folder and folder not in made:
-            made.add(folder)
-            iso.add_directory(**({"udf_path": f"/{folder}"} if udf else {"iso_path": f"/{folder.upper()}"}))
         if udf:
             place["iso_path"] = f"/F{number}.;1"
         iso.add_fp(io.BytesIO(data), len(data), **place)

@@ -24,10 +24,12 @@ from harness.errors import ToolMissingError, UsageError
 from harness.image.install.window import look, take_screenshot
 from harness.image.store import ImageStore
 from harness.image.tools import find_tool
+from harness.image.virtio import DRIVERS
 from harness.machine.firmware import find_firmware
 from harness.machine.processes import of_folders
 from harness.machine.spec import Firmware, Hardware
 from tests.image import tinysetup
+from tests.image.discs import virtio_disc
 from tests.image.recipes import INSTALL, reactos_install, uefi_install, write_install
 from tests.image.signed_loaders import signed_loaders
 
@@ -179,10 +181,18 @@ def test_uefi_firmware_and_a_tpm(bench: Bench) -> None:
     assert "error" not in found
     (facts,) = found["facts"]
     assert facts["stages"] == ["windows-setup", "specialize", "first-logon", "ready"]
+    assert found["disk_bus"] == "sata"
     folder = Path(found["disks"][0]).parent
     files = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.suffix != ".seal"}
     assert files == {"disk.qcow2", "dumps.qcow2", "image.json", "tpm", "variables.fd"}
     assert list((folder / "tpm").glob("tpm2*"))
+    # With a virtio-win disc it is another image, installed to a virtio disk.
+    virtio_disc(bench.folder / "virtio-win.iso", ["w10"])
+    other = bench.install(bench.folder / "medium.iso")
+    assert "error" not in other
+    assert other["disk_bus"] == "virtio"
+    assert other["facts"][0]["virtio"] == list(DRIVERS)
+    assert other["facts"][1] == facts
 
 
 def test_a_rebuilt_medium_starts_and_brings_its_answers(bench: Bench) -> None:

@@ -2,7 +2,8 @@
 
     python -m tests.image.tiny_install RECIPES MEDIUM CACHE RUNTIME [OPTION=SECONDS ...]
 
-libvirt's embedded driver is one per process, and one of the tests kills this one.
+A virtio-win.iso beside the medium is used. libvirt's embedded driver is one per process, and one of the tests
+kills this one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from harness.guest.base import Arch
 from harness.image.finding import find_recipe
 from harness.image.install.attestation import attest_image
 from harness.image.install.builder import InstallSettings, install_image
+from harness.image.install.ingredients import InstallRequest
 from harness.image.install.run import InstallFailedError
 from harness.image.install.stages import Progress, Schedule
 from harness.image.install.window import Window
@@ -87,6 +89,7 @@ def main(
         return environment()
 
     store = ImageStore(cache / "images")
+    virtio = medium.with_name("virtio-win.iso")
     window = Window(store, "tiny", expected=60)
 
     def observe(progress: Progress, machine: Machine) -> None:
@@ -117,8 +120,16 @@ def main(
         with Host.open(root=session.libvirt_root) as host, window:
             try:
                 image = install_image(
-                    recipe, recipe.source, medium, session=session, host=host, store=store, settings=settings
+                    recipe,
+                    recipe.source,
+                    medium,
+                    session=session,
+                    host=host,
+                    store=store,
+                    request=InstallRequest(virtio_win=virtio if virtio.exists() else None),
+                    settings=settings,
                 )
+                result["disk_bus"] = image.hardware.disk_bus
                 result["disks"] = [str(disk.path) for disk in image.disks]
                 result["digest"] = image.digest
                 if "clone" in options:

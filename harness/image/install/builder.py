@@ -24,7 +24,7 @@ from harness.image.install.attestation import AnotherSystemError, Attest, attest
 from harness.image.install.discs import DISC_LABEL, make_floppy, rebuild_disc
 from harness.image.install.dryrun import dump_disk_mib
 from harness.image.install.ingredients import InstallRequest, gather
-from harness.image.install.installed import RECIPE_FACT, TPM, installed_image
+from harness.image.install.installed import DRIVERS_FACT, RECIPE_FACT, TPM, installed_image
 from harness.image.install.kept import KeptInstall
 from harness.image.install.layout import InstallFiles, install_machine
 from harness.image.install.medium import look_at_medium
@@ -91,8 +91,10 @@ def install_image(
     plan = plan_install(recipe, install, seen, gather(recipe, request, store))
     settings.tell("digest of the medium")
     media_digest = adopted_digest(medium, store)
-    key = digest_of([install_key(recipe, install), media_digest, request.hibernation])
-    maker = _Maker(plan, key, media_digest, session, host, store, settings)
+    drivers = plan.drivers.files if plan.drivers is not None else {}
+    written = install_key(recipe, install)
+    key = digest_of([written, media_digest, request.hibernation, drivers])
+    maker = _Maker(plan, written, key, media_digest, session, host, store, settings)
     stored = store.ensure(recipe.name, key, maker.make, progress=settings.tell)
     return installed_image(recipe, stored)
 
@@ -100,6 +102,7 @@ def install_image(
 @dataclass(frozen=True, slots=True)
 class _Maker:
     plan: InstallPlan
+    written: str  # the key of the recipe as it is written, without the drivers that were given
     key: str
     media_digest: str
     session: Session
@@ -195,7 +198,9 @@ class _Maker:
         return {
             KEEP: True,
             "recipe": plan.recipe.name,
-            RECIPE_FACT: install_key(plan.recipe, plan.install),
+            RECIPE_FACT: self.written,
+            DRIVERS_FACT: list(plan.drivers.names) if plan.drivers is not None else [],
+            "virtio_disc": str(plan.drivers or ""),
             "medium": {
                 "sha256": self.media_digest,
                 "label": facts.label if facts is not None else "",

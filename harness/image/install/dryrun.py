@@ -10,7 +10,7 @@ from typing import Final
 
 from harness.channel.disc import make_disc
 from harness.errors import HarnessError
-from harness.image.answer import AnswerFile
+from harness.image.answer import DRIVERS_FOLDER, AnswerFile
 from harness.image.answer_schema import check_autounattend
 from harness.image.images import Check
 from harness.image.install.discs import (
@@ -83,6 +83,7 @@ def dry_run(
     checks = [
         Check(install.answer.value, _answer_problems(plan)),
         Check("first-boot.cmd", check_cmd(plan.script)),
+        Check("virtio drivers", tuple(_driver_problems(plan))),
         *_discs(plan, files),
     ]
     machine = install_machine(
@@ -93,7 +94,7 @@ def dry_run(
         xml = domain_xml(spec, find_firmware(spec.hardware))
         (into / name).write_text(xml, encoding="utf-8")
         checks.append(Check(name, _schema_problems(xml)))
-    subject = Subject(plan, machine, template, dump_disk_mib(recipe.hardware.memory_mib))
+    subject = Subject(plan, machine, template, dump_disk_mib(plan.recipe.hardware.memory_mib))
     checks += [Check(f"trap {trap.number}: {trap.what}", tuple(trap.check(subject))) for trap in TRAPS]
     made = [path for path in (files.disc, files.floppy, files.rebuilt) if path.exists()]
     names = (*written, *(path.name for path in made), "install.xml", "template.xml", _REPORT)
@@ -141,6 +142,14 @@ def _answer_problems(plan: InstallPlan) -> tuple[str, ...]:
     if any(not line.rstrip().endswith("]") for line in sections) or len(set(sections)) != len(sections):
         found.append("has a section that is not closed, or twice")
     return tuple(found)
+
+
+def _driver_problems(plan: InstallPlan) -> Iterable[str]:
+    """Whether setup finds the drivers that the machine needs, and only where they were given."""
+    asked = any(path.endswith(f"\\{DRIVERS_FOLDER}") for path in plan.answers.driver_paths)
+    held = any(path.startswith(f"{DRIVERS_FOLDER}/") for path in plan.files)
+    if asked != held or asked != ("<DriverPaths>" in plan.answer):
+        yield "drivers are on the disc and not asked for, or the other way round"
 
 
 def _discs(plan: InstallPlan, files: InstallFiles) -> Iterable[Check]:
@@ -198,6 +207,7 @@ def _write_report(result: DryRun, plan: InstallPlan) -> None:
         "ok": result.ok,
         "medium": str(plan.medium),
         "assumed": list(result.assumed),
+        "drivers": str(plan.drivers or "none beyond those of the system"),
         "discs": {
             name: {path: len(content) for path, content in sorted(contents.items())}
             for name, contents in (("cd", discs.disc), ("floppy", discs.floppy), ("medium", discs.medium))

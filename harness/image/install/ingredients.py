@@ -13,12 +13,15 @@ from harness.driver.authenticode import SignatureDigest
 from harness.driver.certificate import signing_certificate
 from harness.driver.program import runner_image
 from harness.errors import UsageError
+from harness.guest.base import GuestKind
 from harness.image.images import image_keys
 from harness.image.install.credentials import Credentials, credentials, read_product_key
 from harness.image.install.plan import Ingredients
+from harness.image.installspec import Install
 from harness.image.keys import GuestKeys, guest_keys
 from harness.image.recipe import AccessKind, Recipe
 from harness.image.store import ImageStore
+from harness.image.virtio import VirtioDrivers, find_drivers
 from harness.registry.version import WindowsVersion
 
 __all__ = ["InstallRequest", "gather", "throwaway"]
@@ -29,11 +32,14 @@ _OPENSSH_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class InstallRequest:
-    """What the user chose. `openssh` is the unpacked folder of a Win32-OpenSSH release."""
+    """What the user chose. `openssh` is the unpacked folder of a Win32-OpenSSH release, `virtio_win` a disc
+    image.
+    """
 
     product_key_file: Path | None = None
     openssh: Path | None = None
     hibernation: bool = False
+    virtio_win: Path | None = None
 
 
 def gather(recipe: Recipe, request: InstallRequest, store: ImageStore) -> Ingredients:
@@ -64,7 +70,16 @@ def _ingredients(
         openssh=_openssh(recipe, request.openssh, keys),
         product_key=read_product_key(request.product_key_file) if request.product_key_file else "",
         hibernation=request.hibernation,
+        drivers=_drivers(recipe, request.virtio_win),
     )
+
+
+def _drivers(recipe: Recipe, disc: Path | None) -> VirtioDrivers | None:
+    if disc is None:
+        return None
+    if recipe.kind is not GuestKind.WINDOWS or not isinstance(recipe.source, Install):
+        raise UsageError(f"{recipe.name} is no Windows that is installed; leave --virtio-win out")
+    return find_drivers(disc, recipe.version, recipe.arch, server=recipe.source.media.is_server)
 
 
 def _driver_certificate(version: WindowsVersion) -> bytes:

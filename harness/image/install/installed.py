@@ -10,9 +10,11 @@ from harness.image.digest import digest_of, install_key
 from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import ImageStore, Stored
+from harness.image.virtio import with_virtio
 from harness.machine.spec import Disk, DiskFormat, Firmware, SealedImage
 
 __all__ = [
+    "DRIVERS_FACT",
     "DUMP_DISK",
     "RECIPE_FACT",
     "SYSTEM_DISK",
@@ -28,6 +30,8 @@ VARIABLES: Final = "variables.fd"
 TPM: Final = "tpm"
 #: What of an image's facts says which recipe made it: `install_key`.
 RECIPE_FACT: Final = "recipe_key"
+#: Names of the virtio drivers it was installed with.
+DRIVERS_FACT: Final = "virtio"
 
 
 def find_installed(recipe: Recipe, install: Install, store: ImageStore) -> Stored | None:
@@ -46,19 +50,23 @@ def not_installed(recipe: Recipe, install: Install, store: ImageStore) -> UsageE
 
 
 def installed_image(recipe: Recipe, stored: Stored) -> SealedImage:
-    """The machine of an installed image: its disk, the disk for dumps, what firmware and TPM kept."""
-    variables = stored.path(VARIABLES) if recipe.hardware.firmware is not Firmware.BIOS else None
-    content: list[Any] = [dict(stored.files), asdict(recipe.hardware)]
+    """The machine of an installed image: its disk, the disk for dumps, what firmware and TPM kept.
+
+    Its hardware is the recipe's with the virtio devices that it was installed with drivers for.
+    """
+    hardware = with_virtio(recipe.hardware, map(str, stored.facts.get(DRIVERS_FACT, ())))
+    variables = stored.path(VARIABLES) if hardware.firmware is not Firmware.BIOS else None
+    content: list[Any] = [dict(stored.files), asdict(hardware)]
     return SealedImage(
         name=recipe.name,
         digest=digest_of(content),
-        hardware=recipe.hardware,
+        hardware=hardware,
         disks=(
             Disk(stored.path(SYSTEM_DISK), DiskFormat.QCOW2),
             Disk(stored.path(DUMP_DISK), DiskFormat.QCOW2, target=1),
         ),
         firmware_variables=variables,
-        tpm_state=stored.path(TPM) if recipe.hardware.tpm else None,
+        tpm_state=stored.path(TPM) if hardware.tpm else None,
         guest_ports=recipe.guest_ports,
         boot_seconds=recipe.boot_seconds,
     )

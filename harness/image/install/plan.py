@@ -6,16 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from harness.errors import UsageError
-from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup, render, shared_folder
+from harness.image.answer import (
+    DRIVERS_FOLDER,
+    AnswerFacts,
+    AnswerFile,
+    WinRmSetup,
+    render,
+    shared_folder,
+)
 from harness.image.install.medium import Medium
 from harness.image.installspec import Delivery, Install, ProductKey
 from harness.image.payload import port_name
 from harness.image.recipe import AccessKind, Recipe
+from harness.image.virtio import EARLY, VirtioDrivers, with_virtio
+from harness.machine.spec import ChannelPort, DiskBus, Nic
 
 __all__ = ["DiscContents", "Ingredients", "InstallPlan", "plan_install"]
 
@@ -32,7 +41,7 @@ class Ingredients:
     """What an install needs besides recipe and medium. Secrets are in here: it is never printed.
 
     `openssh` are the files of a Win32-OpenSSH release with the keys (`ssh/...`), by path; empty: none.
-    `certificate` is what drivers are signed with, DER.
+    `certificate` is what drivers are signed with, DER. `drivers` are those of the virtio-win disc.
     """
 
     runner: bytes = field(repr=False)
@@ -42,6 +51,7 @@ class Ingredients:
     openssh: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     product_key: str = field(default="", repr=False)
     hibernation: bool = False
+    drivers: VirtioDrivers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,10 @@ class DiscContents:
 
 @dataclass(frozen=True, slots=True)
 class InstallPlan:
-    """One install. `answer` is the answer file's text, `script` the first boot's."""
+    """One install. `answer` is the answer file's text, `script` the first boot's.
+
+    The hardware of `recipe` is that with the drivers that were given.
+    """
 
     recipe: Recipe
     install: Install
@@ -63,8 +76,9 @@ class InstallPlan:
     answers: AnswerFacts = field(repr=False)
     answer: str = field(repr=False)
     script: str = field(repr=False)
-    #: The first boot's files, by path on the disc.
+    #: The first boot's files and drivers, by path on the disc.
     files: Mapping[str, bytes] = field(repr=False)
+    drivers: VirtioDrivers | None = None
 
     @property
     def discs(self) -> DiscContents:
@@ -80,7 +94,14 @@ class InstallPlan:
 
 
 def plan_install(recipe: Recipe, install: Install, medium: Medium, given: Ingredients) -> InstallPlan:
-    """Work everything out. Raises `UsageError` where a product key is missing that setup stops without."""
+    """Work everything out.
+
+    Raises `UsageError` where a product key or a driver is missing that the recipe can't do without.
+    """
+    drivers = given.drivers
+    if drivers is not None:
+        recipe = replace(recipe, hardware=with_virtio(recipe.hardware, drivers.names))
+    _check_drivers(recipe, drivers)
     if install.product_key is ProductKey.REQUIRED and not given.product_key and not medium.is_stand_in:
         raise UsageError(
             f"setup of {recipe.title} stops without a product key: write yours into a file of your own "
@@ -107,6 +128,8 @@ def plan_install(recipe: Recipe, install: Install, medium: Medium, given: Ingred
         has_dump_disk=install.answer is not AnswerFile.REACTOS,
         winrm=given.winrm[0] if given.winrm is not None else None,
         openssh=bool(given.openssh),
+        has_drivers=drivers is not None,
+        early_services=tuple(name for name in drivers.names if name in EARLY) if drivers else (),
     )
     script = render("first-boot.cmd", answers)
     return InstallPlan(
@@ -117,7 +140,24 @@ def plan_install(recipe: Recipe, install: Install, medium: Medium, given: Ingred
         answer=render(install.answer.value, answers),
         script=script,
         files=_files(answers, script, given),
+        drivers=drivers,
     )
+
+
+def _check_drivers(recipe: Recipe, drivers: VirtioDrivers | None) -> None:
+    """A recipe of one's own may have hardware that no Windows knows by itself."""
+    held = set(drivers.names) if drivers is not None else set()
+    hardware = recipe.hardware
+    for wanted, driver, what in (
+        (hardware.disk_bus is DiskBus.VIRTIO, "viostor", "disk"),
+        (hardware.nic is Nic.VIRTIO, "NetKVM", "network card"),
+        (hardware.channel is ChannelPort.VIRTIO, "vioserial", "port of the runner"),
+    ):
+        if wanted and driver not in held:
+            raise UsageError(
+                f"the {what} of {recipe.name} is a virtio one, for which Windows has no driver: give a "
+                f"virtio-win disc that has {driver} for it with --virtio-win"
+            )
 
 
 def _no_key(install: Install) -> str:
@@ -136,6 +176,8 @@ def _files(answers: AnswerFacts, script: str, given: Ingredients) -> dict[str, b
     if given.winrm is not None:
         files[f"{FOLDER}/winrm.pfx"] = given.winrm[1]
         files[f"{FOLDER}/private-network.ps1"] = _shared("private-network.ps1")
+    if given.drivers is not None:
+        files.update({f"{DRIVERS_FOLDER}/{path}": data for path, data in given.drivers.files.items()})
     if given.openssh:
         files[f"{FOLDER}/openssh.ps1"] = _shared("openssh.ps1")
         files.update({f"{FOLDER}/{name}": content for name, content in given.openssh.items()})

@@ -14,7 +14,7 @@ from typing import Final
 
 from harness.driver.authenticode import SignatureDigest
 from harness.guest.base import Arch
-from harness.image.answer import AnswerFile
+from harness.image.answer import DRIVERS_FOLDER, AnswerFile
 from harness.image.answer_schema import check_autounattend
 from harness.image.install.plan import CERTIFICATE, InstallPlan
 from harness.image.installspec import Delivery, ProductKey
@@ -156,6 +156,10 @@ def _layout(subject: Subject) -> Iterator[str]:
     drives = lay_out(subject.machine)
     if drives[0].kind is not DriveKind.DISK or drives[0].path != subject.machine.disks[0].path:
         yield "the system's disk is not the first drive, and disk 0 is another one for setup"
+    if subject.machine.hardware.disk_bus is DiskBus.VIRTIO and not any(
+        path.startswith(f"{DRIVERS_FOLDER}/viostor/") for path in subject.plan.discs.disc
+    ):
+        yield "a virtio disk, and no driver for it: setup finds no disk at all"
     if any(disk.bus not in (None, subject.machine.hardware.disk_bus) for disk in subject.machine.disks):
         yield "a disk on another bus: which one is disk 0 is not known"
     if not subject.is_nt6:
