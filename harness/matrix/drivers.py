@@ -24,6 +24,7 @@ __all__ = ["DriverTable", "existing", "read_builds"]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
 _LARGEST_IMAGE: Final = 64 << 20
 _MOST_BUILDS: Final = 1000
+_NAMES: Final = "must be letters, digits, dots and dashes, at most 64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class DriverTable:
 def read_builds(
     tables: Sequence[DriverTable],
     targets: Sequence[Target],
-    usual_suite: Path,
+    usual_suites: tuple[Path, ...],
     file: Path,
     mistakes: Mistakes,
 ) -> tuple[Build, ...]:
@@ -57,9 +58,8 @@ def read_builds(
     for index, table in enumerate(tables):
         where = f"driver[{index}]"
         if not _NAME.fullmatch(table.name):
-            why = f"{table.name!r} must be letters, digits, dots and dashes, at most 64"
-            mistakes.add(file, f"{where}.name", why)
-        suites = existing(table.suites or (usual_suite,), file, f"{where}.suites", mistakes)
+            mistakes.add(file, f"{where}.name", f"{table.name!r} {_NAMES}")
+        suites = existing(table.suites or usual_suites, file, f"{where}.suites", mistakes)
         parameters = _parameters(table.parameters, file, where, mistakes)
         wanted = [each for each in targets if any(fnmatchcase(each.name, one) for one in table.targets)]
         if targets and not wanted:
@@ -67,6 +67,8 @@ def read_builds(
         for key, name, image in _files(table, file, where, mistakes):
             if name in found:
                 mistakes.add(file, key, f"there is a build {name!r} already; give them different names")
+            elif name != table.name and not _NAME.fullmatch(name):
+                mistakes.add(file, key, f"the build's name, {name!r}, {_NAMES}")
             with mistakes.gathered(file, key):
                 arch, digest = _examine(image)
                 names = tuple(target.name for target in wanted if target.arch is arch)
@@ -96,6 +98,9 @@ def _files(table: DriverTable, file: Path, where: str, mistakes: Mistakes) -> li
         return [(f"{where}.file", table.name, table.file)]
     if table.builds:
         return [(f"{where}.builds.{key}", f"{table.name}-{key}", path) for key, path in table.builds.items()]
+    if "**" in table.glob:
+        mistakes.add(file, f"{where}.glob", "can't hold **: builds are called after what single * match")
+        return []
     found = _globbed(table.glob, file.parent)
     if not 0 < len(found) <= _MOST_BUILDS:
         why = f"{table.glob!r} matches {len(found)} files below {file.parent}, not 1 to {_MOST_BUILDS}"
@@ -110,7 +115,7 @@ def _globbed(pattern: str, folder: Path) -> list[tuple[str, Path]]:
     fixed = next((at for at, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     start = folder.joinpath(*parts[:fixed])
     rest = parts[fixed:]
-    if not rest or "**" in rest:
+    if not rest:
         return []
     found = []
     for path in sorted(start.glob("/".join(rest))):

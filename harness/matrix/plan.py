@@ -109,7 +109,7 @@ class Plan:
     known_issues: Path | None = None
     recipes: tuple[Path, ...] = ()
     #: Seconds that a job is meant to take at most; a single test file is never divided.
-    grain_seconds: float = 300.0
+    grain_seconds: float = 120.0
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
     exclusive: tuple[Exclusive, ...] = ()

@@ -31,6 +31,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
 #: What pytest takes for the mark of a project's root (docs.pytest.org, "rootdir").
 _ROOT_MARKS: Final = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 _OWN_SUITES: Final = Path(harness.__file__).resolve().parents[1] / "suites"
+_FOR_DRIVERS: Final = "own-driver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,12 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Pl
     with mistakes.gathered(file, "recipes"):
         recipe_folders(read.recipes)
     found, left_out = _targets(read, file, mistakes, ready)
-    suites = existing(read.suites or (_OWN_SUITES,), file, "suites", mistakes)
-    builds = read_builds(read.driver, found, _OWN_SUITES / "own-driver", file, mistakes)
+    has_own = _OWN_SUITES.is_dir()
+    if not has_own:  # installed without its checkout
+        _name_all_suites(read, file, mistakes)
+    suites = existing(read.suites or (_OWN_SUITES,) * has_own, file, "suites", mistakes)
+    usual = (_OWN_SUITES / _FOR_DRIVERS,) * has_own
+    builds = read_builds(read.driver, found, usual, file, mistakes)
     every_suite = [*suites, *(suite for build in builds for suite in build.suites)]
     root = read.root or _root_of(every_suite, file)
     for suite in dict.fromkeys(every_suite):
@@ -173,6 +178,16 @@ def _root_of(suites: Sequence[Path], file: Path) -> Path:
     above = [common, *common.parents] if common.is_dir() else list(common.parents)
     marked = (folder for folder in above if any((folder / mark).is_file() for mark in _ROOT_MARKS))
     return next(marked, above[0])
+
+
+def _name_all_suites(read: PlanFile, file: Path, mistakes: Mistakes) -> None:
+    """There are no suites of the project that could be meant."""
+    for where, named in (
+        ("suites", read.suites),
+        *((f"driver[{index}].suites", driver.suites) for index, driver in enumerate(read.driver)),
+    ):
+        if not named:
+            mistakes.add(file, where, "is missing; the project's own suites are not here, so name test files")
 
 
 def _check_numbers(read: PlanFile, file: Path, mistakes: Mistakes) -> None:

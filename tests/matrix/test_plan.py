@@ -218,7 +218,33 @@ def test_a_driver_without_a_target_of_its_architecture_is_a_mistake(folder: Path
     assert "is a driver for x86, and none of its targets is x86" in found
 
 
-def test_suites_of_one_name_space_need_a_root_above_them(folder: Path) -> None:
+def test_builds_have_names_of_their_own(folder: Path) -> None:
+    driver(folder / "b" / "my build" / "a.sys")
+    driver(folder / "b" / "two" / "a.sys")
+    text = 'targets = ["reference:6.3"]\nsuites = ["suites/first"]\n'
+    table = '[[driver]]\nname = "a"\nsuites = ["suites/own"]\n'
+    (found,) = mistakes_of(folder, f'{text}{table}glob = "b/*/a.sys"')
+    assert "the build's name, 'a-my build', must be letters" in found
+    (found,) = mistakes_of(folder, f'{text}{table}glob = "**/a.sys"')
+    assert "can't hold **" in found
+    other = table.replace('"a"', '"a-two"')
+    (found,) = mistakes_of(folder, f'{text}{other}file = "b/two/a.sys"\n{table}glob = "b/t*/a.sys"')
+    assert "there is a build 'a-two' already" in found
+
+
+def test_without_the_projects_suites_a_plan_names_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.matrix.planfile._OWN_SUITES", folder / "not there")
+    driver(folder / "a.sys")
+    text = 'targets = ["reference:6.3"]\n[[driver]]\nname = "a"\nfile = "a.sys"'
+    assert [mistake.partition(":")[0] for mistake in mistakes_of(folder, text)] == [
+        "suites",
+        "driver[0].suites",
+    ]
+
+
+def test_suites_need_a_root_above_all_of_them(folder: Path) -> None:
     text = 'targets = ["reference:6.3"]\nsuites = ["suites/first"]\nroot = "suites/own"'
     (found,) = mistakes_of(folder, text)
     assert found.startswith("root: ")
