@@ -18,6 +18,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from harness.report.clean import clean_names
 from harness.report.commands import commands
 from harness.report.coverage import callback_coverage
 from harness.report.data import page_data, script_json
@@ -58,7 +59,8 @@ class Source:
 
 def render_page(source: Source) -> str:
     """The page. Everything a guest, a test or a file said is escaped."""
-    matrix = Matrix(source.results)
+    results = tuple(map(clean_names, source.results))
+    matrix = Matrix(results)
     failures = failures_of(matrix, source.folder)
     marks = Marks()
     topics = topics_of(matrix, source.past, failures, marks)
@@ -85,7 +87,7 @@ def render_page(source: Source) -> str:
         guests=guests_of(matrix),
         observations=observations_of(matrix),
         known=known_issues_of(matrix),
-        retried=superseded(source.results, matrix),
+        retried=superseded(results, matrix),
         max_lines=_MAX_LINES,
         style=Markup(_assets(_STYLES) + marks.styles),
         script=Markup(script),

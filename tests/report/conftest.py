@@ -1,0 +1,65 @@
+"""A headless Chromium of the system, once a process, and pages that may not say a wrong word in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.report.runs import small_run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    OpenPage = Callable[..., Page]
+
+#: Small CI machines have a small /dev/shm; root has no sandbox of Chromium's.
+_FLAGS = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("needs Chromium; tools/bootstrap.sh browser installs it")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program, args=_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens a file; ends with a failure if a page logged an error or asked for anything but itself."""
+    wrong: list[str] = []
+    contexts = []
+
+    def open_page(file: Path, *, width: int = 1360, height: int = 900, **options: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        own = file.as_uri()
+        page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("request", lambda request: request.url.split("#")[0] == own or wrong.append(request.url))
+        page.goto(own)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of `small_run`."""
+    from harness.report import write_report
+
+    return write_report(small_run(tmp_path_factory.mktemp("results") / "20250101-000000-000000-1"))
