@@ -48,9 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
     finished.add_options(parser)
     journal.add_options(parser)
-    reproduction.add_options(parser)
     known.add_options(parser)
     leaks.add_options(parser)
+    reproduction.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is None:
         log = RunLog(settings)
         config.pluginmanager.register(log, "harness-run-log")
-        config.pluginmanager.register(leaks.GateLog(config, log.add), "harness-leak-gate")
+        config.pluginmanager.register(GateLog(config, log.add), "harness-leak-gate")
         descriptor = config.getoption("--journal")
         if descriptor is not None:
             config.pluginmanager.register(journal.Journal(descriptor), "harness-journal")
