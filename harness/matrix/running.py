@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from pytest import ExitCode
+
 from harness.matrix.command import job_command, job_environment
 from harness.matrix.folder import JobEnd, JobFolder
 from harness.matrix.jobs import Job
@@ -120,7 +122,8 @@ class _Run:
             heard, end = await self._process(again=again)
             if end.ending is Ending.STOPPED:
                 return False
-            whole = end.ending is Ending.EXITED and heard.all_over
+            # pytest says what it collected also where it refuses the command line: a file that is gone.
+            whole = end.ending is Ending.EXITED and heard.all_over and end.exit_code != ExitCode.USAGE_ERROR
             self._add_broken(heard)
             if not whole and not self._survives(heard, end):
                 if not again:

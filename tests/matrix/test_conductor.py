@@ -110,6 +110,20 @@ def test_a_job_that_never_begins_is_infra_with_what_pytest_said(world: World) ->
     assert ran.seen.ends[0].processes == 2
 
 
+def test_a_file_that_went_away_is_no_job_well_done(world: World) -> None:
+    gone = world.root / world.suite("test_a.py", "def test_a(target): pass\n")
+    world.suite("test_b.py", "def test_b(target): pass\n")
+    plan = world.plan(retries=0)
+    jobs = world.jobs(plan)
+    gone.unlink()
+    ran = world.run(plan, jobs)
+    assert {(row.test, row.outcome) for row in ran.rows} == {
+        ("test_a.py", Outcome.INFRA),
+        ("test_b.py", Outcome.INFRA),
+    }
+    assert all("not found" in row.detail for row in ran.rows)
+
+
 def test_a_test_without_a_row_that_dies_has_one(world: World) -> None:
     world.suite("test_a.py", "def test_plain(): os._exit(7)\ndef test_other(target): pass\n")
     ran = world.run(world.plan(retries=0))
