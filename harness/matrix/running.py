@@ -14,11 +14,11 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
-from pytest import ExitCode
+import pytest
 
+from harness.matrix.blame import blame, blame_paths
 from harness.matrix.command import job_command, job_environment
 from harness.matrix.folder import JobEnd, JobFolder
 from harness.matrix.jobs import Job
@@ -26,9 +26,6 @@ from harness.matrix.plan import Plan
 from harness.matrix.process import Ending, Patience, ProcessEnd, run_process
 from harness.plugin.finished import standings
 from harness.plugin.journal import Entry, Kind
-from harness.results.folder import RunWriter
-from harness.results.model import RunResult
-from harness.results.outcome import Outcome
 
 __all__ = ["Listener", "run_job"]
 
@@ -123,7 +120,11 @@ class _Run:
             if end.ending is Ending.STOPPED:
                 return False
             # pytest says what it collected also where it refuses the command line: a file that is gone.
-            whole = end.ending is Ending.EXITED and heard.all_over and end.exit_code != ExitCode.USAGE_ERROR
+            whole = (
+                end.ending is Ending.EXITED
+                and heard.all_over
+                and end.exit_code != pytest.ExitCode.USAGE_ERROR
+            )
             self._add_broken(heard)
             if not whole and not self._survives(heard, end):
                 if not again:
@@ -194,9 +195,8 @@ class _Run:
                 if key not in with_row and key not in self._over:
                     self._add(key, message)
             return
-        tail = self._last_output()
-        for path in self._job.paths:
-            self._add((path, self._job.target), message, tail)
+        for entry in blame_paths(self._folder, self._job, message, self._last_output()):
+            self._listen(entry)
 
     def _add_broken(self, heard: _Heard) -> None:
         """A file that can't be collected has a row of its own, and one only: it is not tried again."""
@@ -208,21 +208,7 @@ class _Run:
             self._add((entry.test, self._job.target), f"can't be collected: {why}", entry.why)
 
     def _add(self, key: _Key, message: str, detail: str = "") -> None:
-        test, target = key
-        before = standings(self._folder.rows).get(key)
-        row = RunResult(
-            test,
-            target,
-            Outcome.INFRA,
-            message=f"INFRA: {message}",
-            detail=detail or f"{message}; see {self._folder.output.name} of job {self._job.id}",
-            started=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            attempt=1 if before is None else before.attempt + 1,
-            build=self._job.build,
-        )
-        with RunWriter(self._folder.path) as writer:
-            writer.add(row)
-        self._listen(Entry(Kind.OVER, test, target, row.outcome, row.message))
+        self._listen(blame(self._folder, self._job, key, message, detail))
 
     def _has_repetitions(self) -> bool:
         return any(
