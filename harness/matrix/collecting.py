@@ -19,7 +19,7 @@ from harness.plugin.selection import exclusion, limitation, name_without_target,
 __all__ = ["OPTION"]
 
 OPTION: Final = "--collected-file"
-_LEFT_OUT: Final = "its markers leave this target out"
+_LEFT_OUT: Final = "not for this target"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

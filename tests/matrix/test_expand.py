@@ -174,7 +174,7 @@ def test_driver(own_driver): pass
         ("test_b.py", "", 1, 0),
     ]
     assert found[0].skipped == {"not yet": 1}
-    assert found[1].skipped == {"its markers leave this target out": 1, "not yet": 1}
+    assert found[1].skipped == {"not for this target": 1, "not yet": 1}
     assert any("app-hives" in reason for reason in found[2].skipped)
 
 
