@@ -55,7 +55,7 @@ def _row(summary: RunSummary) -> dict[str, object]:
     return {
         "run": summary.name,
         "plan": summary.plan or "-",
-        "started": summary.info.started,
+        "started": summary.info.started[:16].replace("T", " "),
         "targets": len(summary.targets),
         "outcomes": outcomes if summary.info.finished else f"{outcomes}; not finished",
     }
@@ -127,6 +127,6 @@ def prune(
         return
     would = "would remove" if dry_run else "removed"
     typer.echo(
-        f"{would} {gone.passes} files of passes, {gone.failures} of failures, {gone.unreferenced} that "
-        f"belonged to no row: {gone.bytes / _MIB:,.1f} MiB"
+        f"{would} evidence: {gone.passes} of passes, {gone.failures} of failures, "
+        f"{gone.unreferenced} of no row; {gone.bytes / _MIB:,.1f} MiB"
     )

@@ -24,7 +24,7 @@ from harness.history.schema import HEAD
 __all__ = ["Database", "place_of"]
 
 #: How long a writer waits for another one, in seconds.
-_PATIENCE: Final = 600
+_PATIENCE: Final = 120
 #: Names the one writer among PostgreSQL's advisory locks; any number that others are unlikely to use.
 _WRITER: Final = 0x7265_6766_696C_7401
 _WRITES: Final = "harness_writes"

@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,8 @@ from harness.errors import InfrastructureError, UsageError
 __all__ = ["EvidenceStore", "SourceFile", "source_file"]
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: What says that there is no file of that name.
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _INCOMING: Final = "incoming-"
 #: What says that a file can't have two names here: another file system, none that can, one that is full of
 #: names, or a file of another user.
@@ -46,20 +47,23 @@ def source_file(folder: Path, name: str) -> SourceFile | None:
     """Read the file `name` of a run's folder; None where there is no such file.
 
     Names come from rows and are not trusted: one that leads out of the folder, or to anything but a file, is
-    no file either.
+    no file either. Raises `InfrastructureError` for a file that can't be read.
     """
+    path = folder / name
     try:
-        path = folder / name
-        if path.resolve(strict=True) != folder.resolve() / os.path.normpath(name):
+        place = folder.resolve()
+        found = path.resolve(strict=True)
+        if found != place / os.path.normpath(name) or not found.is_relative_to(place) or not path.is_file():
             return None
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (OSError, ValueError, RuntimeError):  # a NUL in the name, a loop of links
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (ValueError, RuntimeError):  # a NUL in the name, a loop of links
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or os.path.normpath(name).startswith(".."):
+    except OSError as error:
+        if error.errno in _ABSENT:
             return None
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        raise InfrastructureError(f"{path} can't be read: {error.strerror}; nothing was stored") from error
     return SourceFile(path, digest, status.st_size, status.st_ino, status.st_mtime_ns)
 
 

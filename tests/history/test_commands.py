@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import cli
+from harness.results.outcome import Outcome
+from tests.history.runs import OLD, REFERENCE, append, row, run_folder, with_evidence
+
+
+@pytest.fixture
+def matrix(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path) -> Any:
+    """Call `harness matrix ... --results`; gives (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", "matrix", *arguments, "--results", str(results)])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(exit.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def runs(results: Path) -> tuple[Path, Path]:
+    """Two nights; in the second one a test crashes and another is mended."""
+    first = [row("t.py::a"), row("t.py::a", OLD), row("t.py::b", outcome=Outcome.FAIL), row("t.py::b", OLD)]
+    crash = {"outcome": Outcome.CRASH, "message": "CRASH: 0x50"}
+    second = [row("t.py::a", **crash), row("t.py::a", OLD, **crash), row("t.py::b"), row("t.py::b", OLD)]
+    return run_folder(results, first, day=1, plan="nightly"), run_folder(
+        results, second, day=2, plan="nightly"
+    )
+
+
+def test_show_prints_the_newest_run_and_what_changed(matrix: Any, runs: tuple[Path, Path]) -> None:
+    code, out, _ = matrix("show")
+    assert code == 0
+    assert "not Windows" in " ".join(out.split())
+    assert (
+        f"{runs[1].name} against {runs[0].name}: 2 worse, 1 better, 0 otherwise different, 1 the same" in out
+    )
+    assert "PASS → CRASH t.py::a [reference:10.0.26100, reference:6.1] CRASH: 0x50" in out
+    assert "FAIL → PASS t.py::b [reference:10.0.26100]" in out
+    assert out.index("CRASH: 0x50") < out.index("FAIL → PASS")
+
+
+def test_show_of_the_first_run_has_nothing_to_compare_with(matrix: Any, runs: tuple[Path, Path]) -> None:
+    code, out, _ = matrix("show", runs[0].name)
+    assert code == 0
+    assert "against" not in out
+    assert matrix("show", str(runs[0]))[1] == out
+
+
+def test_show_as_json(matrix: Any, runs: tuple[Path, Path]) -> None:
+    shown = json.loads(matrix("show", "--json")[1])
+    assert shown["run"]["name"] == runs[1].name
+    assert [result["outcome"] for result in shown["results"]] == ["CRASH", "CRASH", "PASS", "PASS"]
+    changes = shown["difference"]["changes"]
+    assert [(each["test"], each["before"], each["after"], each["worse"]) for each in changes] == [
+        ("t.py::a", "PASS", "CRASH", True),
+        ("t.py::a", "PASS", "CRASH", True),
+        ("t.py::b", "FAIL", "PASS", False),
+    ]
+
+
+def test_a_long_list_of_changes_is_cut_and_says_so(matrix: Any, results: Path) -> None:
+    run_folder(results, [row(f"t.py::{n}") for n in range(30)], day=1)
+    run_folder(results, [row(f"t.py::{n}", outcome=Outcome.FAIL) for n in range(30)], day=2)
+    assert "... and 10 more; --all lists them" in matrix("show")[1]
+    assert "more; --all" not in matrix("show", "--all")[1]
+
+
+def test_diff_of_runs_and_of_targets(matrix: Any, runs: tuple[Path, Path]) -> None:
+    code, out, _ = matrix("diff", runs[0].name, runs[1].name)
+    assert (code, "2 worse, 1 better" in out) == (0, True)
+    assert matrix("diff", runs[0].name, runs[1].name, "--exit-code")[0] == 1
+    assert matrix("diff", runs[1].name, runs[0].name, "--exit-code", "--json")[0] == 1  # t.py::b
+    code, out, _ = matrix("diff", OLD, REFERENCE, "--run", runs[0].name)
+    assert (code, "PASS → FAIL t.py::b" in out) == (0, True)
+    assert "0 worse" in matrix("diff", OLD, REFERENCE)[1]
+    code, _, err = matrix("diff", runs[0].name, "nonsense")
+    assert (code, "no run 'nonsense'" in err) == (2, True)
+    code, _, err = matrix("diff", "vm:none", "nonsense")
+    assert (code, "nothing of 'vm:none'" in err) == (2, True)
+
+
+def test_runs_are_listed(matrix: Any, runs: tuple[Path, Path], results: Path) -> None:
+    run_folder(results, [], day=3, finished=False)
+    code, out, _ = matrix("runs")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()[1:]]
+    assert [line[0] for line in lines if line[0].startswith("2026")][1:] == [runs[1].name, runs[0].name]
+    assert "2 CRASH" in out
+    assert "no rows; not finished" in " ".join(out.split())
+    listed = json.loads(matrix("runs", "--json", "--plan", "nightly", "-n", "1")[1])
+    assert [(each["name"], each["counts"]) for each in listed] == [(runs[1].name, {"CRASH": 2, "PASS": 2})]
+
+
+def test_a_run_elsewhere_is_taken_in(matrix: Any, tmp_path: Path) -> None:
+    elsewhere = run_folder(tmp_path / "other", [row(evidence=("gone",))], name="from-ci")
+    code, out, _ = matrix("ingest", str(elsewhere))
+    assert (code, "from-ci: 1 new rows, 0 known" in out, "gone is named by a row and missing" in out) == (
+        0,
+        True,
+        True,
+    )
+    assert matrix("show", "from-ci")[0] == 0
+
+
+def test_prune_says_what_it_would_do_first(matrix: Any, results: Path) -> None:
+    folder = run_folder(results, finished=False)
+    append(folder, with_evidence(folder, "a", b"x" * 100, outcome=Outcome.PASS))
+    assert "would remove evidence: 1 of passes" in matrix("prune", "--dry-run", "--passes-days", "1")[1]
+    assert (folder / "evidence" / "a").exists()
+    assert json.loads(matrix("prune", "--passes-days", "1", "--json")[1])["bytes"] == 100
+    assert not (folder / "evidence" / "a").exists()
+
+
+def test_the_environment_says_where_the_history_is(
+    matrix: Any, runs: tuple[Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HARNESS_HISTORY", str(tmp_path / "team.sqlite"))
+    assert matrix("runs")[0] == 0
+    assert (tmp_path / "team.sqlite").is_file()
+    assert not (results / "history.sqlite").exists()
+
+
+def test_without_its_packages_looking_back_says_what_to_install(
+    matrix: Any, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    code, _, err = matrix("show")
+    assert (code, "pip install 'regfilter-harness[history]'" in err) == (3, True)
