@@ -170,10 +170,11 @@ class Scheduler:
         return at if at >= 0 else None
 
     def _reserve(self, kind: _Kind, now: float) -> _Reservation:
-        """When the jobs that run will have made room for one of `kind`; a late one may end at any moment."""
+        """When the jobs that run will have made room for one of `kind`."""
         free, time = self._free, now
-        for job, started in sorted(self._running.values(), key=lambda run: run[1] + run[0].expected):
-            time = max(now, started + job.expected)
+        ends = [(_expected_end(job, started, now), job) for job, started in self._running.values()]
+        for end, job in sorted(ends, key=lambda each: each[0]):
+            time = end
             free = free.plus(self._kind(job).room)
             if free.holds(kind.room):
                 break
@@ -194,6 +195,14 @@ class Scheduler:
         kind = self._kind(job)
         self._free = self._free.plus(kind.room)
         self._held.difference_update(kind.exclusive)
+
+
+def _expected_end(job: Job, started: float, now: float) -> float:
+    """When a job that runs will end. One that is late is taken to be half done: nobody knows, and others must
+    not wait for it for as long as it takes.
+    """
+    end = started + job.expected
+    return end if end >= now else now + (now - started)
 
 
 def _priorities(jobs: Iterable[Job]) -> Mapping[str, float]:

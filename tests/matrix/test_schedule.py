@@ -101,6 +101,17 @@ def test_a_wide_job_is_not_overtaken_by_what_would_delay_it() -> None:
     assert taken(late, now=5.0) == ["c"]  # a is expected to end at 10; b would end at 12
 
 
+def test_nobody_waits_for_ever_for_a_job_that_is_late() -> None:
+    """Nothing may delay the wide job, but when the late one will let it run is not known."""
+    jobs = [job("late", 10), job("wide", 9, cores=4), job("long", 8), job("short", 3)]
+    scheduler = Scheduler(jobs, Capacity(4, 4096))
+    first = scheduler.take(0.0)
+    assert first is not None
+    assert first.id == "late"
+    assert taken(scheduler, now=9.0) == []  # it is about to end
+    assert taken(scheduler, now=10.5) == ["long", "short"]  # it isn't: as long again is expected of it
+
+
 def test_a_job_wider_than_the_host_runs_with_all_of_it() -> None:
     scheduler = Scheduler([job("wide", 5, cores=64), job("b", 1)], Capacity(2, 4096))
     assert taken(scheduler) == ["wide"]
