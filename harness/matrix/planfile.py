@@ -12,6 +12,7 @@ from typing import Final
 
 import harness
 from harness.channel.base import ChannelKind
+from harness.errors import HarnessError
 from harness.image.finding import recipe_folders
 from harness.image.images import is_built
 from harness.image.recipe import Recipe, load_recipe
@@ -91,7 +92,9 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Pl
     usual = (_OWN_SUITES / _FOR_DRIVERS,) * has_own
     builds = read_builds(read.driver, found, usual, file, mistakes)
     every_suite = [*suites, *(suite for build in builds for suite in build.suites)]
-    root = read.root or _root_of(every_suite, file)
+    root = _root_of(every_suite, file) if read.root is None else Path(os.path.normpath(read.root))
+    if not root.is_dir():
+        mistakes.add(file, "root", f"there is no folder {root}")
     for suite in dict.fromkeys(every_suite):
         if not suite.is_relative_to(root):
             why = f"{suite} is not below {root}, which jobs run in; let root name a folder above all suites"
@@ -154,17 +157,25 @@ def _targets(
         if read.channel is not None and recipe.access(read.channel) is None:
             kinds = ", ".join(access.kind for access in recipe.channels)
             mistakes.add(file, "channel", f"{target} has no channel {read.channel}; its recipe names {kinds}")
-        if ready(recipe):
+        why = _missing_image(recipe, ready)
+        if not why:
             continue
-        why = f"the image of {target} is not built; run: {recipe.build_command}"
         if read.not_built is NotBuilt.LEAVE_OUT:
             left_out[target] = why
         else:
-            mistakes.add(file, where, f'{why}, or set not_built = "leave-out"')
+            mistakes.add(file, where, f'{target}: {why}, or set not_built = "leave-out"')
     if len(left_out) == len(found) > len(excluded):
         mistakes.add(file, "targets", "no image of them is built; build one, or name others")
     running = tuple(target for target in found if target not in left_out)
     return running, tuple(LeftOut(target.name, why) for target, why in left_out.items())
+
+
+def _missing_image(recipe: Recipe, ready: Ready) -> str:
+    """Why no machine of the recipe can be had; empty when one can."""
+    try:
+        return "" if ready(recipe) else f"its image is not built; run: {recipe.build_command}"
+    except HarnessError as error:  # a recipe for another host
+        return str(error)
 
 
 # -- the rest ----------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import ToolMissingError
+from harness.image.recipe import Recipe
 from harness.matrix.jobs import Job, read_frozen, write_frozen
 from harness.matrix.plan import LeftOut, NotBuilt, Plan
 from harness.matrix.planfile import read_plan
@@ -169,7 +171,7 @@ def test_every_mistake_is_told_at_once(folder: Path) -> None:
         "name: '../night' must be letters",
         "targets[1]: ",
         "targets[2]: vm:stand-in+hvci: a stand-in (Wine on Linux) has no memory integrity",
-        "targets[3]: the image of vm:win11-24h2 is not built; run: harness image build win11-24h2 --",
+        "targets[3]: vm:win11-24h2: its image is not built; run: harness image build win11-24h2 --media ISO",
         "targets[4]: no recipe 'win1'; did you mean",
         "exclude[0]: 'reference:7*' matches none of the targets",
         "suites[1]: there is no file or folder",
@@ -201,7 +203,7 @@ def test_unknown_keys_are_told_with_the_nearest(folder: Path) -> None:
 def test_targets_without_an_image_are_left_out_only_if_the_plan_says_so(folder: Path) -> None:
     text = 'targets = ["vm:stand-in", "vm:win11-2*"]\nsuites = ["suites/first"]\n'
     (first, *_) = mistakes_of(folder, text)
-    assert first.startswith("targets[1]: the image of vm:win11-21h2 is not built")
+    assert first.startswith("targets[1]: vm:win11-21h2: its image is not built; run: ")
     plan = plan_of(folder, f'not_built = "{NotBuilt.LEAVE_OUT}"\n{text}')
     assert plan.targets == ("vm:stand-in",)
     assert "vm:win11-24h2" in {left.target for left in plan.left_out}
@@ -209,6 +211,17 @@ def test_targets_without_an_image_are_left_out_only_if_the_plan_says_so(folder: 
         folder, 'not_built = "leave-out"\ntargets = ["vm:win11-2*"]\nsuites = ["suites/first"]'
     )
     assert only.startswith("targets: no image of them is built")
+
+
+def test_an_image_that_cant_be_asked_for_is_a_mistake_too(folder: Path) -> None:
+    def not_here(recipe: Recipe) -> bool:
+        raise ToolMissingError(f"{recipe.name} needs a tool; install it")
+
+    (folder / "night.toml").write_text('targets = ["vm:stand-in", "vm:win1"]\nsuites = ["suites/first"]')
+    with pytest.raises(ConfigError) as raised:
+        read_plan(folder / "night.toml", ready=not_here)
+    assert "vm:stand-in: stand-in needs a tool; install it" in str(raised.value)
+    assert "no recipe 'win1'" in str(raised.value)
 
 
 def test_a_driver_without_a_target_of_its_architecture_is_a_mistake(folder: Path) -> None:
@@ -249,6 +262,7 @@ def test_suites_need_a_root_above_all_of_them(folder: Path) -> None:
     (found,) = mistakes_of(folder, text)
     assert found.startswith("root: ")
     assert "let root name a folder above all suites" in found
+    assert plan_of(folder, text.replace("suites/own", f"suites/../../{folder.name}/.")).root == folder
 
 
 def test_what_is_frozen_comes_back_the_same(folder: Path) -> None:
