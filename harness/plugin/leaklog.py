@@ -39,7 +39,7 @@ class GateLog:
         before = self._rows.get(key)
         merged = row if before is None else _merged(before, row)
         self._rows[key] = merged
-        if before is None or (merged.outcome, merged.detail) != (before.outcome, before.detail):
+        if before is None or _telling(merged) != _telling(before):
             self._tell(key, merged)
 
     def _earlier(self) -> Iterator[tuple[tuple[str, str], RunResult]]:
@@ -66,6 +66,10 @@ class GateLog:
             self._config.hook.pytest_runtest_logreport(report=_report(row))
         if self._failed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _telling(row: RunResult) -> tuple[Outcome, str, dict[str, str]]:
+    return row.outcome, row.detail, dict(row.recorded)
 
 
 def _merged(one: RunResult, other: RunResult) -> RunResult:

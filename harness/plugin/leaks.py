@@ -132,6 +132,9 @@ def gate_after(item: pytest.Item, nextitem: pytest.Item | None, pool: GuestPool)
 def _gate(config: pytest.Config, station: Station, tests: tuple[str, ...]) -> RunResult:
     started = datetime.now(UTC)
     outcome, message, left = _judge(station, tests)
+    recorded = {f"unknown: {kind}": why for kind, why in station.leaks.unknown.items()}
+    if outcome is Outcome.SKIP:  # a share that could be looked at outweighs it, and must not hide it
+        recorded["not checked"] = message
     return RunResult(
         test=f"{_module(tests[0])}::{GATE}",
         target=station.target.name,
@@ -140,7 +143,7 @@ def _gate(config: pytest.Config, station: Station, tests: tuple[str, ...]) -> Ru
         message=message,
         detail="\n  ".join([message, *map(str, left)]),
         attestation=station.attestation,
-        recorded={f"unknown: {kind}": why for kind, why in station.leaks.unknown.items()},
+        recorded=recorded,
         started=started.isoformat(timespec="milliseconds"),
         build=config.stash[SETTINGS].build,
     )
@@ -151,7 +154,7 @@ def _judge(station: Station, tests: tuple[str, ...]) -> tuple[Outcome, str, tupl
     names = [nodeid.partition("::")[2] for nodeid in tests]
     after = names[0] if len(names) == 1 else f"{len(names)} tests, {names[0]} to {names[-1]}"
     if station.spoiled or not station.guest.usable:
-        return Outcome.SKIP, f"not checked: the guest was given up, after {after}", ()
+        return Outcome.SKIP, f"the guest was given up after {after}", ()
     try:
         left = station.leaks.leaks()
     except HarnessError as error:

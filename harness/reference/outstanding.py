@@ -54,9 +54,8 @@ def _handles(m: Machine) -> Iterator[Held]:
     """Handles on keys by path and process, then key objects with more references than handles."""
     key_type = m.registry.keys.type
     handles: Counter[str] = Counter()
-    tables = [("System", m.objects.kernel_handles)]
-    tables += [(process.name, process.body.handles) for process in m.kernel.processes.by_pid.values()]
-    for owner, table in tables:
+    for process in m.kernel.processes.by_pid.values():  # the kernel's own handles are those of System
+        owner, table = process.name, process.body.handles
         for handle in table.entries.values():
             if handle.object.type is key_type:
                 handles[f"{_path(m, handle.object)}, opened by {owner}"] += 1

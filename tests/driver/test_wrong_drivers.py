@@ -11,6 +11,7 @@ from harness import reference
 from harness.driver import ARCHITECTURES, check_signature, project_drivers
 from harness.errors import DriverRefusedError, GuestCrashed, GuestHung
 from harness.guest import Guest
+from harness.guest.leaks import Holding, left_over
 from harness.registry.status import NTSTATUS
 from harness.registry.version import VISTA, WIN7, WIN10_22H2
 from tests.driver import wrong_workload as workload
@@ -69,6 +70,13 @@ HANGS = {
     "irp_never_completed": request,
 }
 
+#: What no bugcheck tells, and what of it is left after the unload.
+LEAKS = {
+    "handle_kept": {Holding.HANDLES},
+    "reference_kept": {Holding.REFERENCES},
+    "stays_loaded": {Holding.DRIVERS, Holding.CALLBACKS, Holding.POOL},
+}
+
 OTHERS = {"blocks_silently", "unmodelled_import", "entry_fails"}
 
 
@@ -78,7 +86,7 @@ def test_every_wrong_driver_is_judged_here() -> None:
         for name, spec in project_drivers().items()
         if any(s.parent.name == "wrong" for s in spec.sources)
     }
-    assert written == set(CRASHES) | set(HANGS) | OTHERS
+    assert written == set(CRASHES) | set(HANGS) | set(LEAKS) | OTHERS
 
 
 @pytest.mark.parametrize("name", sorted(CRASHES))
@@ -107,6 +115,36 @@ def test_a_hang_is_named(name: str, arch: str) -> None:
     bugcheck = caught.value.bugcheck
     assert isinstance(caught.value, GuestHung) or bugcheck.code == 0xC9, str(bugcheck)
     assert name in str(bugcheck)
+
+
+@pytest.mark.parametrize("name", sorted(LEAKS))
+def test_a_leak_without_a_bugcheck_is_told(name: str, arch: str) -> None:
+    with reference.boot(WIN10_22H2, arch=arch) as guest:
+        before = guest.outstanding()
+        guest.install_driver(name, workload.driver_image(f"wrong/{name}.c", arch))
+        assert guest.start_driver(name) == 0
+        workload.set_values(guest, "harmless", "trigger", "trigger")
+        guest.stop_driver(name)
+        left = left_over(before.held, guest.outstanding().held)
+    assert {held.kind for held in left} == LEAKS[name], left
+    for held in left:
+        if held.kind is Holding.DRIVERS:
+            assert held.what == f"{name}.sys"
+        elif held.kind is Holding.CALLBACKS:
+            assert name in held.what
+        else:
+            assert held.count == 2, held
+
+
+def test_a_driver_that_gives_everything_back_leaves_nothing(arch: str) -> None:
+    with reference.boot(WIN10_22H2, arch=arch) as guest:
+        before = guest.outstanding()
+        guest.install_driver("blocks_silently", workload.driver_image("wrong/blocks_silently.c", arch))
+        assert guest.start_driver("blocks_silently") == 0
+        workload.set_values(guest, "trigger")
+        guest.stop_driver("blocks_silently")
+        assert left_over(before.held, guest.outstanding().held) == ()
+    assert not before.unknown
 
 
 def test_how_much_leaked_is_told(arch: str) -> None:
