@@ -76,12 +76,13 @@ class Guests:
         from harness.machine.axes import SwitchedOn, image_with
         from harness.machine.drive import Machines, MachineSettings
         from harness.machine.guest import Identity
+        from harness.machine.nested import on_this_host
         from harness.machine.session import EMBEDDED
 
         assert target.recipe is not None
         recipe = load_recipe(target.recipe)
         on = SwitchedOn.of(target.axes, self.settings.verified)
-        image = image_with(self._image(target, recipe), on)
+        image = on_this_host(image_with(self._image(target, recipe), on), on)
         if self._machines is None:
             uri = os.environ.get(LIBVIRT_VARIABLE) or EMBEDDED
             self._machines = Machines(MachineSettings(clones=self.settings.clones, uri=uri))

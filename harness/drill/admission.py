@@ -49,6 +49,7 @@ def admission_of_recipe(
     """Whether the recipe's image is there and admitted; a machine with axes has a drill of its own."""
     from harness.image.images import ensure_image, is_built
     from harness.machine.axes import SwitchedOn, image_with
+    from harness.machine.nested import on_this_host
 
     name = with_axes(recipe.name, axes)
     # Without a record nothing has to be looked up: digests of adopted disks take their time.
@@ -57,7 +58,8 @@ def admission_of_recipe(
     try:
         if not is_built(recipe):
             return Admission(False, f"its image is not built; run: {recipe.build_command}")
-        return admission_of(image_with(ensure_image(recipe), SwitchedOn(axes)), store=store)
+        on = SwitchedOn(axes)
+        return admission_of(on_this_host(image_with(ensure_image(recipe), on), on), store=store)
     except HarnessError as error:  # a recipe for another host, an image that went since
         return Admission(False, str(error))
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
+from harness.axes import Axis
 from harness.channel.base import Channel, ChannelKind
 from harness.channel.deadline import Deadline
+from harness.channel.environment import Environment
 from harness.channel.errors import ChannelError
 from harness.channel.runner import RunnerClient
 from harness.cleanup import after
@@ -27,12 +29,13 @@ from harness.machine.axes import check_axes, is_another_boot, switch_on
 from harness.machine.debug_log import DebugLog
 from harness.machine.eviction import free_up
 from harness.machine.guest import Identity, MachineGuest
+from harness.machine.hibernation import check_resumed, hibernate
 from harness.machine.host import Host
 from harness.machine.machine import Machine
 from harness.machine.places import Places, available_memory
 from harness.machine.pool import ClonePool
 from harness.machine.session import EMBEDDED, Session
-from harness.machine.spec import Accelerator, SealedImage
+from harness.machine.spec import Accelerator, MachineSpec, SealedImage
 from harness.machine.store import TemplateStore
 from harness.machine.template import Template
 from harness.machine.watch import Watch, WatchLimits
@@ -121,12 +124,14 @@ class Machines:
             pool = self._pools.get(image.digest)
             if pool is None:
                 session, host = self._open()
+                cycle = _Cycle(host, image, identity, ways, self._ready)
                 template = self._stack.enter_context(
                     Template.open(
                         image,
                         session=session,
                         host=host,
-                        ready=lambda machine: self._ready(machine, image, identity, ways),
+                        ready=cycle.ready,
+                        prepare=cycle.fall_asleep if Axis.HIBERNATE in identity.on.axes else None,
                         accelerator=self.settings.accelerator or choose_accelerator(session.places.cache),
                         admission=self._admission,
                     )
@@ -148,23 +153,35 @@ class Machines:
             self._session, self._host = session, host
         return self._session, self._host
 
-    def _ready(self, machine: Machine, image: SealedImage, identity: Identity, ways: Sequence[WayIn]) -> None:
+    def _ready(
+        self,
+        machine: Machine,
+        image: SealedImage,
+        identity: Identity,
+        ways: Sequence[WayIn],
+        slept: Environment | None,
+    ) -> None:
         """Wait until the booting guest answers on all its channels and is quiet, so that it can be frozen.
 
-        Axes are switched on before; that takes it another boot.
+        Axes are switched on before; that takes it another boot. One that `slept` has had that, and resumes.
         """
         deadline = Deadline.after(image.boot_seconds)
         log_file = DebugLog(machine.spec.debug_log)
         watching = Watch(machine, log_file, limits=self.settings.limits, booting=True)
         with watching.start() as watch, watch.call():
-            if identity.on.axes:
+            if identity.on.axes and slept is None:
                 _switch_on(machine, image, identity, ways[0], watch)
                 deadline = Deadline.after(image.boot_seconds)
             for way in ways[1:]:
                 _connected(machine, way, deadline, watch).close()
             with _connected(machine, ways[0], deadline, watch) as channel:
                 watch.latch.tell(channel.fail)
-                RunnerClient(channel).quiesce(timeout=_QUIESCE_SECONDS)
+                runner = RunnerClient(channel)
+                if slept is not None:
+                    found = runner.environment()
+                    check_resumed(slept, found, identity.name)
+                    check_axes(identity.on, found, identity.name)
+                runner.quiesce(timeout=_QUIESCE_SECONDS)
 
     def close(self) -> None:
         """End all pools and machines. May be called again; guests that are still open are closed before."""
@@ -181,6 +198,47 @@ class Machines:
     ) -> None:
         with after(error):
             self.close()
+
+
+class _Cycle:
+    """The lives of the machine that becomes a template: one, or two where its guest hibernates in between."""
+
+    def __init__(
+        self,
+        host: Host,
+        image: SealedImage,
+        identity: Identity,
+        ways: Sequence[WayIn],
+        ready: Callable[[Machine, SealedImage, Identity, Sequence[WayIn], Environment | None], None],
+    ) -> None:
+        self._host = host
+        self._image = image
+        self._identity = identity
+        self._ways = ways
+        self._ready = ready
+        self._slept: Environment | None = None
+
+    def fall_asleep(self, spec: MachineSpec) -> None:
+        """The first life: axes on, everything answering; it ends with the guest's hibernation."""
+        self._slept = None
+        name, seconds = self._identity.name, self._image.boot_seconds
+        with self._host.start(spec) as machine:
+            self._ready(machine, self._image, self._identity, self._ways, None)
+            with self._ways[0].open(machine, _ANSWER_SECONDS) as channel:
+                runner = RunnerClient(channel)
+                before = runner.environment()
+                log.info("%s: hibernating", name)
+                hibernate(machine, runner, name, timeout=seconds)
+        self._slept = before
+
+    def ready(self, machine: Machine) -> None:
+        """The last life, until it can be frozen."""
+        if Axis.HIBERNATE in self._identity.on.axes and self._slept is None:
+            raise InfrastructureError(
+                f"{self._identity.name}: QEMU can't save this machine, so that its clones are booted, and "
+                "none of them would be resumed from hibernation"
+            )
+        self._ready(machine, self._image, self._identity, self._ways, self._slept)
 
 
 def _switch_on(machine: Machine, image: SealedImage, identity: Identity, way: WayIn, watch: Watch) -> None:

@@ -40,13 +40,17 @@ from harness.machine.spec import (
 from harness.machine.store import Environment, Fingerprint, Manifest, TemplateLock, TemplateStore, Way
 from harness.machine.sweep import remove_path
 
-__all__ = ["Ready", "Template", "machine_spec"]
+__all__ = ["Prepare", "Ready", "Template", "machine_spec"]
 
 log = logging.getLogger(__name__)
 
 #: Returns when the guest answers and is quiet: connects a channel, asks the runner, and closes the channel.
 #: Raises a `HarnessError` when the guest doesn't come up.
 Ready = Callable[[Machine], None]
+
+#: Does to the machine of a template what takes it more than one life; it is ended when this returns, and
+#: started again from the same disks to be frozen.
+Prepare = Callable[[MachineSpec], None]
 
 _SAVE_SECONDS: Final = 600.0
 #: Waiting for another process that makes the same template, beyond the boot itself.
@@ -128,18 +132,21 @@ class Template:
         store: TemplateStore | None = None,
         admission: Admission | None = None,
         best: Way = Way.CLONED,
+        prepare: Prepare | None = None,
     ) -> Iterator[Template]:
         """The template of `image` for the time of the block; made when there is none that fits.
 
-        `best` is the fastest way that may be used. Where a way isn't possible the next one is used, and the
-        log says so. Raises `InfrastructureError` when the guest does not come up, and what `ready` raises.
+        `prepare` is called with the machine's description before it is started to be frozen. `best` is the
+        fastest way that may be used. Where a way isn't possible the next one is used, and the log says so.
+        Raises `InfrastructureError` when the guest does not come up, and what `ready` and `prepare` raise.
         """
         place = store or TemplateStore(session.places)
         folder = place.folder(image.digest)
         lock = TemplateLock(folder)
         patience = image.boot_seconds + _WAIT_SECONDS
         wanted = environment_of(image, host, accelerator)
-        maker = _Maker(image, place, session, host, ready, accelerator, admission or Admission(), wanted)
+        admitted = admission or Admission()
+        maker = _Maker(image, place, session, host, ready, prepare, accelerator, admitted, wanted)
         while True:
             with lock.held(exclusive=False, timeout=patience):
                 manifest = Manifest.read(folder)
@@ -207,6 +214,7 @@ class _Maker:
         session: Session,
         host: Host,
         ready: Ready,
+        prepare: Prepare | None,
         accelerator: Accelerator,
         admission: Admission,
         environment: Environment,
@@ -216,6 +224,7 @@ class _Maker:
         self.session = session
         self.host = host
         self.ready = ready
+        self.prepare = prepare
         self.accelerator = accelerator
         self.admission = admission
         self.environment = environment
@@ -326,6 +335,9 @@ class _Maker:
         """Boot the machine, save its state, end it."""
         self.session.expect_machine(spec.name)
         try:
+            if self.prepare is not None:
+                # Its RAM is gone when it ends, as that of any machine that is switched off.
+                self.prepare(replace(spec, memory=None))
             with self.host.start(spec) as machine:
                 if way is Way.CLONED:
                     with _telling():

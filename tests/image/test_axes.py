@@ -68,23 +68,6 @@ def test_what_can_not_be_is_refused_with_the_reason(name: str, says: str) -> Non
             parse_target(name)
 
 
-@pytest.mark.parametrize(
-    ("cpu", "able"),
-    [
-        ("Skylake-Client", False),
-        ("Skylake-Client,+vmx", True),
-        ("EPYC,svm,-x2apic", True),
-        ("EPYC,-svm", False),
-        ("Skylake-Client,+vmxoff", False),
-    ],
-)
-def test_memory_integrity_needs_a_processor_with_virtualisation(tmp_path: Path, cpu: str, able: bool) -> None:
-    text = ADOPTED.replace("5.2.3790", "10.0.26100").replace('"x86"', '"x64"').replace("pentium3", cpu)
-    reason = refusal(Axis.HVCI, load_recipe(write_recipe(tmp_path, text)))
-    assert (reason == "") is able
-    assert able or f"and {cpu!r} has none" in reason
-
-
 def test_secure_boot_needs_a_machine_type_that_protects_its_variables(tmp_path: Path) -> None:
     text = ADOPTED.replace("5.2.3790", "10.0.26100").replace('"x86"', '"x64"')
     text = text.replace('machine = "pc"', 'machine = "pc"\nfirmware = "uefi"')

@@ -156,6 +156,21 @@ def test_what_was_installed_is_asked_sealed_and_made_a_template_of(bench: Bench)
     assert found["clones"] == ["6.1.7601 BOOT3"] * 2
 
 
+def test_a_guest_with_that_axis_was_hibernated_and_resumed(bench: Bench) -> None:
+    """Its machine ended in S4, and the next one goes on with the same boot: that after its restart."""
+    found = bench.install(bench.medium(), clone=1, hibernate=1)
+    assert "error" not in found
+    assert found["clones"] == ["6.1.7601 BOOT4"] * 2
+
+
+def test_a_guest_that_starts_anew_instead_was_not_hibernated(bench: Bench) -> None:
+    found = bench.install(bench.medium("forget"), clone=1, hibernate=1)
+    says = (
+        "did not resume, it started anew: boot BOOT4 (1 s up) before it hibernated, BOOT5"
+    )
+    assert says in found["error"]
+
+
 def test_what_was_installed_and_is_another_system_is_no_image(bench: Bench) -> None:
     other = {**tinysetup.ENVIRONMENT["os"], "build": 7600}
     found = bench.install(bench.medium(environment={"os": other, "secure_boot": True}), ask=1)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness.axes import Axis
 from harness.channel.base import ChannelKind
 from harness.channel.environment import Environment, ProductType
 from harness.channel.opening import open_channel
@@ -30,6 +31,7 @@ from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import ImageStore
 from harness.machine.attest import Promise
+from harness.machine.axes import SwitchedOn, image_with
 from harness.machine.drive import Machines, MachineSettings, WayIn
 from harness.machine.guest import Identity
 from harness.machine.host import Host
@@ -59,17 +61,20 @@ def environment() -> Environment:
     return Environment(**{**unknown, **known})
 
 
-def cloned(recipe: Recipe, image: SealedImage, places: Places) -> list[str]:
+def cloned(recipe: Recipe, image: SealedImage, places: Places, axes: tuple[Axis, ...]) -> list[str]:
     """What two guests of the image's template are: both are frozen copies of one boot."""
+    on = SwitchedOn(axes)
+    image = image_with(image, on)
     promise = Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware)
     serial = WayIn(
         ChannelKind.SERIAL,
         lambda machine, timeout: open_channel(machine.spec.channel_socket, timeout=timeout),
     )
     found = []
+    identity = Identity(f"vm:{image.name}", promise, on=on)
     with Machines(MachineSettings(places=places, accelerator=Accelerator.TCG)) as machines:
         for _ in range(2):
-            with machines.guest(image, Identity("vm:tiny", promise), [serial]) as guest:
+            with machines.guest(image, identity, [serial]) as guest:
                 found.append(f"{guest.info.version.triple} {guest.environment.boot_id}")
     return found
 
@@ -133,7 +138,9 @@ def main(
                 result["disks"] = [str(disk.path) for disk in image.disks]
                 result["digest"] = image.digest
                 if "clone" in options:
-                    result["clones"] = cloned(recipe, image, places)
+                    result["clones"] = cloned(
+                        recipe, image, places, (Axis.HIBERNATE,) if "hibernate" in options else ()
+                    )
             except InstallFailedError as error:
                 result["outcome"] = error.progress.outcome
                 result["evidence"] = str(error.evidence)

@@ -10,7 +10,7 @@
  *   stall    waits for ever after specialize         fail    a step of the first boot does not work
  *   early    switches itself off at first-logon      loop    restarts for ever without a word
  *   panic    tells the panic device at first-logon   nodisk  does not write the disk before it restarts
- *   mute     has no runner
+ *   mute     has no runner                           forget  does not resume from hibernation
  *   own      its answer file is \reactos\unattend.inf on its own CD, as with ReactOS
  */
 #include "tiny.h"
