@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import pytest
@@ -102,6 +103,10 @@ class RunLog:
         if self._settings.driver is not None:
             self._tell_changes(terminalreporter)
         terminalreporter.write_line(f"results: {self._writer.folder}")
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from harness.report.github import announce
+
+            announce(self._writer.folder, os.environ, terminalreporter.write_line, root=config.rootpath)
 
     def _tell_changes(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What the user's driver did to the operations that passed through it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
 
-from harness.results.matrix import Matrix, kind_note, machine_facts
+from harness.results.matrix import Matrix, column_of, kind_note, machine_facts
 from harness.results.model import RunInfo, RunResult
 from harness.results.outcome import Outcome
 
@@ -25,11 +26,11 @@ def render_junit(matrix: Matrix, run: RunInfo) -> str:
     cases: dict[str, list[TestCase]] = {}
     kinds = {target.name: target.kind for target in matrix.targets}
     for result in matrix.results:
-        name = result.target or _NO_TARGET
+        name = column_of(result.target, result.build) or _NO_TARGET
         if name not in suites:
             suite = suites[name] = TestSuite(_clean(name))
             suite.timestamp = run.started
-            if kind := kinds.get(result.target):
+            if kind := kinds.get(name):
                 suite.add_property("guest.kind", kind)
                 suite.add_property("guest.note", kind_note(kind))
             if (seen := result.attestation) is not None:
@@ -49,6 +50,19 @@ def _clean(text: str) -> str:
     return _NOT_XML.sub("\ufffd", text)
 
 
+def _circumstances(result: RunResult) -> Iterator[tuple[str, str]]:
+    """When and as which attempt, with which build; what explains a failure and what reproduces it."""
+    given = {
+        "started": result.started,
+        "attempt": str(result.attempt) if result.attempt > 1 else "",
+        "build": result.build,
+        "known": result.known,
+        "bundle": result.bundle,
+        "comparison": result.comparison,
+    }
+    return ((name, value) for name, value in given.items() if value)
+
+
 def _case(result: RunResult) -> TestCase:
     path, _, name = result.test.partition("::")
     case = TestCase(
@@ -60,6 +74,8 @@ def _case(result: RunResult) -> TestCase:
     properties.add_property(Property("outcome", result.outcome))
     for behaviour in result.behaviours:
         properties.add_property(Property("behaviour", _clean(behaviour)))
+    for what, value in _circumstances(result):
+        properties.add_property(Property(what, _clean(value)))
     for what, seen in result.recorded.items():
         properties.add_property(Property(f"recorded.{_clean(what)}", _clean(seen)))
     for file in result.evidence:

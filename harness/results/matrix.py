@@ -154,6 +154,9 @@ class Matrix:
                 cells[behaviour, column].append(result)
         self.targets = tuple(sorted(targets.values(), key=_target_order))
         self.behaviours = tuple(sorted({behaviour for behaviour, _ in cells}, key=_behaviour_order))
+        self._of_topics: defaultdict[str, list[str]] = defaultdict(list)
+        for behaviour in self.behaviours:
+            self._of_topics[topic_of(behaviour)].append(behaviour)
         self._cells: Mapping[tuple[str, str], Cell] = {
             place: Cell(tuple(found)) for place, found in cells.items()
         }
@@ -163,14 +166,13 @@ class Matrix:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(topic_of(behaviour) for behaviour in self.behaviours))
+        return tuple(self._of_topics)
 
     def topic_cell(self, topic: str, target: str) -> Cell:
         """Every test of a topic on a target, each once."""
         found = {
             result.test: result
-            for behaviour in self.behaviours
-            if topic_of(behaviour) == topic
+            for behaviour in self._of_topics.get(topic, ())
             for result in self.cell(behaviour, target).results
         }
         return Cell(tuple(found.values()))

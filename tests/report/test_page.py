@@ -156,7 +156,7 @@ def test_expected_and_seen_events_stand_side_by_side(page: str) -> None:
     table = page[
         page.index('<table class="events">') : page.index("</table>", page.index('<table class="events">'))
     ]
-    assert "the trace has 3 events, expected 3" in table
+    assert "the trace has 2 events, expected 2" in table
     missing = table[table.index('<tr class="missing">') :]
     assert "PostDeleteKey" in missing[: missing.index("</tr>")]
     assert '<tr class="extra">' in table

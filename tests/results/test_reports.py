@@ -84,3 +84,43 @@ def test_junit_is_well_formed_and_counts(tmp_path: object) -> None:
     ]
     assert ("behaviour", "B-LAY-05") in properties
     assert ("driver.regprobe.sha256", "ab" * 32) in properties
+
+
+def test_junit_says_when_how_often_and_what_explains_it() -> None:
+    failed = row(
+        "t.py::a", "vm:win11", Outcome.FAIL, build="debug", attempt=2, started="2025-01-01T00:00:00Z"
+    )
+    failed = replace(failed, bundle="bundles/a.zip", comparison="evidence/a.events.json")
+    known = row("t.py::b", "vm:win11", Outcome.KNOWN, known="https://example.com/7", build="debug")
+    root = ElementTree.fromstring(render_junit(Matrix([failed, known]), RUN))
+    (suite,) = root
+    assert suite.get("name") == "vm:win11 + debug"
+    first, second = (
+        {each.get("name"): each.get("value") for each in case.iter("property")}
+        for case in suite.iter("testcase")
+    )
+    assert first["attempt"] == "2"
+    assert first["build"] == "debug"
+    assert first["started"] == "2025-01-01T00:00:00Z"
+    assert first["bundle"] == "bundles/a.zip"
+    assert first["comparison"] == "evidence/a.events.json"
+    assert second["known"] == "https://example.com/7"
+    assert "attempt" not in second
+
+
+def test_of_a_test_that_was_tried_again_the_last_attempt_counts() -> None:
+    attempts = [
+        row("t.py::a", "vm:win11", outcome, attempt=number)
+        for number, outcome in ((2, Outcome.PASS), (1, Outcome.INFRA))
+    ]
+    assert Matrix(attempts).counts == {Outcome.PASS: 1}
+
+
+def test_two_builds_of_a_driver_are_two_columns() -> None:
+    builds = [
+        row("t.py::a", "vm:win11", outcome, "B-LAY-03", build=build)
+        for build, outcome in (("old", Outcome.PASS), ("new", Outcome.FAIL))
+    ]
+    matrix = Matrix(builds)
+    assert matrix.cell("B-LAY-03", "vm:win11 + old").outcome is Outcome.PASS
+    assert matrix.cell("B-LAY-03", "vm:win11 + new").outcome is Outcome.FAIL
