@@ -85,20 +85,16 @@ def _files(
     if build is None and target == plan.targets[0]:
         with_guest = {each.file for name, parts in collected.items() if name for each in parts}
         guestless = [each for each in collected.get("", ()) if each.file not in with_guest]
-    counts: dict[str, list[Collected]] = {}
+    name = "" if build is None else build.name
     for each in (*collected.get(target, ()), *guestless):
-        counts.setdefault(each.file, []).append(each)
-    for file, parts in counts.items():
-        path = plan.root / file
+        path = plan.root / each.file
         if not any(path.is_relative_to(suite) for suite in wanted):
             continue
         if any(path.is_relative_to(suite) for suite in claimed):
             continue
-        without = 0 if build is not None else sum(part.driver for part in parts)
-        tests = sum(part.tests for part in parts) - without
-        skipped = sum(sum(part.skipped.values()) for part in parts) + without
-        name = "" if build is None else build.name
-        yield _File(file, tests, skipped, estimator.of(file, target, name, tests, skipped))
+        without = 0 if build is not None else each.driver
+        tests, skipped = each.tests - without, sum(each.skipped.values()) + without
+        yield _File(each.file, tests, skipped, estimator.of(each.file, target, name, tests, skipped))
 
 
 def _groups(files: Iterable[_File], grain: float) -> list[list[_File]]:

@@ -173,8 +173,8 @@ def test_run_takes_all_suites_when_no_path_is_given(harness: Any, monkeypatch: p
     harness("run", "-k", "block")
     assert seen[0][-3:] == ["suites", "-k", "block"]
     # A folder that an option names is no path of tests.
-    harness("run", "-t", "reference:6.1", "--recipes", "vm-images", "--results", "docs")
-    assert seen[1][-3:] == ["--recipes=vm-images", "--results=docs", "suites"]
+    harness("run", "-t", "reference:6.1", "--recipes", "vm-images", "--known", "docs", "--results", "docs")
+    assert seen[1][-4:] == ["--recipes=vm-images", "--known=docs", "--results=docs", "suites"]
 
 
 def test_run_refuses_a_driver_that_is_not_there(harness: Any) -> None:
