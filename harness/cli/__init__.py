@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import clean, demo, doctor, driver, guest, image, matrix, repro, results, run, shrink, target
+from harness.cli import (
+    bisect,
+    clean,
+    demo,
+    doctor,
+    driver,
+    guest,
+    image,
+    matrix,
+    repro,
+    results,
+    run,
+    shrink,
+    target,
+)
 from harness.errors import HarnessError, InfrastructureError, UsageError
 
 __all__ = ["app", "main"]
@@ -29,6 +43,7 @@ app.command("demo")(demo.demo)
 app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
 app.command("repro")(repro.repro)
 app.command("shrink")(shrink.shrink)
+app.command("bisect")(bisect.bisect)
 app.command("clean")(clean.clean)
 app.add_typer(driver.app, name="driver")
 app.add_typer(image.app, name="image")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["BundleFile", "repro"]
 
 #: Exit codes by `harness.repro.verdict.Verdict`.
-_EXIT: Final = {"REPRODUCED": 0, "NOT_REPRODUCED": 1, "INFRA": 3, "DIFFERENT": 4}
+_EXIT: Final = {"REPRODUCED": 0, "NOT_REPRODUCED": 1, "INFRA": 3, "SKIPPED": 3, "DIFFERENT": 4}
 
 BundleFile = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="results/<run>/bundles/NAME.zip", show_default=False)
@@ -37,6 +37,22 @@ def repro(
     earlier: Annotated[
         bool, typer.Option("--earlier", help="Run the tests before it on the same guest first.")
     ] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Replay what the test did, without its Python.")
+    ] = False,
+    before_op: Annotated[
+        str,
+        typer.Option(
+            "--before-op",
+            metavar="N",
+            help="Stop before operation N, or before 'failure', the one that failed; a machine waits there "
+            "for debuggers.",
+            show_default=False,
+        ),
+    ] = "",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Replay the bundle's assertion though its test isn't here.")
+    ] = False,
     recipes: Annotated[
         list[Path] | None, typer.Option(help="Further folder of recipes; repeatable.", show_default=False)
     ] = None,
@@ -49,13 +65,28 @@ def repro(
     Example: harness repro results/20261121-150000-000000-1/bundles/test_it.zip
 
     Example: harness repro failure.zip --times 20 -t reference:6.1
+
+    Example: harness repro failure.zip --before-op failure
     """
+    from harness.cli.repro_stop import stop_before
     from harness.repro.again import Again
     from harness.repro.bundle import Bundle
 
+    if before_op:
+        with Bundle.open(bundle) as opened:
+            stop_before(opened, before_op, target, recipes or [])
+        return
     with (
         Bundle.open(bundle) as opened,
-        Again(opened, target=target, driver=driver, earlier=earlier, recipes=recipes or ()) as again,
+        Again(
+            opened,
+            target=target,
+            driver=driver,
+            earlier=earlier,
+            recipes=recipes or (),
+            steps=steps,
+            trust=trust,
+        ) as again,
     ):
         for note in again.notes:
             typer.echo(f"note: {note}", err=True)
@@ -81,7 +112,7 @@ def _tell(bundle: Bundle, attempts: list[Attempt], as_json: bool) -> int:
     from harness.repro.verdict import Rate, Verdict
 
     verdicts = [attempt.verdict for attempt in attempts]
-    order = (Verdict.REPRODUCED, Verdict.DIFFERENT, Verdict.NOT_REPRODUCED, Verdict.INFRA)
+    order = (Verdict.REPRODUCED, Verdict.DIFFERENT, Verdict.NOT_REPRODUCED, Verdict.INFRA, Verdict.SKIPPED)
     verdict = next(each for each in order if each in verdicts)
     message = next(attempt.message for attempt in attempts if attempt.verdict is verdict)
     rate = Rate.of_attempts(attempts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Final, Self
 from harness.errors import UsageError
 from harness.repro.bundle import Bundle
 from harness.repro.missing import check
+from harness.repro.recorded import scenario_of
 from harness.repro.rerun import find_test, rerun
+from harness.repro.trust import check_claim
 from harness.repro.unpacked import Unpacked
 from harness.repro.verdict import Attempt, Verdict
+from harness.repro.worker import Order
+from harness.repro.workers import Workers
 
 __all__ = ["Again"]
 
@@ -22,7 +27,11 @@ _RETRIES: Final = 2
 
 
 class Again:
-    """How a bundle is run; a context manager. `notes` say what differs from the failure's own conditions."""
+    """How a bundle is run; a context manager. `notes` say what differs from the failure's own conditions.
+
+    `steps` replays the recorded steps, which is also what happens where the test's file is not here; `trust`
+    allows the bundle's assertion then.
+    """
 
     def __init__(
         self,
@@ -32,6 +41,8 @@ class Again:
         driver: Path | None = None,
         earlier: bool = False,
         recipes: Sequence[Path] = (),
+        steps: bool = False,
+        trust: bool = False,
     ) -> None:
         self.bundle = bundle
         self.target = target or bundle.manifest.target
@@ -39,7 +50,11 @@ class Again:
         self._earlier = earlier
         if driver is not None and not driver.is_file():
             raise UsageError(f"--driver: there is no file {driver}")
+        self._test = None if steps else find_test(bundle)
+        if self._test is None and not trust:
+            check_claim(bundle)
         self.notes = check(bundle, self.target, recipes)
+        self._workers: Workers | None = None
         self._stack = ExitStack()
         self._unpacked = self._stack.enter_context(Unpacked(bundle))
 
@@ -61,21 +76,38 @@ class Again:
         return attempts
 
     def _once(self) -> Attempt:
-        test = find_test(self.bundle)
-        if test is None:
-            record = self.bundle.manifest.test
-            raise UsageError(
-                f"the test's file {record.file} is not here; run this in its checkout, "
-                "or replay the recorded steps with --steps"
-            )
+        if self._test is None:
+            return self._replayed()
         return rerun(
             self.bundle,
             self._unpacked,
-            test,
+            self._test,
             target=self.target,
             driver=self._driver,
             earlier=self._earlier,
         )
+
+    def _replayed(self) -> Attempt:
+        """The recorded steps once, judged by the bundle's failure."""
+        manifest = self.bundle.manifest
+        if self._workers is None:
+            self._workers = self._stack.enter_context(Workers(self.bundle, self._unpacked, self.target, 1))
+        images = {}
+        if self._driver is not None and manifest.own_driver is not None:
+            images[manifest.own_driver.member] = self._driver.read_bytes()
+        begun = time.monotonic()
+        order = Order(scenario_of(self.bundle), self.target, images=images)
+        (answer,) = self._workers.ask([order])
+        seconds = time.monotonic() - begun
+        failure, recorded = answer.failure, manifest.failure
+        if failure is None:
+            return Attempt(Verdict.NOT_REPRODUCED, "the steps do what they should", seconds=seconds)
+        # What was compared is known of replays only; the assertion is the same, so that it failed counts.
+        if recorded.crash is None and recorded.outcome is failure.outcome and failure.seen:
+            return Attempt(Verdict.REPRODUCED, failure.message, failure, seconds)
+        if difference := recorded.differs(failure):
+            return Attempt(Verdict.DIFFERENT, difference, failure, seconds)
+        return Attempt(Verdict.REPRODUCED, failure.message, failure, seconds)
 
     def close(self) -> None:
         self._stack.close()

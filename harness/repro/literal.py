@@ -96,7 +96,7 @@ def code_of(value: object, imports: Imports, *, root: RegistryPath | None = None
         case str():
             return _text(value, imports, root)
         case bytes() if len(value) <= _MAX_TEXT:
-            return repr(value)
+            return "b" + _double_quoted(repr(value)[1:])
         case list() | tuple() | set() | frozenset() if len(value) <= _MAX_ITEMS:
             items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
             parts = [code_of(item, imports, root=root, depth=depth + 1) for item in items]
@@ -151,7 +151,10 @@ def _plain(text: str) -> str:
         quote = "'" if '"' in text else '"'
         if quote not in text:
             return f"r{quote}{text}{quote}"
-    literal = ascii(text)
+    return _double_quoted(ascii(text))
+
+
+def _double_quoted(literal: str) -> str:
     if literal[0] == "'" and '"' not in literal:
         return f'"{literal[1:-1]}"'
     return literal

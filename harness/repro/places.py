@@ -68,8 +68,8 @@ class Places:
             return self.of_operation(error.steps[0].operation) or (None, None)
         if not isinstance(error, GuestCrashed) or not self._calls:
             return None, None
-        for index in range(len(self._calls) - 1, -1, -1):
-            call = self._calls[index]
+        # The first that was not answered; a dead guest answers none after it.
+        for index, call in enumerate(self._calls):
             if isinstance(call, Ran) and call.result is None:
                 return index, error.operation
             if isinstance(call, Requested) and call.status is None:

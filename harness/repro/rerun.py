@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from harness.errors import InfrastructureError, UsageError
+from harness.errors import InfrastructureError
 from harness.pytest_command import pytest_command
 from harness.repro.bundle import Bundle
 from harness.repro.failure import Failure
@@ -126,7 +126,7 @@ def _judge(recorded: Failure, row: RunResult, run: Path) -> Attempt:
         case Outcome.PASS | Outcome.KNOWN:
             return Attempt(Verdict.NOT_REPRODUCED, f"the test ended with {row.outcome}", seconds=row.duration)
         case Outcome.SKIP:
-            raise UsageError(f"the test is skipped there: {row.message}")
+            return Attempt(Verdict.SKIPPED, row.message)
         case _:
             pass
     if not row.bundle:

@@ -30,6 +30,11 @@ __all__ = ["Judge", "Performs", "Shrunk", "Size", "shrink", "write_test"]
 
 #: Rounds of making things simpler; each takes everything there is once.
 _ROUNDS: Final = 20
+#: What hangs a reference guest while it is shrunk; the written test is proven with the usual deadline.
+_HANG_SECONDS: Final = 3.0
+
+#: How a scenario is to be performed.
+MakeOrder = Callable[[Scenario], Order]
 
 
 class Performs(Protocol):
@@ -74,13 +79,13 @@ class Judge:
     def __init__(
         self,
         workers: Performs,
-        target: str,
+        order: MakeOrder,
         failure: Failure,
-        control: Callable[[Scenario], Order] | None = None,
+        control: MakeOrder | None = None,
         told: Callable[[int], None] | None = None,
     ) -> None:
         self._workers = workers
-        self._target = target
+        self._order = order
         self._failure = failure
         self._control = control
         self._told = told
@@ -95,7 +100,7 @@ class Judge:
         fresh = {
             key: scenario for key, scenario in zip(keys, scenarios, strict=True) if key not in self._known
         }
-        answers = self._workers.ask([Order(each, self._target) for each in fresh.values()])
+        answers = self._workers.ask([self._order(each) for each in fresh.values()])
         same = [key for key, answer in zip(fresh, answers, strict=True) if self._is_same(answer.failure)]
         self._known.update(dict.fromkeys(fresh, False))
         if same and self._control is not None:
@@ -126,10 +131,11 @@ def shrink(
     under test the control. `told` hears of every step forward.
     """
     scenario = scenario_of(bundle)
-    control_order = _control_order(scenario, target, control, without_driver)
-    scenario, failure, oracle = _baseline(scenario, workers, target, control_order)
+    order = _order(scenario.failure, target)
+    control_order = _control_order(scenario, order, control, without_driver)
+    scenario, failure, oracle = _baseline(scenario, workers, order, control_order)
     before = Size.of(scenario)
-    judge = Judge(workers, target, failure, control_order)
+    judge = Judge(workers, order, failure, control_order)
     if not judge([scenario])[0]:
         raise UsageError(_not_the_control(control, without_driver))
     if control_order is not None:
@@ -144,13 +150,19 @@ def shrink(
     return Shrunk(scenario, failure, before, Size.of(scenario), oracle, judge.performed)
 
 
+def _order(failure: Failure, target: str) -> MakeOrder:
+    """How scenarios are performed on the target that fails."""
+    deadline = _HANG_SECONDS if failure.outcome is Outcome.HANG else 0.0
+    return lambda scenario: Order(scenario, target, deadline=deadline)
+
+
 def _control_order(
-    scenario: Scenario, target: str, control: str, without_driver: bool
-) -> Callable[[Scenario], Order] | None:
+    scenario: Scenario, order: MakeOrder, control: str, without_driver: bool
+) -> MakeOrder | None:
     if without_driver:
         if not scenario.own_service:
             raise UsageError("--without-driver: no driver under test is in the bundle")
-        return lambda each: Order(each.without_driver(each.own_service), target)
+        return lambda each: order(each.without_driver(each.own_service))
     if control:
         return lambda each: Order(each, control)
     return None
@@ -168,8 +180,8 @@ def _not_the_control(control: str, without_driver: bool) -> str:
 def _baseline(
     scenario: Scenario,
     workers: Performs,
-    target: str,
-    control: Callable[[Scenario], Order] | None,
+    order: MakeOrder,
+    control: MakeOrder | None,
 ) -> tuple[Scenario, Failure, str]:
     """The scenario with its claim, how it fails here, and in words what says so."""
     recorded = scenario.failure
@@ -179,8 +191,8 @@ def _baseline(
                 "no assertion can tell whether the steps alone fail: give --control TARGET, where the test "
                 "passes, or --without-driver"
             )
-        scenario = _with_claim_of_control(scenario, workers, target, control)
-    first, second = workers.ask([Order(scenario, target), Order(scenario, target)])
+        scenario = _with_claim_of_control(scenario, workers, order, control)
+    first, second = workers.ask([order(scenario), order(scenario)])
     failure = _stable(first.failure, second.failure)
     if recorded.outcome is not failure.outcome or (recorded.crash is not None and recorded.differs(failure)):
         raise UsageError(f"the steps fail here, but in another way: {recorded.differs(failure)}")
@@ -192,10 +204,10 @@ def _needs_claim(failure: Failure) -> bool:
 
 
 def _with_claim_of_control(
-    scenario: Scenario, workers: Performs, target: str, control: Callable[[Scenario], Order]
+    scenario: Scenario, workers: Performs, order: MakeOrder, control: MakeOrder
 ) -> Scenario:
-    order = control(scenario)
-    seen, right = workers.ask([Order(scenario, target, observe=True), replace(order, observe=True)])
+    both = [replace(make(scenario), observe=True) for make in (order, control)]
+    seen, right = workers.ask(both)
     claim = claim_from(scenario, seen.observed, right.observed)
     if claim is None:
         raise UsageError("the steps do the same on the control: nothing to tell the failure by")

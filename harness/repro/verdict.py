@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     NOT_REPRODUCED = "not reproduced"
     DIFFERENT = "different failure"
     INFRA = "infra"  # the harness or its host failed: says nothing
+    SKIPPED = "skipped"  # the target lacks what the test needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Rate:
     @classmethod
     def of_attempts(cls, attempts: Iterable[Attempt]) -> Self:
         """Of the runs that say anything: INFRA counts for neither."""
-        verdicts = [attempt.verdict for attempt in attempts if attempt.verdict is not Verdict.INFRA]
+        silent = (Verdict.INFRA, Verdict.SKIPPED)
+        verdicts = [attempt.verdict for attempt in attempts if attempt.verdict not in silent]
         return cls.of(verdicts.count(Verdict.REPRODUCED), len(verdicts))
 
     def __str__(self) -> str:

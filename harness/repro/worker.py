@@ -20,7 +20,9 @@ from harness.repro.failure import Failure
 from harness.repro.scenario import Scenario
 
 if TYPE_CHECKING:
+    from harness.guest.base import Guest
     from harness.guests import Guests
+    from harness.repro.stop import Stop
     from harness.targets import Target
 
 __all__ = ["Answer", "Order", "Setting"]
@@ -43,6 +45,10 @@ class Order:
     scenario: Scenario
     target: str
     observe: bool = False
+    #: Seconds after which a reference guest's driver hangs; 0: as always. The proof has the usual time.
+    deadline: float = 0.0
+    #: Perform as far as this, and tell what is there then.
+    stop: Stop | None = None
     #: Images instead of those of the setting, by member.
     images: dict[str, bytes] = field(default_factory=dict)
 
@@ -55,6 +61,7 @@ class Answer:
     infra: str = ""
     bug: str = ""
     observed: dict[str, str] = field(default_factory=dict)
+    picture: tuple[str, ...] = ()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -112,12 +119,25 @@ def _answer(order: Order, setting: Setting, guests: Guests) -> Answer:
         return Answer(bug=traceback.format_exc())
 
 
+def _booted(order: Order, guests: Guests, target: Target) -> Guest:
+    if order.deadline and target.recipe is None:
+        from harness import reference
+
+        return reference.boot(target.version, arch=target.arch, deadline=order.deadline)
+    return guests.boot(target)
+
+
 def _perform(order: Order, images: dict[str, bytes], guests: Guests, target: Target) -> Answer:
     from harness.repro.observe import observe
     from harness.repro.replay import Replay, perform
+    from harness.repro.stop import picture, up_to
 
     guest: Any
-    with guests.boot(target) as guest:
+    with _booted(order, guests, target) as guest:
+        if order.stop is not None:
+            replay = Replay(guest, up_to(order.scenario, order.stop), images)
+            replay.perform()
+            return Answer(picture=tuple(picture(replay, order.stop)))
         if order.observe:
             replay = Replay(guest, order.scenario, images)
             replay.perform()
