@@ -17,6 +17,7 @@ bench: bootstrap
 	@tools/bootstrap.sh machines
 	@$(PYTHON_ENV) benchmarks/run.py
 	@$(PYTHON_ENV) benchmarks/schedule.py
+	@$(PYTHON_ENV) benchmarks/history.py
 	@$(PYTHON_ENV) -m harness image build stand-in
 	@$(PYTHON_ENV) benchmarks/machines.py
 

@@ -156,11 +156,8 @@ def _values(
     )
     targets = interned(connection, schema.targets, {key.target for key in rows}, lambda name: {"name": name})
     sets = behaviour_sets(connection, {result.behaviours for result in rows.values()})
-    seen = {
-        key: compact(result.attestation.to_json())
-        for key, result in rows.items()
-        if result.attestation is not None
-    }
+    plain_rows = {key: result.to_json() for key, result in rows.items()}
+    seen = {key: compact(row["attestation"]) for key, row in plain_rows.items() if row["attestation"]}
     attestations = interned(connection, schema.attestations, set(seen.values()), lambda body: {"body": body})
     return {
         key: {
@@ -174,7 +171,7 @@ def _values(
             "duration": result.duration,
             "attestation_id": attestations[seen[key]] if key in seen else None,
             "message": plain(result.message),
-            "body": body_of(result.to_json()),
+            "body": body_of(plain_rows[key]),
             "digest": digests[key],
         }
         for key, result in rows.items()

@@ -31,9 +31,13 @@ def digest_of(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+#: Made once: that takes longer than to encode a row.
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+
+
 def compact(value: Any) -> str:
     """JSON in ASCII, the same text for the same value."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+    return _ENCODER.encode(value)
 
 
 def file_of(test: str) -> str:
