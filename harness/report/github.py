@@ -1,8 +1,8 @@
 """What GitHub Actions shows of a run: annotations at the lines that failed, the matrix as a step's summary.
 
 Source: docs.github.com, "Workflow commands for GitHub Actions": commands are lines on standard output, texts
-in them are escaped as @actions/core does it; a summary is Markdown in the file of GITHUB_STEP_SUMMARY, of 1 MiB
-at most; of one step ten errors and ten warnings are shown.
+in them are escaped as @actions/core does it; a summary is Markdown of at most 1 MiB, in the file that
+GITHUB_STEP_SUMMARY names; of one step ten errors and ten warnings are shown.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def announce(
     `write` takes a line for standard output. Names of tests are relative to `root`. A job of a matrix run is
     passed over: the run as a whole is told of when it ends.
     """
-    if environment.get("GITHUB_ACTIONS") != "true" or (run_folder.parent.parent / "plan.json").is_file():
+    if environment.get("GITHUB_ACTIONS") != "true" or _is_job(run_folder):
         return
     reader = RunReader(run_folder)
     matrix = Matrix(reader)
@@ -56,6 +56,12 @@ def announce(
         text = step_summary(matrix, reader.info, failures)
         with Path(summary).open("a", encoding="utf-8", errors="replace") as file:
             file.write(text)
+
+
+def _is_job(run_folder: Path) -> bool:
+    """Whether it is the folder of one job within a matrix run's."""
+    jobs = run_folder.absolute().parent
+    return jobs.name == "jobs" and (jobs.parent / "plan.json").is_file()
 
 
 def annotate(failures: Sequence[Failure], *, root: Path, workspace: Path) -> list[str]:
