@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -136,3 +137,20 @@ def test_a_job_given_back_runs_again() -> None:
     scheduler.finish(first)
     with pytest.raises(ValueError, match="does not run"):
         scheduler.finish(first)
+
+
+@pytest.mark.parametrize("host", [Capacity(16, 65536), Capacity(16, 12288), Capacity(16, 65536, machines=4)])
+def test_of_many_jobs_the_schedule_is_within_a_tenth_of_the_bound(host: Capacity) -> None:
+    """Whatever is scarce: cores, memory or machines."""
+    dice = random.Random(7)
+    jobs = [
+        job(
+            f"j{number}",
+            dice.lognormvariate(3, 1),
+            target=dice.choice(["reference:6.1", "vm:a"]),
+            cores=dice.choice([1, 1, 2, 4]),
+            memory_mib=dice.choice([256, 1024, 4096]),
+        )
+        for number in range(600)
+    ]
+    assert makespan(simulate(jobs, host)) <= 1.1 * lower_bound(jobs, host)
