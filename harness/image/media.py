@@ -7,6 +7,7 @@ in the root, AMD64 beside I386) and of ReactOS (reactos/) are those that dockur/
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,11 @@ __all__ = ["Disc", "MediaError", "MediaFacts", "MediaFamily", "inspect_media", "
 
 #: Root entries looked at; a medium has a few dozen.
 _MAX_ENTRIES: Final = 10_000
+#: What pycdlib runs into where it expects more.
+_CUT_SHORT: Final = (struct.error, IndexError, ValueError)
+_SECTOR: Final = 2048
+#: Sectors at the end that copies of good discs lack: those after the last file hold nothing.
+_MAY_LACK: Final = 300
 _INSTALL_IMAGES: Final = ("install.wim", "install.esd", "install.swm")
 #: WIN51IP.SP3: tag file of a service pack.
 _SERVICE_PACK: Final = re.compile(r"WIN5[12].*\.SP(\d)", re.IGNORECASE)
@@ -86,6 +92,14 @@ class Disc:
     def label(self) -> str:
         return bytes(self._disc.pvd.volume_identifier).decode("latin-1").strip(" \0")
 
+    @property
+    def sectors(self) -> int:
+        """How many of 2048 bytes the volume says it has: UDF's partition (ECMA-167, 3/10.5) or ISO 9660's."""
+        if not self._disc.has_udf():
+            return int(self._disc.pvd.space_size)
+        partitions = self._disc.udf_main_descs.partitions
+        return max((part.part_start_location + part.part_length for part in partitions), default=0)
+
     def names(self, folder: str = "/") -> dict[str, str]:
         """Upper-case name to name as it stands, of the entries of a folder; empty when there is none."""
         import pycdlib.pycdlibexception as trouble
@@ -124,7 +138,7 @@ def open_disc(path: Path) -> Iterator[Disc]:
     disc = pycdlib.PyCdlib()
     try:
         disc.open(str(path))
-    except trouble.PyCdlibException as error:
+    except (trouble.PyCdlibException, *_CUT_SHORT) as error:
         raise MediaError(
             f"{path}: not a readable disc image ({error}); a complete download of an .iso is wanted"
         ) from None
@@ -145,9 +159,15 @@ def inspect_media(path: Path) -> MediaFacts:
         raise MediaError(f"{path}: there is no such file")
     with open_disc(path) as medium:
         root = medium.names()
+        size = path.stat().st_size
+        if size < (medium.sectors - _MAY_LACK) * _SECTOR:
+            raise MediaError(
+                f"{path} is not complete: found {size:,} bytes, wanted {medium.sectors * _SECTOR:,}, which "
+                f"its volume (label {medium.label!r}) has; download it again"
+            )
         found = MediaFacts(
             path=path,
-            size=path.stat().st_size,
+            size=size,
             label=medium.label,
             family=MediaFamily.UNKNOWN,
             entries=tuple(sorted(root.values()))[:64],

@@ -2,6 +2,7 @@
 
 The catalogue is an XML text that lies uncompressed where the header says, also in solid (.esd) files. It is
 read in place: an install medium is not unpacked, five gigabytes are not copied, to learn a build number.
+Where wimlib is installed it reads it too (`harness.image.wimlib`), and both must agree.
 Layout: "Windows Imaging File Format" (Microsoft), header of 208 bytes, XML resource entry at offset 72.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from harness.errors import UsageError
+from harness.image.wimlib import WimlibRefusedError, read_catalogue
 
 __all__ = ["WimFormatError", "WimImage", "read_wim_images"]
 
@@ -21,6 +23,7 @@ _HEADER_SIZE: Final = 208
 #: Offset of the XML resource's entry: seven bytes of size, one of flags, offset, original size.
 _XML_ENTRY: Final = 72
 _COMPRESSED: Final = 0x04
+_MARK: Final = b"\xff\xfe"  # of UTF-16
 #: A catalogue has a few kilobytes for each image.
 _MAX_XML: Final = 16 << 20
 _MAX_IMAGES: Final = 256
@@ -69,6 +72,12 @@ def read_wim_images(file: BinaryIO, size: int) -> tuple[WimImage, ...]:
         raise WimFormatError(f"its catalogue of {length} bytes at {offset} lies outside the file")
     file.seek(offset)
     raw = file.read(length)
+    try:
+        by_wimlib = read_catalogue(file, size)
+    except WimlibRefusedError as error:
+        raise WimFormatError(f"wimlib can't read it: {error}") from None
+    if by_wimlib is not None and by_wimlib.removeprefix(_MARK) != raw.removeprefix(_MARK):
+        raise WimFormatError("wimlib reads another catalogue in it than its header names")
     try:
         text = raw.decode("utf-16")
         if "<!" in text:  # no catalogue declares entities; one that does is an attack on the parser

@@ -14,15 +14,25 @@ from harness.image.virtio import DRIVERS
 
 
 def wim(*images: Mapping[str, str], declared: int | None = None, head: str = "") -> bytes:
-    """A WIM without files: header and catalogue. `declared` lies about the catalogue's length."""
+    """A WIM without files: header, table of blobs and catalogue, as far as wimlib looks at them.
+
+    `declared` lies about the catalogue's length.
+    """
     body = "".join(
         f'<IMAGE INDEX="{number}">{"".join(_nested(path, text) for path, text in image.items())}</IMAGE>'
         for number, image in enumerate(images, 1)
     )
     xml = f"{head}<WIM>{body}</WIM>".encode("utf-16")
     length = len(xml) if declared is None else declared
-    entry = struct.pack("<QQQ", length | 2 << 56, 208, length)
-    return (b"MSWIM\0\0\0" + struct.pack("<I", 208)).ljust(72, b"\0") + entry.ljust(136, b"\0") + xml
+    # One entry for the metadata of each image: where it lies (nowhere), part, users, SHA-1.
+    table = b"".join(
+        struct.pack("<QQQHI", 1 | 2 << 56, 208, 1, 1, 1) + number.to_bytes(20, "little")
+        for number in range(1, len(images) + 1)
+    )
+    header = b"MSWIM\0\0\0" + struct.pack("<IIII16sHHI", 208, 0x10D00, 0, 0, b"tiny", 1, 1, len(images))
+    header += struct.pack("<QQQ", len(table), 208, len(table))
+    header += struct.pack("<QQQ", length | 2 << 56, 208 + len(table), length)
+    return header.ljust(208, b"\0") + table + xml
 
 
 def _nested(path: str, text: str) -> str:

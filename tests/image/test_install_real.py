@@ -165,9 +165,7 @@ def test_a_guest_with_that_axis_was_hibernated_and_resumed(bench: Bench) -> None
 
 def test_a_guest_that_starts_anew_instead_was_not_hibernated(bench: Bench) -> None:
     found = bench.install(bench.medium("forget"), clone=1, hibernate=1)
-    says = (
-        "did not resume, it started anew: boot BOOT4 (1 s up) before it hibernated, BOOT5"
-    )
+    says = "did not resume, it started anew: boot BOOT4 (1 s up) before it hibernated, BOOT5"
     assert says in found["error"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from harness.image.media import MediaError, MediaFamily, inspect_media
 from harness.image.mediacheck import MediaWanted, choose_image
 from harness.image.wim import WimFormatError, read_wim_images
+from harness.image.wimlib import read_catalogue
 from tests.image.discs import disc, edition, wim
 
 WIN11 = MediaWanted(MediaFamily.NT6, "x64", (26100,), ("Enterprise", "EnterpriseEval"), "Client")
@@ -108,11 +110,54 @@ def test_what_is_no_disc_is_refused(tmp_path: Path) -> None:
         inspect_media(tmp_path / "missing.iso")
 
 
+@pytest.mark.parametrize(
+    ("udf", "says"),
+    [(True, "a complete download of an .iso is wanted"), (False, "not complete: found {:,} bytes, wanted")],
+    ids=["UDF, which has more at its end", "ISO 9660"],
+)
+def test_a_download_that_was_cut_is_refused(tmp_path: Path, udf: bool, says: str) -> None:
+    path = disc(tmp_path / "w.iso", {"a": b"x" * (2 << 20)}, udf=udf, label="CUT")
+    inspect_media(path)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size - (1 << 20))
+    with pytest.raises(MediaError, match=re.escape(says.format(size - (1 << 20)))):
+        inspect_media(path)
+
+
+def wimlib() -> None:
+    if shutil.which("wimlib-imagex") is None:
+        pytest.skip("wimlib-imagex is not installed (package wimtools)")
+
+
+def test_wimlib_and_the_harness_must_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = wim(edition("Windows", 26100))
+    monkeypatch.setattr("harness.image.wim.read_catalogue", lambda file, size: b"\xff\xfe<\0")
+    with pytest.raises(WimFormatError, match="wimlib reads another catalogue"):
+        read_wim_images(io.BytesIO(raw), len(raw))
+    monkeypatch.setattr("harness.image.wim.read_catalogue", lambda file, size: None)  # not installed
+    assert read_wim_images(io.BytesIO(raw), len(raw))[0].build == 26100
+
+
+def test_wimlib_reads_in_place_and_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    """The medium has more than the WIM; of that no more than header, table and catalogue are copied."""
+    wimlib()
+    raw = wim(edition("Windows", 26100))
+    catalogue = read_catalogue(io.BytesIO(raw), len(raw))
+    assert catalogue is not None
+    assert "Windows" in catalogue.decode("utf-16")
+    version = raw[:12] + b"\xff\xff\xff\xff" + raw[16:]
+    with pytest.raises(WimFormatError, match=r"wimlib can't read it: .*(version|format)"):
+        read_wim_images(io.BytesIO(version), len(version))
+    table = raw[:48] + (1 << 40).to_bytes(7, "little") + raw[55:]
+    with pytest.raises(WimFormatError, match="lie outside the file"):
+        read_wim_images(io.BytesIO(table), len(table))
+
+
 def test_a_wim_as_wimlib_makes_it_is_read(tmp_path: Path) -> None:
     """The format as another implementation writes it, solid .esd included."""
-    tool = shutil.which("wimlib-imagex")
-    if tool is None:
-        pytest.skip("wimlib-imagex is not installed (package wimtools)")
+    wimlib()
+    tool = "wimlib-imagex"
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(b"content" * 1000)
     for name, options in (("install.wim", []), ("install.esd", ["--solid"])):
