@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,6 +70,7 @@ def run(
     from harness.matrix.lifecycle import begin, check_unchanged, find_interrupted
     from harness.matrix.prepare import prepare
     from harness.matrix.schedule import check_room
+    from harness.report.github import announce
     from harness.report.write import PAGE
     from harness.results.terminal import print_matrix
 
@@ -98,6 +100,7 @@ def run(
     print_matrix(matrix, Console())
     for finding in known_findings(frozen, matrix.results):
         typer.echo(str(finding))
+    announce(folder.path, os.environ, typer.echo, root=frozen.root)
     typer.echo(f"results: {short_path(folder.path)}, report: {short_path(folder.path / PAGE)}")
     raise typer.Exit(code)
 
