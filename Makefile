@@ -10,7 +10,7 @@ demo: bootstrap
 	@$(PYTHON_ENV) -m harness demo --jobs $(JOBS)
 
 test: lint
-	@tools/bootstrap.sh toolchain machines postgres browser
+	@tools/bootstrap.sh toolchain machines postgres browser cluster
 	@$(PYTHON_ENV) -m pytest tests suites --target '$(TARGETS)' -n $(JOBS) --dist worksteal -q
 
 bench: bootstrap

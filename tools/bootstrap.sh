@@ -7,6 +7,7 @@
 #   tools/bootstrap.sh machines              and all that machines need: QEMU, libvirt, Wine, the tools for images
 #   tools/bootstrap.sh postgres              and PostgreSQL, which tests of the history start by themselves
 #   tools/bootstrap.sh browser               and Chromium, in which tests open the report
+#   tools/bootstrap.sh cluster               and Ray, by which many hosts run a plan
 #   PYTHON=python3.12 tools/bootstrap.sh     with that Python instead of the newest one found
 set -eu
 cd "$(dirname "$0")/.."

@@ -14,6 +14,7 @@ import typer
 from harness.cli import (
     bisect,
     clean,
+    cluster,
     demo,
     doctor,
     driver,
@@ -45,6 +46,7 @@ app.command("repro")(repro.repro)
 app.command("shrink")(shrink.shrink)
 app.command("bisect")(bisect.bisect)
 app.command("clean")(clean.clean)
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(driver.app, name="driver")
 app.add_typer(image.app, name="image")
 app.add_typer(target.app, name="target")

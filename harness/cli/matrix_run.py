@@ -111,7 +111,11 @@ def _conduct(
     from harness.cli.matrix_progress import ProgressView
     from harness.matrix.conductor import LocalHost, conduct, host_capacity
 
-    assert cluster is None
     done = [job for job in jobs if folder.job(job.id).end is not None]
+    if cluster is not None:
+        from harness.matrix.cluster import Cluster
+
+        with Cluster.open(cluster, folder, plan, jobs) as hosts, ProgressView(jobs, done) as view:
+            return asyncio.run(conduct(folder, jobs, hosts, hosts.capacity(cores), view))
     with ProgressView(jobs, done) as view, LocalHost(folder, plan).open(jobs) as host:
         return asyncio.run(conduct(folder, jobs, host, host_capacity(plan.limits, cores), view))

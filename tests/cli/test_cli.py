@@ -29,6 +29,7 @@ HEAVY = {
     "numpy",
     "pefile",
     "pytest",
+    "ray",
     "rich",
     "sqlalchemy",
     "unicorn",

@@ -75,7 +75,9 @@ def started(world: World, *arguments: str, results: Path | None = None) -> Itera
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def complete(world: World, *arguments: str, results: Path | None = None) -> tuple[int, str]:
@@ -95,7 +97,8 @@ def wait_for(what: str, condition: object, process: subprocess.Popen[str] | None
     deadline = time.monotonic() + _SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"still waiting for {what}"
-        assert process is None or process.poll() is None, f"ended before {what}"
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"ended before {what}: {process.communicate()[0]}")
         time.sleep(0.005)
 
 
@@ -250,7 +253,7 @@ def test_another_image_is_another_run(world: World, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(origin, "_image", lambda target, recipes: "a" * 64)
     run = world.begin(plan, jobs)
     monkeypatch.setattr(origin, "_image", lambda target, recipes: "b" * 64)
-    with pytest.raises(UsageError, match="image vm:stand-in: was a+, is b+"):
+    with pytest.raises(UsageError, match=r"image vm:stand-in: was a+, is b+"):
         check_unchanged(run, plan, jobs)
 
 

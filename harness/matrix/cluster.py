@@ -1,0 +1,265 @@
+"""Jobs on the hosts of a Ray cluster: each goes where its image is, and to another host when one is lost.
+
+A lost host costs the test that ran there, which is INFRA and tried again like any such test; rows that had
+arrived stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from harness.errors import InfrastructureError, UsageError
+from harness.matrix.blame import blame, blame_paths
+from harness.matrix.folder import JobEnd, JobFolder, MatrixFolder
+from harness.matrix.jobs import Job
+from harness.matrix.offer import needs
+from harness.matrix.origin import read_origin
+from harness.matrix.parcel import Began, Ended, FilePiece, JobParcel, Message, Receiver, Row, Told, entry_of
+from harness.matrix.plan import Plan
+from harness.matrix.rays import ClusterHost, alive_hosts, connected
+from harness.matrix.remote import run_parcel
+from harness.matrix.running import Listener
+from harness.matrix.schedule import Capacity
+from harness.plugin.finished import standings
+from harness.plugin.journal import Entry, Kind
+
+__all__ = ["Cluster"]
+
+log = logging.getLogger(__name__)
+
+#: How often to look whether a host that a job waits for is still there, in seconds.
+_LOOK: Final = 10.0
+#: Seconds that a job has to end in order.
+_GRACE: Final = 45.0
+#: Pieces of files that wait to be taken.
+_WAITING: Final = 8
+_TESTS: Final = "test "
+
+
+class Cluster:
+    """A `harness.matrix.conductor.Host` of many hosts. Made by `open`."""
+
+    def __init__(self, ray: Any, run: MatrixFolder, plan: Plan) -> None:
+        self._ray = ray
+        self._run = run
+        self._plan = plan
+        self._tests = {
+            what.removeprefix(_TESTS): digest
+            for what, digest in read_origin(run.path).items()
+            if what.startswith(_TESTS)
+        }
+        self._needs: dict[str, Mapping[str, float]] = {}
+        self._remote = ray.remote(run_parcel)
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, address: str, run: MatrixFolder, plan: Plan, jobs: Iterable[Job]) -> Iterator[Cluster]:
+        """Join the cluster at `address` for the time of the block.
+
+        Raises `UsageError`, with what is missing where, unless every job has a host that can run it.
+        """
+        with connected(address) as ray:
+            cluster = cls(ray, run, plan)
+            cluster._check([job for job in jobs if run.job(job.id).end is None])
+            yield cluster
+
+    def _check(self, jobs: Iterable[Job]) -> None:
+        hosts = alive_hosts(self._ray)
+        missing = dict.fromkeys(why for job in jobs if (why := self._refusal(job, hosts)))
+        if missing:
+            listed = "\n  ".join(missing)
+            raise UsageError(
+                f"the cluster can't run all of the plan:\n  {listed}\nbuild the images there and let the "
+                "hosts join again, or leave the targets out; `harness cluster status` shows what there is"
+            )
+
+    def capacity(self, limit_cores: int = 0) -> Capacity:
+        """All hosts together; Ray finds the one for each job."""
+        hosts = alive_hosts(self._ray)
+        cores = sum(host.cores for host in hosts)
+        limits = self._plan.limits
+        return Capacity(
+            max(1, min(limit_cores or limits.cores or cores, cores)),
+            max(1, sum(host.memory_mib for host in hosts)),
+            limits.machines,
+        )
+
+    def _able(self, job: Job, hosts: Iterable[ClusterHost]) -> list[ClusterHost]:
+        wanted = self._needs_of(job)
+        return [
+            host
+            for host in hosts
+            if not host.lacks(wanted) and host.cores and host.memory_mib >= job.memory_mib
+        ]
+
+    def _needs_of(self, job: Job) -> Mapping[str, float]:
+        if job.target not in self._needs:
+            self._needs[job.target] = needs(job, self._plan.recipes)
+        return self._needs[job.target]
+
+    def _refusal(self, job: Job, hosts: tuple[ClusterHost, ...]) -> str:
+        """Why no host can run the job, empty if one can."""
+        if self._able(job, hosts):
+            return ""
+        wanted = self._needs_of(job)
+        lacking = [f"{host.name} lacks {', '.join(lacks)}" for host in hosts if (lacks := host.lacks(wanted))]
+        small = [
+            f"{host.name} has {host.cores} cores and {host.memory_mib} MiB"
+            for host in hosts
+            if not host.lacks(wanted)
+        ]
+        why = "; ".join([*lacking, *small][:10]) or "no host is alive"
+        return f"{job.target} needs {', '.join(wanted)}, and {job.memory_mib} MiB on one host: {why}"
+
+    async def run(self, job: Job, *, stop: asyncio.Event, listen: Listener) -> JobEnd | None:
+        folder = self._run.job(job.id)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lost: list[str] = []
+        in_vain = 0
+        while not stop.is_set():
+            attempt = _Attempt(self, job, folder, listen)
+            ended = await attempt.run(stop)
+            if stop.is_set() and ended is None:
+                return None
+            if ended is not None:
+                notes = (*lost, *ended.notes)
+                return self._finish(
+                    folder, JobEnd(job.id, attempt.host, ended.seconds, ended.processes, notes)
+                )
+            log.warning("job %s: %s", job.id, attempt.why)
+            lost.append(attempt.why)
+            if attempt.running is not None:
+                listen(blame(folder, job, attempt.running, f"{attempt.why}, while this test ran"))
+            in_vain = 0 if attempt.rows or attempt.running else in_vain + 1
+            if in_vain > job.retries:
+                for entry in self._give_up(job, folder, attempt):
+                    listen(entry)
+                return self._finish(folder, JobEnd(job.id, attempt.host, 0.0, 0, tuple(lost)))
+        return None
+
+    def _give_up(self, job: Job, folder: JobFolder, attempt: _Attempt) -> Iterable[Entry]:
+        message = f"not run: {attempt.why}"
+        with_row = standings(folder.rows)
+        if not with_row:
+            return blame_paths(folder, job, message)
+        return [blame(folder, job, key, message) for key in attempt.planned if key not in with_row]
+
+    @staticmethod
+    def _finish(folder: JobFolder, end: JobEnd) -> JobEnd:
+        folder.finish(end)
+        return end
+
+    # -- for an attempt ------------------------------------------------------------------------------------
+
+    def submit(self, job: Job, folder: JobFolder) -> Any:
+        """Hand the job to Ray; returns its messages. Raises `InfrastructureError` without a host."""
+        hosts = alive_hosts(self._ray)
+        able = self._able(job, hosts)
+        if not able:
+            raise InfrastructureError(self._refusal(job, hosts))
+        tests = {
+            path: digest
+            for path, digest in self._tests.items()
+            if path in job.paths or path.rpartition("/")[2] == "conftest.py"
+        }
+        return self._remote.options(
+            name=job.id,
+            max_retries=0,
+            _generator_backpressure_num_objects=_WAITING,
+            num_cpus=min(job.cores, max(host.cores for host in able)),
+            memory=job.memory_mib << 20,
+            resources=dict(self._needs_of(job)),
+        ).remote(JobParcel.pack(self._plan, job, folder, tests))
+
+    def can_run(self, job: Job) -> bool:
+        return bool(self._able(job, alive_hosts(self._ray)))
+
+    def cancel(self, stream: Any) -> None:
+        with contextlib.suppress(*self.errors):
+            self._ray.cancel(stream)
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What Ray raises for a task: that it failed, that its worker or its host is gone."""
+        return (self._ray.exceptions.RayError,)
+
+
+class _Attempt:
+    """One attempt at a job, on one host."""
+
+    def __init__(self, cluster: Cluster, job: Job, folder: JobFolder, listen: Listener) -> None:
+        self._cluster, self._job, self._folder, self._listen = cluster, job, folder, listen
+        self._receiver = Receiver(folder)
+        self.host = ""
+        self.rows = 0
+        self.running: tuple[str, str] | None = None
+        self.planned: dict[tuple[str, str], None] = {}
+        #: Why it was in vain.
+        self.why = ""
+
+    async def run(self, stop: asyncio.Event) -> Ended | None:
+        """How the job ended; None when its host was lost, or `stop` was set."""
+        try:
+            stream = self._cluster.submit(self._job, self._folder)
+        except InfrastructureError as error:
+            self.why = str(error)
+            return None
+        reading = asyncio.ensure_future(self._read(stream))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            while not reading.done() and not stop.is_set():
+                await asyncio.wait({reading, stopped}, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done() and not self.host and not self._cluster.can_run(self._job):
+                    self.why = "the last host that could run it is gone"
+                    return None
+            if reading.done():
+                return reading.result()
+            self._cluster.cancel(stream)
+            await asyncio.wait({reading}, timeout=_GRACE)
+            return None
+        finally:
+            stopped.cancel()
+            if not reading.done():
+                reading.cancel()
+                self._cluster.cancel(stream)
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read(self, stream: Any) -> Ended | None:
+        try:
+            async for reference in stream:
+                message: Message = await reference
+                match message:
+                    case Began(host):
+                        self.host = host
+                    case Told():
+                        self._hear(entry_of(message))
+                    case FilePiece() | Row():
+                        self.rows += self._receiver.take(message) is not None
+                    case Ended():
+                        return message
+            self.why = f"host {self.host} ended without a word"
+        except self._cluster.errors as error:
+            self.why = f"host {self.host or '(not begun)'} was lost: {_first_line(error)}"
+        return None
+
+    def _hear(self, entry: Entry) -> None:
+        match entry.kind:
+            case Kind.PLANNED:
+                self.planned[entry.key] = None
+            case Kind.BEGUN:
+                self.running = entry.key
+            case Kind.OVER:
+                self.running = None
+            case _:
+                pass
+        self._listen(entry)
+
+
+def _first_line(error: Exception) -> str:
+    cause = getattr(error, "cause", None)
+    text = str(cause if isinstance(cause, InfrastructureError) else error).strip()
+    return text.split("\n", 1)[0][:500]
