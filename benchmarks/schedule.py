@@ -1,6 +1,6 @@
 """How good the schedule of a nightly run is: thousands of jobs of recorded length against the lower bound.
 
-`durations.csv` was recorded: one run of all suites on every version of the reference guest and on the stand-in,
+`durations.csv` was recorded: one run of all suites on every version of the reference guest and the stand-in,
 seconds by test file and target. The night here is made of it: each recipe of vm-images runs the files of the
 nearest Windows version, slower by what the stand-in was slower, with and without axes, and a driver in many
 builds. Nothing runs; the scheduler is the one that runs use.
