@@ -46,18 +46,18 @@ def collect(
     Raises `ConfigError` with pytest's own words where a file can't be collected, `InfrastructureError` where
     pytest doesn't come to an end.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-collect-") as place:
-        written = Path(place) / "collected.json"
-        command = [*pytest_command(), "--collect-only", "-qq", "-p", "no:cacheprovider", "-p", _PLUGIN]
-        command += [f"--rootdir={root}", f"{OPTION}={written}", "--run-folder", f"{place}/run"]
-        command += [f"--target={name}" for name in targets] + [f"--recipes={folder}" for folder in recipes]
+    command = [*pytest_command(), "--collect-only", "-qq", "-p", "no:cacheprovider", "-p", _PLUGIN]
+    command += [f"--rootdir={root}", *(f"--target={name}" for name in targets)]
+    command += [f"--recipes={folder}" for folder in recipes]
+    with tempfile.TemporaryFile() as written:  # without a name, so that nothing is left of it after a kill
         try:
             done = subprocess.run(
-                [*command, *map(str, suites)],
+                [*command, f"{OPTION}=/dev/fd/{written.fileno()}", *map(str, suites)],
                 cwd=root,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                pass_fds=(written.fileno(),),
                 timeout=_PATIENCE,
                 env={**os.environ, "PYTEST_ADDOPTS": ""},
             )
@@ -66,10 +66,11 @@ def collect(
                 f"pytest did not collect {', '.join(map(str, suites))} within {_PATIENCE} s; run it by itself"
             )
             raise InfrastructureError(said) from error
-        if done.returncode or not written.is_file():
-            raise ConfigError(_refusal(done.stdout.decode("utf-8", "replace"), suites))
-        rows = json.loads(written.read_text(encoding="utf-8"))
-    return tuple(read_table(Collected, row, written) for row in rows)
+        written.seek(0)
+        found = written.read()
+    if done.returncode or not found:
+        raise ConfigError(_refusal(done.stdout.decode("utf-8", "replace"), suites))
+    return tuple(read_table(Collected, row, root) for row in json.loads(found))
 
 
 _PLUGIN: Final = "harness.matrix.collecting"
