@@ -1,9 +1,15 @@
-# Installs Win32-OpenSSH from the folder OpenSSH beside this file, with the harness's host key and public key.
+# Sets OpenSSH's server up with the harness's host key and public key: that of the folder OpenSSH beside this file,
+# or, where there is none, the system's own, which Server 2025 has.
 $ErrorActionPreference = 'Stop'
 $here = Split-Path -Parent $MyInvocation.MyCommand.Path
-$program = Join-Path $env:ProgramFiles 'OpenSSH'
-Copy-Item -Recurse -Force (Join-Path $here 'OpenSSH') $program
-& (Join-Path $program 'install-sshd.ps1')
+$release = Join-Path $here 'OpenSSH'
+if (Test-Path $release) {
+    $program = Join-Path $env:ProgramFiles 'OpenSSH'
+    Copy-Item -Recurse -Force $release $program
+    & (Join-Path $program 'install-sshd.ps1')
+} elseif (-not (Get-Service sshd -ErrorAction SilentlyContinue)) {
+    throw 'this system has no sshd, and no release of OpenSSH was given'
+}
 $data = Join-Path $env:ProgramData 'ssh'
 New-Item -ItemType Directory -Force $data | Out-Null
 Copy-Item -Force (Join-Path $here 'ssh\*') $data

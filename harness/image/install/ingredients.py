@@ -22,7 +22,7 @@ from harness.image.keys import GuestKeys, guest_keys
 from harness.image.recipe import AccessKind, Recipe
 from harness.image.store import ImageStore
 from harness.image.virtio import VirtioDrivers, find_drivers
-from harness.registry.version import WindowsVersion
+from harness.registry.version import WIN11_24H2, WindowsVersion
 
 __all__ = ["InstallRequest", "gather", "throwaway"]
 
@@ -98,6 +98,24 @@ def _openssh(recipe: Recipe, folder: Path | None, keys: GuestKeys | None) -> dic
                 f"{recipe.name} has no channel of kind ssh; write a recipe that is based_on it and has one"
             )
         return {}
+    files: dict[str, bytes] = {}
+    if folder is not None or not _brings_openssh(recipe):
+        files = _openssh_release(recipe, folder)
+    files["ssh/ssh_host_ed25519_key"] = keys.host.read_bytes()
+    files["ssh/ssh_host_ed25519_key.pub"] = f"{keys.host_public}\n".encode()
+    files["ssh/administrators_authorized_keys"] = f"{keys.client_public}\n".encode()
+    return files
+
+
+def _brings_openssh(recipe: Recipe) -> bool:
+    """Server 2025 has the server installed, and only not started
+    (windows-server/administration/openssh/openssh-overview).
+    """
+    is_server = isinstance(recipe.source, Install) and recipe.source.media.is_server
+    return is_server and recipe.version >= WIN11_24H2
+
+
+def _openssh_release(recipe: Recipe, folder: Path | None) -> dict[str, bytes]:
     if folder is None or not (folder / _OPENSSH_PROGRAM).is_file():
         raise UsageError(
             f"{recipe.name} has an SSH channel: give the unpacked folder of a Win32-OpenSSH release, which "
@@ -110,7 +128,4 @@ def _openssh(recipe: Recipe, folder: Path | None, keys: GuestKeys | None) -> dic
     }
     if sum(map(len, files.values())) > _OPENSSH_BYTES:
         raise UsageError(f"{folder} holds more than {_OPENSSH_BYTES >> 20} MiB, which no OpenSSH release has")
-    files["ssh/ssh_host_ed25519_key"] = keys.host.read_bytes()
-    files["ssh/ssh_host_ed25519_key.pub"] = f"{keys.host_public}\n".encode()
-    files["ssh/administrators_authorized_keys"] = f"{keys.client_public}\n".encode()
     return files
