@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from harness.cli.history_options import HistoryOption
 from harness.cli.output import AsJson, print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ def plan(
         typer.Option("--jobs", "-j", min=0, help="Cores to use; 0: what the plan says, else all there are."),
     ] = 0,
     results: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("results"),
-    history: Annotated[
-        str | None,
-        typer.Option(help="History, a file or URL; default: history.sqlite there.", show_default=False),
-    ] = None,
+    history: HistoryOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a plan would run, where, and for how long; nothing is started.
@@ -58,11 +56,9 @@ def plan(
 
 def _durations(history: str | None, results: Path) -> Durations:
     """What former runs took; nothing where there is no history yet. Looking at a plan makes none."""
-    from harness.matrix.conclude import HISTORY, opened_history
+    from harness.history import history_at
 
-    if history is None and not (results / HISTORY).is_file():
-        return {}
-    with opened_history(history, results) as store:
+    with history_at(history, results, make=False) as store:
         return {} if store is None else store.durations()
 
 

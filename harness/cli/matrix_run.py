@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.history_options import HistoryOption
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ def run(
         typer.Option("--jobs", "-j", min=0, help="Cores to use; 0: what the plan says, else all there are."),
     ] = 0,
     results: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("results"),
-    history: Annotated[
-        str | None,
-        typer.Option(help="History, a file or URL; default: history.sqlite there.", show_default=False),
-    ] = None,
+    history: HistoryOption = None,
     cluster: Annotated[
         str | None,
         typer.Option(help="Run on the hosts of this Ray cluster, HOST:PORT.", show_default=False),
@@ -63,7 +61,8 @@ def run(
     from rich.console import Console
 
     from harness.cli.output import short_path
-    from harness.matrix.conclude import conclude, opened_history
+    from harness.history import history_at
+    from harness.matrix.conclude import conclude
     from harness.matrix.conductor import host_capacity
     from harness.matrix.jobs import read_frozen
     from harness.matrix.known import known_findings
@@ -85,7 +84,7 @@ def run(
     else:
         if plan is None:
             raise UsageError("which plan? harness matrix run PLAN.toml")
-        with opened_history(history, results) as store:
+        with history_at(history, results) as store:
             prepared = prepare(plan, store.durations() if store is not None else None)
         frozen, todo = prepared.plan, prepared.jobs
         if cluster is None:
@@ -95,7 +94,7 @@ def run(
         if not _conduct(folder, frozen, todo, jobs, cluster):
             typer.echo(f"interrupted; go on with: harness matrix run --resume --run {folder.path}", err=True)
             raise typer.Exit(_INTERRUPTED)
-        with opened_history(history, results) as store:
+        with history_at(history, results) as store:
             code, matrix = conclude(folder, todo, store)
     print_matrix(matrix, Console())
     for finding in known_findings(frozen, matrix.results):

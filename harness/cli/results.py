@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.history_options import HistoryOption
 from harness.cli.output import AsJson
 
 if TYPE_CHECKING:
@@ -35,23 +36,21 @@ def html(
     run: Run = None,
     output: Output = None,
     results: Folder = Path("results"),
-    history: Annotated[
-        str | None,
-        typer.Option(
-            help="History for earlier runs, a file or an URL; default: history.sqlite in --results.",
-            show_default=False,
-        ),
-    ] = None,
+    history: HistoryOption = None,
 ) -> None:
     """Write one self-contained HTML page: matrix, changes, failures, callback coverage, attestations.
 
     Example: harness results html -o report.html
     """
-    from harness.report import history_beside, write_report
+    from harness.history import history_at
+    from harness.report import write_report
     from harness.results.folder import find_run
 
-    with history_beside(results, history) as found:
-        typer.echo(str(write_report(find_run(results, run), output, history=found)))
+    folder = find_run(results, run)
+    with history_at(history, results, make=False) as found:
+        if found is not None:
+            found.ingest(folder)
+        typer.echo(str(write_report(folder, output, history=found)))
 
 
 @app.command("junit")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from harness.errors import InfrastructureError, ToolMissingError
+from harness.errors import InfrastructureError
 from harness.matrix.folder import MatrixFolder
 from harness.matrix.jobs import Job, read_frozen
 from harness.matrix.lifecycle import finish
@@ -21,33 +19,9 @@ from harness.results.matrix import Matrix
 if TYPE_CHECKING:
     from harness.history import History
 
-__all__ = ["HISTORY", "conclude", "opened_history"]
+__all__ = ["conclude"]
 
 log = logging.getLogger(__name__)
-
-#: The history's file in the folder of the runs.
-HISTORY: Final = "history.sqlite"
-
-
-@contextlib.contextmanager
-def opened_history(where: str | None, results: Path) -> Iterator[History | None]:
-    """The history `where`, a file or a URL; without it the one in `results`, made if needed.
-
-    None where its packages aren't installed and nobody asked for it; `ToolMissingError` if somebody did.
-    """
-    try:
-        from harness.history import open_history
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("harness"):
-            raise
-        if where is not None:
-            raise ToolMissingError(
-                f"a history needs {error.name}: pip install 'regfilter-harness[history]'"
-            ) from error
-        yield None
-        return
-    with open_history(where or results / HISTORY) as history:
-        yield history
 
 
 def conclude(run: MatrixFolder, jobs: Iterable[Job], history: History | None) -> tuple[int, Matrix]:
@@ -72,7 +46,7 @@ def conclude(run: MatrixFolder, jobs: Iterable[Job], history: History | None) ->
 
 def _thin_out(history: History, plan: Plan) -> None:
     """Let the history forget what the plan doesn't keep of its former runs' evidence."""
-    from harness.history.model import Retention
+    from harness.history import Retention
 
     keep = plan.retention
     history.prune(Retention(keep.passes_days, keep.failures_days, keep.max_mib << 20), plan=plan.name)

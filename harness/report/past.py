@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from harness.errors import UsageError
 from harness.report.marks import MAX_MARKS
 from harness.results.matrix import Matrix, TargetColumn, column_of
 from harness.results.model import RunInfo
 from harness.results.outcome import Outcome
 
 if TYPE_CHECKING:
-    from harness.history import CellHistory, History
+    from harness.history import History
 
 __all__ = ["ChangedGroup", "ChangedTest", "Past", "past_of"]
-
-#: Runs asked for; those after the report's own are of no interest and fall out.
-_ASKED: Final = 40
 
 
 class ChangedTest(Protocol):
@@ -56,7 +54,7 @@ class ChangedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Earlier runs, the oldest first, and what each cell (behaviour, target) was in them.
+    """Earlier runs, the oldest first, and what each cell (behaviour, column) was in them.
 
     `before` is the run that `changes` compares with; empty where there is none.
     """
@@ -80,8 +78,8 @@ class Past:
         return _grouped(change for change in self.changes if not (change.worse or change.better))
 
     def course(self, behaviour: str, column: TargetColumn, now: Outcome | None) -> list[Outcome | None]:
-        """A cell's outcomes over time, this run's last. The history tells targets apart, not builds."""
-        earlier = self.cells.get((behaviour, column.target), ())
+        """A cell's outcomes over time, this run's last."""
+        earlier = self.cells.get((behaviour, column.name), ())
         return [*earlier, now]
 
     def changed_cells(self, matrix: Matrix) -> dict[tuple[str, str], bool]:
@@ -107,28 +105,22 @@ def _grouped(changes: Iterable[ChangedTest]) -> tuple[ChangedGroup, ...]:
     )
 
 
-def past_of(history: History | None, run: RunInfo, plan: str = "") -> Past:
-    """The runs before `run` of the same plan; without a plan, those of the same arguments."""
+def past_of(history: History | None, run: RunInfo) -> Past:
+    """The runs before `run` of the same plan; without a plan, those that were asked for the same.
+
+    Nothing where there is no history, or none that holds the run.
+    """
     if history is None:
         return Past()
-    earlier = history.cell_history(runs=_ASKED, plan=plan)
-    places = [
-        at
-        for at, each in enumerate(earlier.runs)
-        if each.name != run.name and each.started <= run.started and (plan or each.arguments == run.arguments)
-    ][1 - MAX_MARKS :]
-    return _with_changes(history, run, earlier, places)
-
-
-def _with_changes(history: History, run: RunInfo, earlier: CellHistory, places: list[int]) -> Past:
-    before = history.previous(run.name) if any(each.name == run.name for each in history.runs()) else None
-    difference = None if before is None else history.difference(before.name, run.name)
+    try:
+        course = history.cell_history(runs=MAX_MARKS, until=run.name)
+    except UsageError:  # it was never taken in
+        return Past()
+    earlier = course.runs[:-1]
+    difference = history.difference(earlier[-1].name, run.name) if earlier else None
     return Past(
-        runs=tuple(earlier.runs[at] for at in places),
-        cells={
-            (behaviour, target): [outcomes[at] for at in places]
-            for (behaviour, target), outcomes in earlier.cells.items()
-        },
-        before="" if before is None else before.name,
+        runs=earlier,
+        cells={cell: outcomes[:-1] for cell, outcomes in course.cells.items()},
+        before="" if difference is None else difference.before,
         changes=() if difference is None else difference.changes,
     )

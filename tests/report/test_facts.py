@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from harness.history import history_at
 from harness.probe.comparison import Comparison, Verdict
 from harness.registry.notify import NotifyClass, Operation, Post, Pre, delivered_by
 from harness.registry.version import WindowsVersion
-from harness.report import history_beside, render_report
+from harness.report import render_report
 from harness.report.coverage import CallbackCoverage, ClassSeen, callback_coverage
 from harness.report.marks import Marks
 from harness.results.folder import RunReader
@@ -166,7 +167,7 @@ def test_earlier_runs_show_as_bars_and_changes(tmp_path: Path) -> None:
     with history.open_history(results / "history.sqlite") as opened:
         for run in runs:
             opened.ingest(run)
-    with history_beside(results) as found:
+    with history_at(None, results, make=False) as found:
         last = render_report(runs[2], history=found)
         middle = render_report(runs[1], history=found)
     courses = json.loads(last.split('id="data">')[1].split("</script>")[0])["courses"]
@@ -182,7 +183,7 @@ def test_earlier_runs_show_as_bars_and_changes(tmp_path: Path) -> None:
 
 def test_without_a_history_there_is_a_page_all_the_same(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [row("t.py::one", WIN11, Outcome.PASS, "B-LAY-03")])
-    with history_beside(tmp_path) as found:
+    with history_at(None, tmp_path, make=False) as found:
         assert found is None
         assert "Since run" not in render_report(run, history=found)
     assert not (tmp_path / "history.sqlite").exists()
