@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -112,8 +113,9 @@ def _start(
     *,
     no_jobs: bool = False,
 ) -> None:
-    """Run Ray in the foreground, with what this host offers."""
+    """Run Ray in the foreground, with what this host offers; nothing of it outlives this process."""
     from harness.machine.places import Places, private_folder
+    from harness.matrix.guard import MARK, JobGuard
     from harness.matrix.offer import offer
     from harness.matrix.rays import environment_for, require_ray
     from harness.matrix.remote import ROOT_VARIABLE
@@ -130,7 +132,14 @@ def _start(
     typer.echo(f"offering {found.cores} cores, {found.memory_mib} MiB, {', '.join(found.things)}")
     sys.stdout.flush()
     environment = {**os.environ, **environment_for(host), ROOT_VARIABLE: str(Path.cwd())}
-    raise typer.Exit(subprocess.run(command, env=environment).returncode)
+    mark = place / f"host-{os.getpid()}"
+    with JobGuard(mark):
+        process = subprocess.Popen(command, env={**environment, MARK: str(mark)})
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        # Ctrl-C reaches Ray as well, which ends what it has started.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = process.wait()
+    raise typer.Exit(code)
 
 
 #: Bytes of shared memory for what travels: pieces of files.
