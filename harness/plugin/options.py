@@ -63,6 +63,7 @@ _MARKERS = (
     'requires(capability, ...): skip on guests without these capabilities, e.g. requires("app-hives")',
     'versions(since=..., until=...): only on these Windows versions, both included: versions(since="6.0")',
     'arch(name, ...): only on these architectures, e.g. arch("x64")',
+    "own_guest: a guest of its own, whatever the isolation is",
 )
 
 

@@ -169,7 +169,10 @@ class GuestPool:
         )
 
     def _key_of(self, target: Target, item: pytest.Item) -> tuple[str, ...]:
-        return (target.name, *self._scope(item, item.stash.get(ISOLATION, self._isolation)))
+        isolation = item.stash.get(ISOLATION, self._isolation)
+        if item.get_closest_marker("own_guest") is not None:
+            isolation = Isolation.TEST
+        return (target.name, *self._scope(item, isolation))
 
     def boot(self, target: Target) -> Guest:
         """A guest for whoever needs one outside a test; the caller closes it."""

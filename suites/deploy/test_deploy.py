@@ -41,6 +41,7 @@ def test_a_command_has_its_exit_code_and_its_own_streams(guest: Guest) -> None:
     assert done.stderr.split() == [b"err"]
 
 
+@pytest.mark.own_guest  # the probe's device has one name; another test may have loaded it already
 def test_a_signed_driver_starts_answers_and_stops(guest: Guest) -> None:
     reply = abi.record("REGPROBE_INFO_REPLY")
     request = abi.record("REGPROBE_HEADER").pack()

@@ -51,6 +51,20 @@ def test_a_guest_serves_a_module_and_no_other(suite: pytest.Pytester, run: Run) 
     run("--isolation", "session").assert_outcomes(passed=2, failed=2)
 
 
+def test_a_test_may_ask_for_a_guest_of_its_own(suite: pytest.Pytester, run: Run) -> None:
+    suite.makepyfile(
+        """
+        import pytest
+        def test_1(guest): assert guest.number == 1
+        @pytest.mark.own_guest
+        def test_2(guest): assert guest.number == 2
+        def test_3(guest): assert guest.number == 3
+        def test_4(guest): assert guest.number == 3
+        """
+    )
+    run("--isolation", "session").assert_outcomes(passed=4)
+
+
 def test_tests_of_a_module_are_grouped_by_target(suite: pytest.Pytester, run: Run) -> None:
     suite.makepyfile("def test_1(guest): pass\ndef test_2(guest): assert guest.number <= 2")
     run("--target", "reference:6.1", "--target", "reference:6.2").assert_outcomes(passed=4)
