@@ -19,7 +19,7 @@ from harness.image.installspec import Delivery, Install
 from harness.image.recipe import load_recipe
 from harness.image.store import ImageStore
 from harness.machine.spec import Firmware
-from harness.strict import ConfigError, load_toml
+from harness.strict import ConfigError, load_based, load_toml
 from tests.image.recipes import installs, write_install
 
 VERSIONS = {
@@ -61,7 +61,7 @@ def test_a_recipe_says_only_what_its_family_does_not(name: str) -> None:
     """A value that stands in both is said twice."""
     file = find_recipe(name).file
     own = load_toml(file)
-    family = load_toml(file.parent / str(own.pop("based_on")))
+    family, _ = load_based(file.parent / str(own.pop("based_on")))
 
     def repeated(mine: dict[str, object], theirs: dict[str, object], where: str = "") -> list[str]:
         found = []

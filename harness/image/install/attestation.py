@@ -18,6 +18,7 @@ from harness.channel.errors import ChannelError
 from harness.channel.opening import open_channel
 from harness.channel.runner import RunnerClient
 from harness.errors import InfrastructureError
+from harness.guest.base import GuestKind
 from harness.image.recipe import Recipe
 from harness.machine.attest import Promise, check_promise
 from harness.machine.disks import create_overlay
@@ -97,6 +98,11 @@ def attest_image(
         check_promise(promise, found, recipe.name)
     except InfrastructureError as error:
         raise AnotherSystemError(str(error)) from error
+    if recipe.kind is GuestKind.WINDOWS and found.service_pack != recipe.version.service_pack:
+        raise AnotherSystemError(
+            f"{recipe.name} is not what its recipe promises: service pack: the recipe says "
+            f"{recipe.version.service_pack}, the guest {found.service_pack}"
+        )
     return found
 
 
