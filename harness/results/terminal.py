@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -34,6 +35,8 @@ _MARKS: Final[dict[Outcome, str]] = {
 }
 #: Failures listed below the matrix; the HTML page has all of them.
 _SHOWN_FAILURES: Final = 20
+#: Columns in which any table has the room it wants.
+_UNLIMITED: Final = 10_000
 
 
 def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
@@ -45,7 +48,10 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
     if len(matrix.behaviours) * 4 <= room:
         table = _table(matrix, [(_heading(b), b) for b in matrix.behaviours], matrix.cell, _mark)
     else:
-        table = _table(matrix, [(topic, topic) for topic in matrix.topics], matrix.topic_cell, _count)
+        topics = [(topic, topic) for topic in matrix.topics]
+        table = _table(matrix, topics, matrix.topic_cell, _count)
+        if Measurement.get(console := Console(width=_UNLIMITED), console.options, table).maximum > width:
+            table = _table(matrix, topics, matrix.topic_cell, _brief)
     legend = Text("  ").join(
         Text(f"{_MARKS[outcome]} {outcome} {count}", STYLES[outcome])
         for outcome, count in sorted(matrix.counts.items(), key=lambda item: item[0].gravity)
@@ -80,6 +86,14 @@ def _count(cell: Cell) -> Text:
     if outcome is None or outcome is Outcome.SKIP:
         return _mark(cell)
     return Text(f"{cell.passed}/{cell.ran}", STYLES[outcome])
+
+
+def _brief(cell: Cell) -> Text:
+    """As `_count`, in half the room: how many passed where all did, else how many did not."""
+    outcome = cell.outcome
+    if outcome is None or not (missing := cell.ran - cell.passed):
+        return Text(str(cell.ran), STYLES[Outcome.PASS]) if cell.ran else _mark(cell)
+    return Text(f"{missing}{_MARKS[outcome]}", STYLES[outcome])
 
 
 def _table(

@@ -60,6 +60,19 @@ def test_a_topic_counts_a_test_once() -> None:
     assert (cell.passed, cell.ran, cell.outcome) == (1, 2, Outcome.FAIL)
 
 
+@pytest.mark.parametrize(("width", "cells"), [(100, ["12/12", "11/12"]), (62, ["12", "1F"])])
+def test_a_narrow_terminal_cuts_no_number(width: int, cells: list[str]) -> None:
+    target = "reference:10.0.26100"
+    topics = ("APP", "CAP", "CRE", "CTX", "HIV", "INF", "LAY", "NOT", "OBJ", "REG")
+    rows = [row(f"t.py::{t}{n}", target, Outcome.PASS, f"B-{t}-{n:02}") for t in topics for n in range(12)]
+    rows[-1] = replace(rows[-1], outcome=Outcome.FAIL)
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_matrix(Matrix(rows), console)
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    (line,) = (line for line in shown if line.startswith(target))
+    assert line.split()[1:] == [cells[0]] * 9 + [cells[1]]
+
+
 @pytest.mark.parametrize("width", [60, 200])
 def test_the_terminal_matrix_fits_and_says_that_it_is_no_windows(width: int) -> None:
     console = Console(file=io.StringIO(), width=width, color_system=None)
