@@ -7,6 +7,7 @@ told; asking every candidate finds all of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -109,8 +110,8 @@ def bisect(candidates: Sequence[str], ask: Callable[[str], Attempt], *, every: b
     while high - low > 1:
         middle = search.nearest(low, high)
         if middle is None:
-            said = f"between {candidates[low]} (good) and {candidates[high]} (bad) nothing can be told"
-            return search.result(None, low, said)
+            said = f"{candidates[low]} is good, {candidates[high]} bad, and what is between can't be judged"
+            return search.result(high, low, said)
         if search.judge(middle) is Judgement.BAD:
             high = middle
         else:
@@ -156,13 +157,11 @@ def builds_in(folder: Path) -> list[Path]:
     return found
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
     """Text as numbers and the rest, so that 3 sorts before 12; what git describe ends with doesn't count."""
-    import re
-
-    text = re.sub(r"-g[0-9a-f]{4,40}\b", "", path.with_suffix("").as_posix())
-    parts = re.findall(r"\d+|\D+", text)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    names = [re.sub(r"-g[0-9a-f]{4,40}$", "", name) for name in path.with_suffix("").parts]
+    parts = [re.findall(r"\d+|\D+", name) for name in names]
+    return [[(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name] for name in parts]
 
 
 _JUDGED: Final = {

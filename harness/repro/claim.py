@@ -176,9 +176,11 @@ class _Slice:
 
     def _is_outer(self, name: str, node: ast.AST) -> bool:
         """Whether a statement that assigns `name` also needs its former value (``x = x[1:]``)."""
-        return isinstance(node, ast.Assign | ast.AugAssign) and any(
-            isinstance(each, ast.Name) and each.id == name for each in ast.walk(node.value)
-        )
+        if not isinstance(node, ast.Assign | ast.AugAssign):
+            return False
+        value = node.value
+        loads = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
+        return name in loads - _stored_names(value)
 
     def _resolve(self, name: str, before: int) -> None:
         if name in self._done or name in self._bindings:
@@ -199,6 +201,8 @@ class _Slice:
             return
         if found is None:
             raise NoClaimError(f"it needs {name}, a {type(value).__name__}, which no recording can give")
+        if not self._is_plain_loop(name):
+            raise NoClaimError(f"it needs {name}, which a loop takes from what the guest did")
         self._bindings[name] = found
 
     def _bound(self, name: str, value: object) -> Binding | None:
@@ -254,6 +258,23 @@ class _Slice:
             if earlier is not None and self._is_about_run(earlier):
                 return True
         return False
+
+    def _is_plain_loop(self, name: str) -> bool:
+        """Whether a loop variable's value stands in the test, and is not computed from the run."""
+        loops = [node for node in ast.walk(self._function) if isinstance(node, ast.For)]
+        for loop in loops:
+            if name not in _stored_names(loop.target):
+                continue
+            for node in ast.walk(loop.iter):
+                if isinstance(node, ast.Attribute) and node.attr not in ("items", "keys", "values"):
+                    return False
+                if isinstance(node, ast.Name) and node.id in self._frame.f_locals:
+                    made = self._assignment(node.id, loop.lineno)
+                    bound = self._bound(node.id, self._frame.f_locals[node.id])
+                    plain = bound is not None and bound.kind is BindingKind.CODE
+                    if bound is None or (plain and made is not None and self._is_about_run(made)):
+                        return False
+        return True
 
     def _resolve_global(self, name: str) -> None:
         if name not in self._frame.f_globals:
