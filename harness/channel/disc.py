@@ -5,6 +5,7 @@ Joliet carries the names as they are; the plain ISO names are numbered. The same
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -36,7 +37,8 @@ def make_disc(
 ) -> None:
     """Write an image of `files` to `into`, which only its owner can read. Names may have folders, with ``/``.
 
-    `marker` becomes the content of the file `MARKER`, which `files` can't have then.
+    `marker` becomes the content of the file `MARKER`, which `files` can't have then, and a mark in the volume
+    descriptor, so that a system sees another disc by its first sector.
 
     Raises `UsageError` for names that Windows can't have, for too many files or bytes, and for a bad label,
     and `ToolMissingError` without pycdlib.
@@ -60,7 +62,8 @@ def make_disc(
             "discs need pycdlib; run: pip install 'regfilter-harness[machines]'"
         ) from error
     iso = pycdlib.PyCdlib()
-    iso.new(interchange_level=3, joliet=3, vol_ident=label)
+    mark = hashlib.sha256(marker).hexdigest().upper() if marker is not None else ""
+    iso.new(interchange_level=3, joliet=3, vol_ident=label, vol_set_ident=mark)
     try:
         _fill(iso, {name: files[name] for name in names})
         _date(iso)

@@ -58,7 +58,7 @@ def find_leftovers(
         *_sessions(where, everything=everything),
         *_unfinished(where),
         *_templates(where, everything=everything, keep=keep),
-        *_ram_files(where),
+        *_ram_files(where, everything=everything),
     )
 
 
@@ -152,10 +152,10 @@ def _templates(places: Places, *, everything: bool, keep: int) -> Iterator[Lefto
             yield Leftover(LeftoverKind.TEMPLATE, paths, reason, sum(map(size_of, paths)))
 
 
-def _ram_files(places: Places) -> Iterator[Leftover]:
+def _ram_files(places: Places, *, everything: bool) -> Iterator[Leftover]:
     store = TemplateStore(places)
     belonging = {path for stored in store.stored() for path in store.ram_files(stored.folder)}
-    for folder, cache in places.lost_memory():
+    for folder, cache in places.lost_memory(everything=everything):
         yield Leftover(LeftoverKind.RAM, (folder,), f"its cache {cache} is gone", size_of(folder))
     if places.memory is None or not places.memory.is_dir():
         return

@@ -42,7 +42,7 @@ _RUNTIME_LENGTH: Final = 40
 #: Left free for everything else on a file system, and in memory.
 _DISK_MARGIN: Final = 256 << 20
 _MEMORY_MARGIN: Final = 512 << 20
-#: In the folder in memory: the path of the cache it belongs to.
+#: In the folder in memory: the path of the cache it belongs to, and in which file system that is a path.
 _CACHE_NOTE: Final = "cache"
 _GROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
@@ -66,12 +66,16 @@ class Places:
     def beside(cls, cache: Path) -> Places:
         """The places that belong to a cache; another cache has other RAM files."""
         # Templates and their RAM files refer to each other, so two caches must not share a folder of them.
-        key = hashlib.sha256(bytes(cache)).hexdigest()[:8]
+        key = hashlib.sha256(bytes(cache) + _file_system().encode()).hexdigest()[:8]
         memory = _SHARED_MEMORY / f"{_memory_prefix()}{key}" if _SHARED_MEMORY.is_dir() else None
         return cls(cache=cache, runtime=runtime_candidates()[0], memory=memory)
 
-    def lost_memory(self) -> tuple[tuple[Path, Path], ...]:
-        """Folders in memory that belonged to caches which are gone, each with that cache."""
+    def lost_memory(self, *, everything: bool = False) -> tuple[tuple[Path, Path], ...]:
+        """Folders in memory that belonged to caches which are gone, each with that cache.
+
+        Where /dev/shm is shared with other containers, theirs can't be seen from here; `everything` takes
+        them for gone.
+        """
         if self.memory is None or not self.memory.name.startswith(_memory_prefix()):
             return ()
         found = []
@@ -79,8 +83,10 @@ class Places:
             note = folder / _CACHE_NOTE
             if folder.is_symlink() or folder.lstat().st_uid != os.geteuid() or not note.is_file():
                 continue
-            cache = Path(note.read_text())
-            if cache.is_absolute() and not cache.exists():
+            named, _, where = note.read_text().partition("\n")
+            cache = Path(named)
+            here = where in ("", _file_system())
+            if cache.is_absolute() and not cache.exists() and (here or everything):
                 found.append((folder, cache))
         return tuple(found)
 
@@ -116,7 +122,7 @@ class Places:
         if free >= size:
             private_folder(self.memory)
             # Who finds the folder can't tell from its name whether its cache is still there.
-            (self.memory / _CACHE_NOTE).write_text(str(self.cache))
+            (self.memory / _CACHE_NOTE).write_text(f"{self.cache}\n{_file_system()}")
             return self.memory
         log.warning(
             "a RAM file of %s does not fit into memory (%s free in %s): it goes to %s, which is slower",
@@ -126,6 +132,12 @@ class Places:
             self.templates,
         )
         return None
+
+
+def _file_system() -> str:
+    """The root folder of this process: in another container or chroot the same path is another folder."""
+    root = os.stat("/")
+    return f"{root.st_dev}:{root.st_ino}"
 
 
 def _memory_prefix() -> str:

@@ -55,6 +55,17 @@ def test_the_same_content_gives_the_same_bytes_on_another_day(
     assert sorted(tmp_path.iterdir()) == sorted(discs)
 
 
+def test_discs_with_other_markers_differ_in_their_descriptor(tmp_path: Path) -> None:
+    """The rest may be the same, and a system that saw the one before looks no further."""
+    descriptors = []
+    for marker in (b"one", b"two"):
+        make_disc({"same": b"x"}, "PAYLOAD", disc := tmp_path / "disc.iso", marker=marker)
+        descriptors.append(disc.read_bytes()[16 * 2048 : 17 * 2048])
+    assert descriptors[0] != descriptors[1]
+    with pytest.raises(UsageError, match=r"harness\.id can't be"):
+        make_disc({"HARNESS.id": b""}, "PAYLOAD", tmp_path / "other.iso", marker=b"x")
+
+
 BAD = ("", "/a", "a//b", "../up", "a:b", "what?", 'quo"te', "back\\slash", "nul\0", "dot.", "space ")
 
 

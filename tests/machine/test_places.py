@@ -108,6 +108,21 @@ def test_memory_of_a_cache_that_is_gone_is_found(tmp_path: Path, monkeypatch: py
     assert there.lost_memory() == ()
 
 
+def test_memory_of_another_containers_cache_needs_to_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever shares /dev/shm with it sees its RAM files, and not its cache."""
+    monkeypatch.setattr(places, "_SHARED_MEMORY", tmp_path)
+    here = Places.beside(tmp_path / "cache")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(places, "_file_system", lambda: "another")
+        theirs = Places.beside(tmp_path / "cache")
+        assert theirs.room_in_memory(1) == theirs.memory
+    assert theirs.memory != here.memory
+    assert here.lost_memory() == ()
+    assert here.lost_memory(everything=True) == ((theirs.memory, theirs.cache),)
+
+
 def test_a_control_group_limits_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(places, "_GROUP_LIMIT", limit)
