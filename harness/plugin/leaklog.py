@@ -82,7 +82,7 @@ def _merged(one: RunResult, other: RunResult) -> RunResult:
         duration=round(one.duration + other.duration, 6),
         message="; ".join(dict.fromkeys(row.message for row in shown)),
         detail="\n".join(dict.fromkeys(row.detail for row in shown)),
-        recorded={**one.recorded, **other.recorded},
+        recorded={**other.recorded, **one.recorded},
         started=min(one.started, other.started),
     )
 
