@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from harness.cli.history_options import HistoryOption
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.matrix.cluster import Cluster
     from harness.matrix.folder import MatrixFolder
     from harness.matrix.jobs import Job
     from harness.matrix.plan import Plan
@@ -66,36 +69,31 @@ def run(
     from harness.matrix.conductor import host_capacity
     from harness.matrix.jobs import read_frozen
     from harness.matrix.known import known_findings
-    from harness.matrix.lifecycle import begin, check_unchanged, find_interrupted
-    from harness.matrix.prepare import prepare
+    from harness.matrix.lifecycle import begin, check_unchanged
     from harness.matrix.schedule import check_room
     from harness.report.github import announce
     from harness.report.write import PAGE
     from harness.results.terminal import print_matrix
 
+    folder: MatrixFolder | None = None
     if resume or name is not None:
-        if not resume:
-            raise UsageError("--run names a run to go on with: give --resume as well")
-        if plan is None and name is None:
-            raise UsageError("--resume needs the plan, or --run with the name of the run")
-        folder = find_interrupted(results, plan=plan, name=name)
+        folder = _interrupted(plan, results, name, resume=resume)
         frozen, todo = read_frozen(folder.path)
         check_unchanged(folder, frozen, todo)
     else:
-        if plan is None:
-            raise UsageError("which plan? harness matrix run PLAN.toml")
-        with history_at(history, results) as store:
-            prepared = prepare(plan, store.durations() if store is not None else None)
-        frozen, todo = prepared.plan, prepared.jobs
-        if cluster is None:
-            check_room(todo, host_capacity(frozen.limits, jobs))
-        folder = begin(frozen, todo, results, arguments=("matrix", *sys.argv[2:]))
-    with folder.locked():
-        if not _conduct(folder, frozen, todo, jobs, cluster):
-            typer.echo(f"interrupted; go on with: harness matrix run --resume --run {folder.path}", err=True)
-            raise typer.Exit(_INTERRUPTED)
-        with history_at(history, results) as store:
-            code, matrix = conclude(folder, todo, store)
+        frozen, todo = _prepared(plan, history, results)
+    with _cluster(cluster, frozen, todo) as hosts:
+        if folder is None:
+            if hosts is None:
+                check_room(todo, host_capacity(frozen.limits, jobs))
+            folder = begin(frozen, todo, results, arguments=("matrix", *sys.argv[2:]))
+        with folder.locked():
+            if not _conduct(folder, frozen, todo, jobs, hosts):
+                said = f"interrupted; go on with: harness matrix run --resume --run {folder.path}"
+                typer.echo(said, err=True)
+                raise typer.Exit(_INTERRUPTED)
+            with history_at(history, results) as store:
+                code, matrix = conclude(folder, todo, store)
     print_matrix(matrix, Console())
     for finding in known_findings(frozen, matrix.results):
         typer.echo(str(finding))
@@ -104,17 +102,56 @@ def run(
     raise typer.Exit(code)
 
 
+def _interrupted(plan: Path | None, results: Path, name: str | None, *, resume: bool) -> MatrixFolder:
+    from harness.matrix.lifecycle import find_interrupted
+
+    if not resume:
+        raise UsageError("--run names a run to go on with: give --resume as well")
+    if plan is None and name is None:
+        raise UsageError("--resume needs the plan, or --run with the name of the run")
+    return find_interrupted(results, plan=plan, name=name)
+
+
+def _prepared(plan: Path | None, history: str | None, results: Path) -> tuple[Plan, tuple[Job, ...]]:
+    from harness.history import history_at
+    from harness.matrix.prepare import prepare
+
+    if plan is None:
+        raise UsageError("which plan? harness matrix run PLAN.toml")
+    with history_at(history, results) as store:
+        prepared = prepare(plan, store.durations() if store is not None else None)
+    return prepared.plan, prepared.jobs
+
+
 def _conduct(
-    folder: MatrixFolder, plan: Plan, jobs: tuple[Job, ...], cores: int, cluster: str | None
+    folder: MatrixFolder,
+    plan: Plan,
+    jobs: tuple[Job, ...],
+    cores: int,
+    hosts: Cluster | None,
 ) -> bool:
     from harness.cli.matrix_progress import ProgressView
     from harness.matrix.conductor import LocalHost, conduct, host_capacity
 
     done = [job for job in jobs if folder.job(job.id).end is not None]
-    if cluster is not None:
-        from harness.matrix.cluster import Cluster
+    with ProgressView(jobs, done) as view:
+        if hosts is not None:
+            there = hosts.capacity(cores)
+            return asyncio.run(conduct(folder, jobs, hosts.working_on(folder), there, view))
+        with LocalHost(folder, plan).open(jobs) as host:
+            return asyncio.run(conduct(folder, jobs, host, host_capacity(plan.limits, cores), view))
 
-        with Cluster.open(cluster, folder, plan, jobs) as hosts, ProgressView(jobs, done) as view:
-            return asyncio.run(conduct(folder, jobs, hosts, hosts.capacity(cores), view))
-    with ProgressView(jobs, done) as view, LocalHost(folder, plan).open(jobs) as host:
-        return asyncio.run(conduct(folder, jobs, host, host_capacity(plan.limits, cores), view))
+
+@contextmanager
+def _cluster(address: str | None, plan: Plan, jobs: tuple[Job, ...]) -> Iterator[Cluster | None]:
+    """The cluster at `address`, which can run all of the jobs; None without an address."""
+    if address is None:
+        yield None
+        return
+    from harness.matrix.cluster import Cluster
+    from harness.matrix.rays import connected
+
+    with connected(address) as ray:
+        hosts = Cluster(ray, plan)
+        hosts.check(jobs)
+        yield hosts

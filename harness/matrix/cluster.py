@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from harness.errors import InfrastructureError, UsageError
@@ -20,14 +20,14 @@ from harness.matrix.offer import needs
 from harness.matrix.origin import read_origin
 from harness.matrix.parcel import Began, Ended, FilePiece, JobParcel, Message, Receiver, Row, Told, entry_of
 from harness.matrix.plan import Plan
-from harness.matrix.rays import ClusterHost, alive_hosts, connected
+from harness.matrix.rays import ClusterHost, alive_hosts
 from harness.matrix.remote import run_parcel
 from harness.matrix.running import Listener
 from harness.matrix.schedule import Capacity
 from harness.plugin.finished import standings
 from harness.plugin.journal import Entry, Kind
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "ClusterRun"]
 
 log = logging.getLogger(__name__)
 
@@ -41,40 +41,24 @@ _TESTS: Final = "test "
 
 
 class Cluster:
-    """A `harness.matrix.conductor.Host` of many hosts. Made by `open`."""
+    """The hosts of the cluster that `ray` is connected to, for jobs of `plan`."""
 
-    def __init__(self, ray: Any, run: MatrixFolder, plan: Plan) -> None:
+    def __init__(self, ray: Any, plan: Plan) -> None:
         self._ray = ray
-        self._run = run
         self._plan = plan
-        self._tests = {
-            what.removeprefix(_TESTS): digest
-            for what, digest in read_origin(run.path).items()
-            if what.startswith(_TESTS)
-        }
         self._needs: dict[str, Mapping[str, float]] = {}
         self._remote = ray.remote(run_parcel)
 
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, address: str, run: MatrixFolder, plan: Plan, jobs: Iterable[Job]) -> Iterator[Cluster]:
-        """Join the cluster at `address` for the time of the block.
-
-        Raises `UsageError`, with what is missing where, unless every job has a host that can run it.
-        """
-        with connected(address) as ray:
-            cluster = cls(ray, run, plan)
-            cluster._check([job for job in jobs if run.job(job.id).end is None])
-            yield cluster
-
-    def _check(self, jobs: Iterable[Job]) -> None:
+    def check(self, jobs: Iterable[Job]) -> None:
+        """Raise `UsageError`, with what is missing where, unless every job has a host that can run it."""
         hosts = alive_hosts(self._ray)
         missing = dict.fromkeys(why for job in jobs if (why := self._refusal(job, hosts)))
         if missing:
             listed = "\n  ".join(missing)
             raise UsageError(
-                f"the cluster can't run all of the plan:\n  {listed}\nbuild the images there and let the "
-                "hosts join again, or leave the targets out; `harness cluster status` shows what there is"
+                f"the cluster can't run all of the plan:\n  {listed}\nbring the hosts to this commit, build "
+                "the images there and let them join again, or leave targets out; `harness cluster status` "
+                "shows what there is"
             )
 
     def capacity(self, limit_cores: int = 0) -> Capacity:
@@ -115,57 +99,18 @@ class Cluster:
         why = "; ".join([*lacking, *small][:10]) or "no host is alive"
         return f"{job.target} needs {', '.join(wanted)}, and {job.memory_mib} MiB on one host: {why}"
 
-    async def run(self, job: Job, *, stop: asyncio.Event, listen: Listener) -> JobEnd | None:
-        folder = self._run.job(job.id)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        lost: list[str] = []
-        in_vain = 0
-        while not stop.is_set():
-            attempt = _Attempt(self, job, folder, listen)
-            ended = await attempt.run(stop)
-            if stop.is_set() and ended is None:
-                return None
-            if ended is not None:
-                notes = (*lost, *ended.notes)
-                return self._finish(
-                    folder, JobEnd(job.id, attempt.host, ended.seconds, ended.processes, notes)
-                )
-            log.warning("job %s: %s", job.id, attempt.why)
-            lost.append(attempt.why)
-            if attempt.running is not None:
-                listen(blame(folder, job, attempt.running, f"{attempt.why}, while this test ran"))
-            in_vain = 0 if attempt.rows or attempt.running else in_vain + 1
-            if in_vain > job.retries:
-                for entry in self._give_up(job, folder, attempt):
-                    listen(entry)
-                return self._finish(folder, JobEnd(job.id, attempt.host, 0.0, 0, tuple(lost)))
-        return None
-
-    def _give_up(self, job: Job, folder: JobFolder, attempt: _Attempt) -> Iterable[Entry]:
-        message = f"not run: {attempt.why}"
-        with_row = standings(folder.rows)
-        if not with_row:
-            return blame_paths(folder, job, message)
-        return [blame(folder, job, key, message) for key in attempt.planned if key not in with_row]
-
-    @staticmethod
-    def _finish(folder: JobFolder, end: JobEnd) -> JobEnd:
-        folder.finish(end)
-        return end
+    def working_on(self, run: MatrixFolder) -> ClusterRun:
+        """The jobs of one run: a `harness.matrix.conductor.Host`."""
+        return ClusterRun(self, run)
 
     # -- for an attempt ------------------------------------------------------------------------------------
 
-    def submit(self, job: Job, folder: JobFolder) -> Any:
+    def submit(self, job: Job, folder: JobFolder, tests: Mapping[str, str]) -> Any:
         """Hand the job to Ray; returns its messages. Raises `InfrastructureError` without a host."""
         hosts = alive_hosts(self._ray)
         able = self._able(job, hosts)
         if not able:
             raise InfrastructureError(self._refusal(job, hosts))
-        tests = {
-            path: digest
-            for path, digest in self._tests.items()
-            if path in job.paths or path.rpartition("/")[2] == "conftest.py"
-        }
         return self._remote.options(
             name=job.id,
             max_retries=0,
@@ -188,11 +133,73 @@ class Cluster:
         return (self._ray.exceptions.RayError,)
 
 
+class ClusterRun:
+    """Runs the jobs of a run on the hosts of a cluster, and has them run elsewhere when one is lost."""
+
+    def __init__(self, cluster: Cluster, run: MatrixFolder) -> None:
+        self._cluster = cluster
+        self._run = run
+        self._tests = {
+            what.removeprefix(_TESTS): digest
+            for what, digest in read_origin(run.path).items()
+            if what.startswith(_TESTS)
+        }
+
+    async def run(self, job: Job, *, stop: asyncio.Event, listen: Listener) -> JobEnd | None:
+        folder = self._run.job(job.id)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lost: list[str] = []
+        in_vain = 0
+        while not stop.is_set():
+            attempt = _Attempt(self._cluster, job, folder, listen, self._tests_of(job))
+            ended = await attempt.run(stop)
+            if stop.is_set() and ended is None:
+                return None
+            if ended is not None:
+                notes = (*lost, *ended.notes)
+                return self._finish(
+                    folder, JobEnd(job.id, attempt.host, ended.seconds, ended.processes, notes)
+                )
+            log.warning("job %s: %s", job.id, attempt.why)
+            lost.append(attempt.why)
+            if attempt.running is not None:
+                listen(blame(folder, job, attempt.running, f"{attempt.why}, while this test ran"))
+            in_vain = 0 if attempt.rows or attempt.running else in_vain + 1
+            if in_vain > job.retries:
+                for entry in self._give_up(job, folder, attempt):
+                    listen(entry)
+                return self._finish(folder, JobEnd(job.id, attempt.host, 0.0, 0, tuple(lost)))
+        return None
+
+    def _tests_of(self, job: Job) -> dict[str, str]:
+        """Digests of the files that a host must have as they are here."""
+        return {
+            path: digest
+            for path, digest in self._tests.items()
+            if path in job.paths or path.rpartition("/")[2] == "conftest.py"
+        }
+
+    def _give_up(self, job: Job, folder: JobFolder, attempt: _Attempt) -> Iterable[Entry]:
+        message = f"not run: {attempt.why}"
+        with_row = standings(folder.rows)
+        if not with_row:
+            return blame_paths(folder, job, message)
+        return [blame(folder, job, key, message) for key in attempt.planned if key not in with_row]
+
+    @staticmethod
+    def _finish(folder: JobFolder, end: JobEnd) -> JobEnd:
+        folder.finish(end)
+        return end
+
+
 class _Attempt:
     """One attempt at a job, on one host."""
 
-    def __init__(self, cluster: Cluster, job: Job, folder: JobFolder, listen: Listener) -> None:
+    def __init__(
+        self, cluster: Cluster, job: Job, folder: JobFolder, listen: Listener, tests: Mapping[str, str]
+    ) -> None:
         self._cluster, self._job, self._folder, self._listen = cluster, job, folder, listen
+        self._tests = tests
         self._receiver = Receiver(folder)
         self.host = ""
         self.rows = 0
@@ -204,7 +211,7 @@ class _Attempt:
     async def run(self, stop: asyncio.Event) -> Ended | None:
         """How the job ended; None when its host was lost, or `stop` was set."""
         try:
-            stream = self._cluster.submit(self._job, self._folder)
+            stream = self._cluster.submit(self._job, self._folder, self._tests)
         except InfrastructureError as error:
             self.why = str(error)
             return None
