@@ -283,6 +283,7 @@ def test_an_install_that_goes_wrong_shows_why(
     index = json.loads((evidence / "index.json").read_text())
     pieces = {piece["name"]: piece for piece in index["pieces"]}
     assert not pieces["debug.log"]["missing"]
+    assert outcome != "stalled" or "the screen: text of 720x400" in found["error"]
     pictures = [evidence / name for name in ("screen.png", "last-screen.png") if (evidence / name).exists()]
     assert pictures
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
@@ -362,6 +363,7 @@ def test_an_install_can_be_looked_at_and_interrupted(bench: Bench) -> None:
         assert picture.read_bytes().startswith(b"\x89PNG")
         seen = look(store, "tiny")
         assert (seen.stage, seen.expected, seen.failed) == ("specialize", 60, ())
+        assert "screen: text of 720x400, unchanged for 0 min" in str(seen)
         os.kill(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode != 0

@@ -14,6 +14,7 @@ from harness.guest.base import Arch
 from harness.image.digest import install_key
 from harness.image.finding import find_recipe, find_recipes
 from harness.image.images import ensure_image, is_built, verify
+from harness.image.install.dryrun import dry_run
 from harness.image.install.guide import refreshed
 from harness.image.installspec import Delivery, Install
 from harness.image.recipe import load_recipe
@@ -83,6 +84,21 @@ def test_windows_11_is_installed_with_secure_boot_and_run_without() -> None:
     assert recipe.source.hardware(recipe.hardware).firmware is Firmware.UEFI_SECURE
     assert recipe.hardware.tpm
     assert recipe.guest_ports == (5986,)
+
+
+@pytest.mark.parametrize("name", [name for name in VERSIONS if name.startswith("win11") or name == "ws2025"])
+def test_the_checks_of_windows_11_pass_honestly(name: str, tmp_path: Path) -> None:
+    """What "Windows 11 Specs and System Requirements" asks for is there, and nothing switches a check off."""
+    recipe = find_recipe(name)
+    assert isinstance(recipe.source, Install)
+    machine = recipe.source.hardware(recipe.hardware)
+    assert (machine.tpm, machine.firmware) == (True, Firmware.UEFI_SECURE)
+    assert (machine.memory_mib >= 4096, machine.processors >= 2, recipe.source.disk_gib >= 64) == (True,) * 3
+    dry_run(recipe, recipe.source, tmp_path / "out")
+    answer = (tmp_path / "out" / "autounattend.xml").read_text()
+    assert "LabConfig" not in answer
+    assert "Bypass" not in answer
+    assert 'model="tpm-crb"' in (tmp_path / "out" / "install.xml").read_text()
 
 
 MISTAKES = {

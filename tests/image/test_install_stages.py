@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.image.install.stages import Outcome, Progress, Schedule, after_event, after_line, after_time
+from harness.image.install.stages import (
+    Outcome,
+    Progress,
+    Schedule,
+    Screen,
+    after_event,
+    after_line,
+    after_screen,
+    after_time,
+)
 from harness.machine.events import EventKind, MachineEvent, Panic
 from harness.machine.spec import Accelerator
 
@@ -104,6 +113,17 @@ def test_a_stop_error_is_told_with_its_code() -> None:
     assert progress.outcome is Outcome.CRASHED
     assert "0x7b" in progress.why
     assert after_event(progress, OFF) == progress  # its end is a consequence
+
+
+def test_the_screen_tells_where_a_silent_setup_is_and_that_one_waits() -> None:
+    progress = after_screen(Progress.start(0.0), Screen(720, 400, "a", 10.0))
+    assert progress.screen is not None
+    assert progress.screen.still(70.0) == "text of 720x400, unchanged for 1 min"
+    same = after_screen(progress, Screen(720, 400, "a", 610.0))
+    assert same is progress
+    moved = after_screen(same, Screen(800, 600, "b", 640.0))
+    assert moved.screen is not None
+    assert moved.screen.still(640.0) == "graphics of 800x600, unchanged for 0 min"
 
 
 def test_emulation_has_more_time() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import shutil
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import InfrastructureError
-from harness.image.install.stages import Outcome, Progress, Schedule, after_event, after_line, after_time
+from harness.image.install.stages import (
+    Outcome,
+    Progress,
+    Schedule,
+    Screen,
+    after_event,
+    after_line,
+    after_screen,
+    after_time,
+)
 from harness.machine.debug_log import DebugLog
 from harness.machine.events import EventKind, MachineEvent
 from harness.machine.evidence import collect
@@ -40,9 +51,11 @@ class InstallFailedError(InfrastructureError):
 
     def __init__(self, name: str, progress: Progress, evidence: Path) -> None:
         minutes = (progress.since - progress.began) / 60
+        screen = progress.screen
+        shown = f"; the screen: {screen.still(time.monotonic())}" if screen is not None else ""
         super().__init__(
             f"the install of {name} {progress.outcome}: {progress.why} (last stage {progress.stage}, told "
-            f"after {minutes:.0f} min); screen, logs and the machine's description are in {evidence}"
+            f"after {minutes:.0f} min{shown}); screen, logs and the machine's description are in {evidence}"
         )
         self.progress = progress
         self.evidence = evidence
@@ -71,7 +84,8 @@ def run_install(
                     machine.send_keys(_KEY)
                 next_key = now + _KEY_SECONDS
             if not progress.over:
-                pictures.take(machine, now)
+                if (seen := pictures.take(machine, now)) is not None:
+                    progress = after_screen(progress, seen)
                 if observer is not None:
                     observer(progress, machine)
         if progress.outcome is Outcome.INSTALLED:
@@ -91,11 +105,17 @@ class _Pictures:
         self.path = path
         self._next = 0.0
 
-    def take(self, machine: Machine, now: float) -> None:
-        if now >= self._next:
-            self._next = now + _PICTURE_SECONDS
-            with suppress(InfrastructureError):  # it may end at this moment, and that is told otherwise
-                machine.screenshot(self.path)
+    def take(self, machine: Machine, now: float) -> Screen | None:
+        """Look at it, when it is time to."""
+        if now < self._next:
+            return None
+        self._next = now + _PICTURE_SECONDS
+        try:
+            picture = machine.screenshot(self.path).read_bytes()
+            width, height = struct.unpack_from(">II", picture, 16)  # IHDR, the first chunk of any PNG
+        except (InfrastructureError, OSError, struct.error):
+            return None  # it may end at this moment, and that is told otherwise
+        return Screen(width, height, hashlib.sha256(picture).hexdigest(), now)
 
     def keep(self, to: Path) -> None:
         if self.path.is_file():

@@ -24,8 +24,10 @@ __all__ = [
     "Outcome",
     "Progress",
     "Schedule",
+    "Screen",
     "after_event",
     "after_line",
+    "after_screen",
     "after_time",
 ]
 
@@ -102,6 +104,27 @@ def schedule_of(install: Install, accelerator: Accelerator) -> Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Screen:
+    """What the display shows: 720 by 400 is text, a picture of the same digest the same picture.
+
+    It tells where a setup is that says nothing, and one that waits: nothing moves any more.
+    """
+
+    width: int
+    height: int
+    digest: str
+    since: float
+
+    def still(self, now: float) -> str:
+        kind = "text" if (self.width, self.height) in _TEXT_MODES else "graphics"
+        return f"{kind} of {self.width}x{self.height}, unchanged for {(now - self.since) / 60:.0f} min"
+
+
+#: Of VGA; a BIOS and text-mode setup have them.
+_TEXT_MODES: Final = frozenset({(720, 400), (640, 400), (720, 350)})
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where an install is. Times are of `time.monotonic`; restarts and resets are since the last stage."""
 
@@ -114,6 +137,7 @@ class Progress:
     last_reset: float | None = None
     failed: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
+    screen: Screen | None = None
     outcome: Outcome | None = None
     why: str = ""
 
@@ -203,6 +227,13 @@ def _switched_off(progress: Progress) -> Progress:
         steps = ", ".join(progress.failed) or "which one is not told"
         return progress.ended(Outcome.FAILED, f"steps of the first boot did not work: {steps}")
     return progress.ended(Outcome.ENDED, f"the machine ended in stage {progress.stage}, before it was ready")
+
+
+def after_screen(progress: Progress, seen: Screen) -> Progress:
+    """A look at the display."""
+    old = progress.screen
+    same = old is not None and replace(seen, since=old.since) == old
+    return progress if same else replace(progress, screen=seen)
 
 
 def after_time(progress: Progress, schedule: Schedule, now: float) -> Progress:

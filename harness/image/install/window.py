@@ -42,12 +42,14 @@ class Look:
     expected: float
     restarts: int
     failed: tuple[str, ...]
+    screen: str = ""
 
     def __str__(self) -> str:
         troubles = f"; did not work: {', '.join(self.failed)}" if self.failed else ""
+        screen = f"; screen: {self.screen}" if self.screen else ""
         return (
             f"{self.name}: {self.stage} for {self.in_stage / 60:.0f} min, {self.elapsed / 60:.0f} of about "
-            f"{self.expected / 60:.0f} min{troubles}"
+            f"{self.expected / 60:.0f} min{troubles}{screen}"
         )
 
 
@@ -94,6 +96,7 @@ class Window:
                 "expected": self.expected,
                 "restarts": progress.restarts,
                 "failed": list(progress.failed),
+                "screen": progress.screen.still(now) if progress.screen is not None else "",
             }
             write_atomically(self.folder / _PROGRESS, json.dumps(told).encode(), mode=0o600)
         if (self.folder / _WANTED).exists():
