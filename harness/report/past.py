@@ -4,41 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.history.model import Change
 from harness.report.marks import MAX_MARKS
-from harness.results.matrix import Matrix, TargetColumn, column_of
+from harness.results.matrix import NO_BEHAVIOUR, Matrix, TargetColumn, column_of
 from harness.results.model import RunInfo
 from harness.results.outcome import Outcome
 
 if TYPE_CHECKING:
     from harness.history import History
 
-__all__ = ["ChangedGroup", "ChangedTest", "Past", "past_of"]
-
-
-class ChangedTest(Protocol):
-    """A test whose outcome differs from the one of the run before. None: it didn't run on that side."""
-
-    @property
-    def test(self) -> str: ...
-    @property
-    def target(self) -> str: ...
-    @property
-    def build(self) -> str: ...
-    @property
-    def behaviours(self) -> tuple[str, ...]: ...
-    @property
-    def before(self) -> Outcome | None: ...
-    @property
-    def after(self) -> Outcome | None: ...
-    @property
-    def message(self) -> str: ...
-    @property
-    def worse(self) -> bool: ...
-    @property
-    def better(self) -> bool: ...
+__all__ = ["ChangedGroup", "Past", "past_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +40,7 @@ class Past:
     runs: tuple[RunInfo, ...] = ()
     cells: Mapping[tuple[str, str], Sequence[Outcome | None]] = field(default_factory=dict)
     before: str = ""
-    changes: tuple[ChangedTest, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     @property
     def worse(self) -> tuple[ChangedGroup, ...]:
@@ -90,13 +68,13 @@ class Past:
             column = column_of(change.target, change.build)
             if column not in known or not (change.worse or change.better):
                 continue
-            for behaviour in change.behaviours:
+            for behaviour in change.behaviours or (NO_BEHAVIOUR,):
                 found[behaviour, column] = found.get((behaviour, column), False) or change.worse
         return found
 
 
-def _grouped(changes: Iterable[ChangedTest]) -> tuple[ChangedGroup, ...]:
-    found: dict[tuple[str, Outcome | None, Outcome | None], list[ChangedTest]] = {}
+def _grouped(changes: Iterable[Change]) -> tuple[ChangedGroup, ...]:
+    found: dict[tuple[str, Outcome | None, Outcome | None], list[Change]] = {}
     for change in changes:
         found.setdefault((change.test, change.before, change.after), []).append(change)
     return tuple(

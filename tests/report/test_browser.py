@@ -246,13 +246,14 @@ def test_markup_that_slipped_through_could_not_run(browser: Browser, report: Pat
 
 
 @pytest.mark.parametrize("width", [390, 320, 768])
+@pytest.mark.parametrize("which", ["report", "large_report"])
 def test_a_phone_scrolls_the_page_one_way_only(
-    open_page: OpenPage, report: Path, width: int, tmp_path: Path
+    open_page: OpenPage, which: str, width: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    page = open_page(report, width=width, height=844, has_touch=True)
+    page = open_page(request.getfixturevalue(which), width=width, height=844, has_touch=True)
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.screenshot(path=tmp_path / f"phone-{width}.png", full_page=True)
+    page.screenshot(path=tmp_path / f"phone-{width}.png", full_page=which == "report")
     page.locator("#matrix td.F").first.click()
     box = page.locator("dialog[open]").bounding_box()
     assert box is not None

@@ -92,8 +92,8 @@ def test_wrong_elsewhere(probe, registry):
         assert seen == [Pre.SetValueKey]
     assert seen[0].name == "w"
 
-def test_without_a_filter(registry):
-    registry.program()
+def test_without_a_filter(guest):
+    assert guest.info.name
 """
 
 
