@@ -81,7 +81,7 @@ def ask_guest(suite: NativeSuite, guest: Guest) -> tuple[str, ...]:
     done = execute(suite, guest, suite.list_argv(), suite.list.timeout, f"the list command of {suite.title}")
     output = output_text(done)
     code = done.exit_code & 0xFFFF_FFFF
-    if code not in suite.list.exit_codes:
+    if suite.list.exit_codes and code not in suite.list.exit_codes:
         raise UsageError(
             f"{suite.file}: the list command {list(suite.list_argv())} failed ({exit_words(code)}); is "
             f"list.arguments right? It wrote: {output[:_SHOWN]!r}"

@@ -86,7 +86,8 @@ class Deployed:
 class ListCommand:
     """How the cases are found out: by a command, or, where `cases` is not None, not at all.
 
-    `pattern` finds them in the output by its group "case", instead of the framework's own way.
+    `pattern` finds them in the output by its group "case", instead of the framework's own way. No exit codes
+    stand for any.
     """
 
     arguments: tuple[str, ...]
