@@ -114,7 +114,7 @@ class _Run:
 
     async def to_the_end(self) -> bool:
         """Whether the job came to its end."""
-        again = False
+        again, passes = False, 0
         while not self._stop.is_set():
             heard, end = await self._process(again=again)
             if end.ending is Ending.STOPPED:
@@ -130,8 +130,12 @@ class _Run:
                 if not again:
                     self._give_up(end)
                 return True
-            again |= whole  # else go on with the tests that have not begun
-            if again and not self._has_repetitions():
+            if not whole:
+                continue  # with the tests that have not begun
+            # Each pass gives every INFRA test one more attempt; what has no test any more is not waited for.
+            passes += 1
+            again = True
+            if passes > self._job.retries or not self._has_repetitions():
                 return True
         return False
 

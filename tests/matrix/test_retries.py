@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.results.folder import RunWriter
+from harness.results.model import RunResult
 from harness.results.outcome import Outcome
-from tests.matrix.world import World
+from tests.matrix.world import NEW, World
 
 INFRA = "from harness.errors import InfrastructureError\n"
 
@@ -69,3 +71,15 @@ def test_a_test_that_takes_its_process_along_is_tried_again_after_the_others(wor
         "test_dies_once",
     ]
     assert ran.row("test_dies_once").attempt == 2
+
+
+def test_a_row_that_no_test_stands_for_is_not_tried_for_ever(world: World) -> None:
+    world.suite("test_a.py", "def test_a(target): pass\n")
+    plan = world.plan(retries=2)
+    (job,) = jobs = world.jobs(plan)
+    run = world.begin(plan, jobs)
+    with RunWriter(run.job(job.id).path) as writer:
+        writer.add(RunResult("test_a.py::[gate]", NEW, Outcome.INFRA))
+    ran = world.go_on(run, plan, jobs)
+    assert ran.outcomes == {"test_a": "PASS", "[gate]": "INFRA"}
+    assert ran.seen.ends[0].processes <= 3
