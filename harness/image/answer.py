@@ -251,6 +251,7 @@ class AnswerFacts:
         signature = r"HKLM\SOFTWARE\Policies\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures"
         return (
             f"cmd /c echo HARNESS-STAGE specialize >{STAGE_PORT}",
+            f"cmd /c ver >{STAGE_PORT}",  # here already it can be seen that it is another Windows
             f'reg add "{network}" /f',
             f'reg add "{signature}\\FirstNetwork" /v Category /t REG_DWORD /d 1 /f',
         )

@@ -266,9 +266,18 @@ def test_another_medium_is_another_image(bench: Bench) -> None:
         ("early", {}, "ended", "ended in stage first-logon"),
         ("loop", {}, "looped", "restarts again and again"),
         ("panic", {}, "crashed", "the guest panicked"),
+        ("other", {}, "installs another system", "found Windows 6.1.7600 on its disk, wanted 6.1.7601"),
         ("", {"prompt": 0, "first": 15}, "stalled", "the screen shows whether the medium started"),
     ],
-    ids=["stall", "failed step", "switched off early", "restart loop", "crash", "prompt missed"],
+    ids=[
+        "stall",
+        "failed step",
+        "switched off early",
+        "restart loop",
+        "crash",
+        "other release",
+        "prompt missed",
+    ],
 )
 def test_an_install_that_goes_wrong_shows_why(
     bench: Bench, wishes: str, options: dict[str, float], outcome: str, says: str

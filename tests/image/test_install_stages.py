@@ -115,6 +115,23 @@ def test_a_stop_error_is_told_with_its_code() -> None:
     assert after_event(progress, OFF) == progress  # its end is a consequence
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Microsoft Windows [Version 10.0.26200.6584]",
+        "Microsoft Windows [version 10.0.26200]",
+        "x Microsoft Windows [10.0.26200.1]",
+    ],
+)
+def test_another_release_is_seen_before_its_first_boot_is_over(line: str) -> None:
+    """Media of 25H2 may carry 24H2's build in their catalogue."""
+    wanted = after_line(Progress.start(0.0, "10.0.26100"), line, 1.0)
+    assert wanted.outcome is Outcome.OTHER
+    assert "found Windows 10.0.26200 on its disk, wanted 10.0.26100" in wanted.why
+    assert not after_line(Progress.start(0.0, "10.0.26200"), line, 1.0).over
+    assert not after_line(Progress.start(0.0), line, 1.0).over
+
+
 def test_the_screen_tells_where_a_silent_setup_is_and_that_one_waits() -> None:
     progress = after_screen(Progress.start(0.0), Screen(720, 400, "a", 10.0))
     assert progress.screen is not None

@@ -187,6 +187,7 @@ class _Maker:
                 spec,
                 schedule,
                 evidence=evidence_folder(self.store, recipe.name),
+                version=recipe.version.triple,
                 observer=settings.observer,
             )
             if spec.hardware.tpm:

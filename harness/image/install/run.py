@@ -62,14 +62,22 @@ class InstallFailedError(InfrastructureError):
 
 
 def run_install(
-    host: Host, spec: MachineSpec, schedule: Schedule, *, evidence: Path, observer: Observer | None = None
+    host: Host,
+    spec: MachineSpec,
+    schedule: Schedule,
+    *,
+    evidence: Path,
+    version: str = "",
+    observer: Observer | None = None,
 ) -> Progress:
     """Run the machine until it is installed; it is gone afterwards, whatever happened.
+
+    `version` is the one that setup must install, as far as it tells; empty: any.
 
     Raises `InstallFailedError` with evidence in the folder `evidence`, which is made anew.
     """
     happened: queue.SimpleQueue[MachineEvent] = queue.SimpleQueue()
-    progress = Progress.start(time.monotonic())
+    progress = Progress.start(time.monotonic(), version)
     with host.start(spec, paused=True) as machine:
         machine.subscribe(happened.put)
         machine.resume()

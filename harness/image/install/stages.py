@@ -40,6 +40,8 @@ FAILED: Final = "failed"
 _LINE: Final = re.compile(r"HARNESS-(STAGE|FAILED|MISSED) ([a-z0-9][a-z0-9-]{0,31})\s*$", re.ASCII)
 #: What OVMF says of a boot loader that Secure Boot does not let start (edk2: BdsDxe).
 _REFUSED: Final = re.compile(r"BdsDxe: failed to load .{1,200}: (Access Denied|Security Violation)", re.ASCII)
+#: What `ver` says, in whatever language: "Microsoft Windows [Version 10.0.26100.1742]".
+_VERSION: Final = re.compile(r"Microsoft Windows \[[^\d\]]{0,20}(\d{1,2}\.\d{1,2}\.\d{1,6})[.\]]", re.ASCII)
 #: Stages in which setup itself works: minutes pass without a word.
 _LONG: Final = frozenset({SETUP, "specialize"})
 _MOST_STEPS: Final = 64
@@ -59,6 +61,7 @@ class Outcome(StrEnum):
     STALLED = "stalled"  # a stage took longer than it may
     LOOPED = "looped"  # setup started over, or the machine restarts again and again
     REFUSED = "was refused"  # Secure Boot does not start it
+    OTHER = "installs another system"
     CRASHED = "crashed"
     ENDED = "ended"  # switched off, or gone, before it was ready
 
@@ -130,6 +133,7 @@ class Progress:
 
     began: float
     since: float
+    wanted: str = ""  # the version that is to be installed; empty: any
     stage: str = FIRST_STAGE
     seen: tuple[str, ...] = ()
     restarts: int = 0
@@ -142,8 +146,8 @@ class Progress:
     why: str = ""
 
     @classmethod
-    def start(cls, now: float) -> Progress:
-        return cls(began=now, since=now)
+    def start(cls, now: float, wanted: str = "") -> Progress:
+        return cls(began=now, since=now, wanted=wanted)
 
     @property
     def over(self) -> bool:
@@ -165,6 +169,11 @@ def after_line(progress: Progress, line: str, now: float) -> Progress:
         return progress
     if _REFUSED.search(line):
         return progress.ended(Outcome.REFUSED, _WHY_REFUSED)
+    if (told := _VERSION.search(line)) and progress.wanted not in ("", told[1]):
+        why = (
+            f"found Windows {told[1]} on its disk, wanted {progress.wanted}; the medium is of another release"
+        )
+        return progress.ended(Outcome.OTHER, why)
     match = _LINE.search(line)
     if match is None:
         return progress

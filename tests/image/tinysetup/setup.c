@@ -10,6 +10,7 @@
  *   stall    waits for ever after specialize         fail    a step of the first boot does not work
  *   early    switches itself off at first-logon      loop    restarts for ever without a word
  *   panic    tells the panic device at first-logon   nodisk  does not write the disk before it restarts
+ *   other    tells another version than it should
  *   mute     has no runner                           forget  does not resume from hibernation
  *   own      its answer file is \reactos\unattend.inf on its own CD, as with ReactOS
  */
@@ -266,6 +267,8 @@ void setup_main(uint32_t drive)
         disk(0, COUNT_LBA, words, 1);
     if (starts == 0) {
         stage("specialize");
+        if (wished("other"))
+            print("Microsoft Windows [Version 6.1.7600]\r\n");
         restart();
     }
     if (starts == 1)
