@@ -61,7 +61,7 @@ class Past:
         return [*earlier, now]
 
     def changed_cells(self, matrix: Matrix) -> dict[tuple[str, str], bool]:
-        """(behaviour, column) of every cell that changed; True: a failure came up there."""
+        """(behaviour, column) of every cell that changed; True: a failure came up, False: all are gone."""
         found: dict[tuple[str, str], bool] = {}
         known = {column.name for column in matrix.targets}
         for change in self.changes:
@@ -69,7 +69,9 @@ class Past:
             if column not in known or not (change.worse or change.better):
                 continue
             for behaviour in change.behaviours or (NO_BEHAVIOUR,):
-                found[behaviour, column] = found.get((behaviour, column), False) or change.worse
+                outcome = matrix.cell(behaviour, column).outcome
+                if change.worse or not (outcome is None or outcome.is_bad):
+                    found[behaviour, column] = found.get((behaviour, column), False) or change.worse
         return found
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.history import history_at
+from harness.history.model import Change
 from harness.probe.comparison import Comparison, Verdict
 from harness.registry.notify import NotifyClass, Operation, Post, Pre, delivered_by
 from harness.registry.version import WindowsVersion
 from harness.report import render_report
 from harness.report.coverage import CallbackCoverage, ClassSeen, callback_coverage
 from harness.report.marks import Marks
+from harness.report.past import Past
 from harness.results.folder import RunReader
 from harness.results.matrix import Matrix
 from harness.results.outcome import Outcome
@@ -179,6 +182,20 @@ def test_earlier_runs_show_as_bars_and_changes(tmp_path: Path) -> None:
     assert f"Since run {runs[0].name}" in middle
     courses = json.loads(middle.split('id="data">')[1].split("</script>")[0])["courses"]
     assert set(courses) == {"PF", "FF"}
+
+
+def test_a_cell_is_mended_when_nothing_in_it_fails() -> None:
+    one = Change("t.py::one", WIN11, "", ("B-LAY-03",), Outcome.FAIL, Outcome.PASS)
+    rows = [
+        row("t.py::one", WIN11, Outcome.PASS, "B-LAY-03"),
+        row("t.py::two", WIN11, Outcome.PASS, "B-LAY-03"),
+    ]
+    place = ("B-LAY-03", WIN11)
+    assert Past(changes=(one,)).changed_cells(Matrix(rows)) == {place: False}
+    still = [*rows, row("t.py::three", WIN11, Outcome.FAIL, "B-LAY-03")]
+    assert Past(changes=(one,)).changed_cells(Matrix(still)) == {}
+    new = replace(one, before=Outcome.PASS, after=Outcome.FAIL)
+    assert Past(changes=(one, new)).changed_cells(Matrix(still)) == {place: True}
 
 
 def test_without_a_history_there_is_a_page_all_the_same(tmp_path: Path) -> None:
