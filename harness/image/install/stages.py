@@ -169,11 +169,10 @@ def after_line(progress: Progress, line: str, now: float) -> Progress:
         return progress
     if _REFUSED.search(line):
         return progress.ended(Outcome.REFUSED, _WHY_REFUSED)
-    if (told := _VERSION.search(line)) and progress.wanted not in ("", told[1]):
-        why = (
-            f"found Windows {told[1]} on its disk, wanted {progress.wanted}; the medium is of another release"
-        )
-        return progress.ended(Outcome.OTHER, why)
+    said = _VERSION.search(line)
+    if said is not None and progress.wanted not in ("", said[1]):
+        wrong = f"found Windows {said[1]} on its disk, wanted {progress.wanted}"
+        return progress.ended(Outcome.OTHER, f"{wrong}; the medium is of another release")
     match = _LINE.search(line)
     if match is None:
         return progress
