@@ -261,6 +261,8 @@ def test_root_handle_of_the_load(probe: Probe, registry: Registry, record: Recor
         app = p.load_app_key("app.dat")
         ordinary = p.load_key(mount, "ordinary.dat")
 
+    assert app.succeeded
+    assert ordinary.succeeded
     shown = [probe.trace.of(step).by(Pre.LoadKey)[0]["RootHandle"] != 0 for step in (app, ordinary)]
     record("B-APP-15 RootHandle given for app hive, for ordinary hive", shown)
 

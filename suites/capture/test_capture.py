@@ -93,6 +93,7 @@ def test_which_input_is_captured_before_windows_8(
     step = scene.perform(workload)
 
     (pre,) = probe.trace.of(step).by(workload.pre)
+    assert step.succeeded
     user = sorted(name for name, address in inputs(pre).items() if is_user(guest, address))
     record(f"B-CAP-04 {workload}: user addresses", user)
 
@@ -108,6 +109,8 @@ def test_the_class_of_a_create_before_windows_8(
         step = p.create_key(p.test_root / "app", class_name="Shell")
 
     (pre,) = probe.trace.of(step).by(Pre.CreateKeyEx)
+    assert step.succeeded
+    assert pre.spans.class_name.address, "a class was given"
     record("B-CAP-12 Class->Buffer is a user address", is_user(guest, pre.spans.class_name.address))
 
 
@@ -141,6 +144,8 @@ def test_output_of_a_security_query(scene: Scene, guest: Guest, probe: Probe, re
     step = scene.perform(workload)
 
     (pre,) = probe.trace.of(step).by(Pre.QueryKeySecurity)
+    assert step.succeeded
+    assert pre["SecurityDescriptor"], "a buffer was given"
     shown = {name: is_user(guest, pre[name]) for name in ("SecurityDescriptor", "Length")}
     record("B-CAP-06 members of a security query that are user addresses", shown)
 

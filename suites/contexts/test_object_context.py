@@ -194,6 +194,8 @@ def test_which_context_post_create_shows(probe: Probe, registry: Registry, recor
         child = p.create_key(key / "child")
 
     (post,) = probe.trace.of(child).by(Post.CreateKeyEx)
+    assert post.status == NTSTATUS.SUCCESS
+    assert post.object_context in (0, TAG), "nobody set another one"
     shown = {0: "none", TAG: "that of the root"}.get(post.object_context, hex(post.object_context))
     record("B-CTX-09 ObjectContext in the post of a relative create", shown)
 

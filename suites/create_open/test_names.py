@@ -150,6 +150,7 @@ def test_class_and_descriptor_of_an_open(probe: Probe, registry: Registry, recor
         step = p.open_key(p.test_root / "app", sddl="D:(A;;KA;;;SY)")
 
     (pre,) = probe.trace.of(step).by(Pre.OpenKeyEx)
+    assert step.succeeded
     record("B-CRE-16 Class of an open is NULL", pre["Class"] == 0)
     record("B-CRE-17 SecurityDescriptor of an open is NULL", pre["SecurityDescriptor"] == 0)
 

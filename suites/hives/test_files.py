@@ -57,6 +57,7 @@ def test_the_version_slot_of_a_load(scene: Scene, probe: Probe, record: Recorder
     step = scene.perform(workload)
 
     (pre,) = probe.trace.of(step).by(Pre.LoadKey)
+    assert step.status == NTSTATUS.SUCCESS
     slot = "Version" if "Version" in pre.scalars else "Reserved"
     record("B-HIV-06 slot after ObjectContext", pre[slot])
 
@@ -192,6 +193,8 @@ def test_format_and_file_of_a_plain_save(scene: Scene, probe: Probe, record: Rec
     step = scene.perform(workload)
 
     (pre,) = probe.trace.of(step).by(Pre.SaveKey)
+    assert step.status == NTSTATUS.SUCCESS
+    assert pre["FileHandle"], "a file is named by its handle"
     record("B-HIV-12 Format of NtSaveKey", pre["Format"])
     record("B-HIV-14 FileHandle looks like a kernel handle", pre["FileHandle"] > 0x7FFF_FFFF)
 

@@ -9,7 +9,7 @@ from harness.plugin.fixtures import Recorder
 from harness.probe import Probe, RuleBuilder
 from harness.registry.notify import NotifyClass, Pre
 from harness.registry.paths import same_path
-from harness.registry.status import NTSTATUS, status_name
+from harness.registry.status import NTSTATUS, nt_success, status_name
 from harness.workload import Registry
 from suites.support import MIDDLE, behaviour, versions
 
@@ -183,6 +183,8 @@ def test_the_identifier_after_reopening(probe: Probe, registry: Registry, record
         second = p.set_value(again, "v", 2)
 
     (one,), (two,) = probe.trace.of(first).actions, probe.trace.of(second).actions
+    assert nt_success(one.status)
+    assert nt_success(two.status)
     record("B-INF-08 the same after the last handle was closed", one.value == two.value)
 
 
@@ -260,5 +262,6 @@ def test_callback_version_and_structure_version(probe: Probe, registry: Registry
         key = p.create_key(p.test_root / "app")
 
     (pre,) = probe.trace.of(key).by(Pre.CreateKeyEx)
+    assert key.status == NTSTATUS.SUCCESS
     slot = pre["Version"] if "Version" in pre.scalars else pre["Reserved"]
     record("B-INF-20 callback version and structure version", (probe.info.callback_version, slot))

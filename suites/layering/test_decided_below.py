@@ -43,6 +43,7 @@ def test_status_above_a_bypass(scene: Scene, probe: Probe, record: Recorder, wor
     step = scene.perform(workload)
 
     (post,) = probe.trace.of(step).seen_by(high).by(workload.post)
+    assert nt_success(step.status), "the bypass says what the requester gets"
     record(f"B-LAY-08 {workload}: Status of the higher post after a bypass", status_name(post.status))
 
 
@@ -89,6 +90,7 @@ def test_object_above_a_blocked_create_or_open_in_version_1_0(
     step = scene.perform(workload)
 
     pre, post = probe.trace.of(step).seen_by(high)
+    assert step.status == ODD_STATUS
     found = {0: "NULL", pre.root_object: "the root object"}.get(post.object, "another pointer")
     record(f"B-LAY-10 {workload}: Object above a block", found)
 

@@ -56,6 +56,8 @@ def test_call_context_on_entry(scene: Scene, probe: Probe, record: Recorder, wor
 
     (first,) = probe.trace.of(step).seen_by(high).by(workload.pre)
     (last,) = probe.trace.of(step).seen_by(low).by(workload.pre)
+    (post,) = probe.trace.of(step).seen_by(high).by(workload.post)
+    assert post.call_context == 0x1234, "what was stored over it"
     record(f"B-LAY-18 {workload}: CallContext on entry of the first callback", first.call_context)
     record(f"B-LAY-18 {workload}: CallContext on entry after another stored one", last.call_context)
 

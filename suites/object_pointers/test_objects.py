@@ -122,6 +122,7 @@ def test_object_of_two_posts(scene: Scene, probe: Probe, record: Recorder, workl
     step = scene.perform(workload)
 
     (post,) = probe.trace.of(step).by(workload.post)
+    assert post.status == step.status
     record(f"B-OBJ-09 {workload}: Object of the post is NULL", post["Object"] == 0)
 
 
@@ -195,6 +196,7 @@ def test_the_object_of_other_operations(
     step = scene.perform(workload)
 
     (action,) = probe.trace.of(step).actions
+    assert nt_success(step.status), "looking at the object changes nothing for the requester"
     record(f"B-OBJ-14 {workload}: ObOpenObjectByPointer", status_name(action.status))
 
 
