@@ -12,15 +12,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
+from harness.image.finding import find_recipe
+from harness.matrix.cluster import Cluster
 from harness.matrix.guard import marked
 from harness.matrix.jobs import read_frozen
-from harness.matrix.rays import ClusterHost, connected, parse_address
+from harness.matrix.offer import image_resource, needs, offer
+from harness.matrix.rays import ClusterHost, connected, environment_for, make_token, parse_address
 from harness.results.folder import RunReader
 from tests.matrix.test_resume import ROOT, run_in, started, wait_for
 from tests.matrix.world import NEW, OLD, World, essence
@@ -51,7 +54,7 @@ def test_last(target): pass
 
 
 @dataclass
-class Cluster:
+class Hosts:
     place: Path
     address: str
     process: subprocess.Popen[str]
@@ -104,7 +107,7 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.fixture
-def cluster(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
     place = Path(tempfile.mkdtemp(prefix="rf-", dir="/tmp"))  # sockets need a short path
     (place / "ray").mkdir()
     token = place / "token"
@@ -139,7 +142,7 @@ def cluster(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     try:
         address = process.stdout.readline().strip()
         assert address, (place / "hosts.log").read_text()
-        found = Cluster(place, address, process)
+        found = Hosts(place, address, process)
         yield found
         process.stdin.close()
         process.wait(120)
@@ -151,7 +154,7 @@ def cluster(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def test_a_lost_host_costs_one_test_and_its_work_is_done_elsewhere(cluster: Cluster, world: World) -> None:
+def test_a_lost_host_costs_one_test_and_its_work_is_done_elsewhere(cluster: Hosts, world: World) -> None:
     assert cluster.listening() == {"127.0.0.1"}
     with started(world, "--cluster", cluster.address) as process:
         wait_for("the test that blocks", (world.marks / "blocks").exists, process)
@@ -181,6 +184,93 @@ def test_a_lost_host_costs_one_test_and_its_work_is_done_elsewhere(cluster: Clus
     wait_for("the other host to tidy up", lambda: len(list(sessions.iterdir())) <= 1)
 
 
+def test_a_killed_conductor_leaves_hosts_idle_and_goes_on(cluster: Hosts, world: World) -> None:
+    with started(world, "--cluster", cluster.address) as process:
+        wait_for("the test that blocks", (world.marks / "blocks").exists, process)
+        process.kill()
+        process.wait()
+    run = run_in(world.results)
+    before = {job.name: (job / "rows.jsonl").read_bytes() for job in run.jobs.iterdir()}
+    assert any(before.values())
+    wait_for("the jobs on the hosts to end", lambda: not marked(cluster.place))
+    with started(world, "--resume", "--cluster", cluster.address) as process:
+        said, _ = process.communicate(timeout=180)
+        assert process.returncode == 1, said
+    _, jobs = read_frozen(run.path)
+    tried = Counter((row.test, row.target) for job in jobs for row in run.job(job.id).rows)
+    assert set(tried.values()) == {1}
+    assert len(tried) == 8
+    for name, rows in before.items():
+        assert (run.jobs / name / "rows.jsonl").read_bytes().startswith(rows[: rows.rfind(b"\n") + 1])
+
+
+class TwoHosts:
+    """As much of Ray as tells which hosts there are."""
+
+    def __init__(self, *resources: dict[str, float]) -> None:
+        self._nodes = [
+            {"NodeName": f"host-{number}", "Alive": True, "Resources": each}
+            for number, each in enumerate(resources, 1)
+        ]
+
+    def nodes(self) -> list[dict[str, object]]:
+        return [*self._nodes, {"NodeName": "gone", "Alive": False, "Resources": {"CPU": 64.0}}]
+
+    def remote(self, function: object) -> object:
+        return function
+
+
+def host(*things: str, cores: int = 2, gigabytes: int = 4) -> dict[str, float]:
+    return {"CPU": float(cores), "memory": float(gigabytes << 30), **dict.fromkeys(things, 1.0)}
+
+
+def test_a_plan_that_no_host_can_run_is_refused_with_what_is_missing(world: World) -> None:
+    plan = world.plan()
+    (job,) = world.jobs(plan)
+    machine = replace(job, target="vm:stand-in", memory_mib=3000)
+    own, image = needs(machine)
+    assert needs(job).keys() == {own}
+    Cluster(TwoHosts(host(own), host(own, image)), plan).check([job, machine])
+    for hosts, why in (
+        (TwoHosts(host(own), host("harness:another", image)), f"host-1 lacks {image}; host-2 lacks {own}"),
+        (TwoHosts(host(own, image, gigabytes=2)), "host-1 has 2 cores and 2048 MiB"),
+        (TwoHosts(), "no host is alive"),
+    ):
+        with pytest.raises(UsageError, match="can't run all of the plan") as caught:
+            Cluster(hosts, plan).check([machine])
+        assert why in str(caught.value)
+
+
+def test_the_hosts_that_are_alive_are_the_capacity(world: World) -> None:
+    plan = world.plan()
+    hosts = Cluster(TwoHosts(host(cores=2), host(cores=6, gigabytes=8)), plan)
+    assert (hosts.capacity().cores, hosts.capacity().memory_mib) == (8, 12 << 10)
+    assert hosts.capacity(3).cores == 3
+
+
+def test_a_host_offers_the_images_that_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = find_recipe("stand-in")
+    for built in (True, False):
+        monkeypatch.setattr("harness.matrix.offer.is_built", lambda each, built=built: built)
+        assert (image_resource(recipe) in offer().things) is built
+    assert offer(cores=3, memory_mib=77).cores == 3
+
+
+def test_a_token_is_made_once_and_for_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ray" / "token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(file))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with pytest.raises(UsageError, match="no token for the cluster"):
+        environment_for("10.0.0.1")
+    assert make_token() == file
+    token = file.read_text()
+    assert len(token) == 64
+    assert file.stat().st_mode & 0o777 == 0o600
+    make_token()
+    assert file.read_text() == token
+    assert environment_for("10.0.0.1")["RAY_AUTH_MODE"] == "token"
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -201,6 +291,6 @@ def test_an_address_has_host_and_port(text: str) -> None:
 
 
 def test_a_host_lacks_what_it_does_not_offer() -> None:
-    host = ClusterHost("a", {"CPU": 2.0, "memory": float(2 << 30), "image:x": 1.0})
-    assert (host.cores, host.memory_mib, host.things) == (2, 2048, ("image:x",))
-    assert host.lacks({"image:x": 0.0001, "image:y": 0.0001}) == ("image:y",)
+    found = ClusterHost("a", {"CPU": 2.0, "memory": float(2 << 30), "image:x": 1.0})
+    assert (found.cores, found.memory_mib, found.things) == (2, 2048, ("image:x",))
+    assert found.lacks({"image:x": 0.0001, "image:y": 0.0001}) == ("image:y",)
