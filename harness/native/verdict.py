@@ -11,8 +11,9 @@ from harness.registry.status import status_name
 
 __all__ = ["Judgement", "Rule", "Rules", "Verdict", "exit_words"]
 
-#: An exit code from here on is no program's own: the NTSTATUS of the exception that ended the process.
-_EXCEPTIONS: Final = 0xC000_0000
+#: Exit codes that are no program's own: the code of the exception that ended the process, 0xE06D7363 of C++
+#: among them. Above are the negative numbers that programs return.
+_EXCEPTIONS: Final = range(0xC000_0000, 0xF000_0000)
 _LAST_LINE: Final = 200
 
 
@@ -80,13 +81,18 @@ class Rules:
 
 
 def _ended(code: int, output: str) -> str:
-    """The exit code and the last thing the program wrote, which often says why."""
+    """The exit code and the last thing the program wrote, which often says why.
+
+    Not of a process that an exception ended: what it wrote before is no reason.
+    """
+    if code in _EXCEPTIONS:
+        return exit_words(code)
     last = output.rstrip().rpartition("\n")[2].strip()
     return f"{exit_words(code)}: {last[:_LAST_LINE]}" if last else exit_words(code)
 
 
 def exit_words(code: int) -> str:
     """An exit code in words; where an exception ended the process, by its name."""
-    if code >= _EXCEPTIONS:
+    if code in _EXCEPTIONS:
         return f"ended by {status_name(code)}"
-    return f"exit code {code}"
+    return f"exit code {code - (1 << 32) if code >= _EXCEPTIONS.stop else code}"

@@ -108,6 +108,14 @@ def test_the_reason_is_the_line_that_says_it(tmp_path: Path) -> None:
     assert rules.judge(0, "begin\nend\n").verdict is Verdict.PASSED
 
 
+def test_what_was_written_before_an_exception_is_no_reason_for_it(tmp_path: Path) -> None:
+    rules = suite(tmp_path).rules
+    assert rules.judge(0xC0000005, "process 1234 begins").reason == "ended by STATUS_ACCESS_VIOLATION"
+    assert rules.judge(0xE06D7363, "").reason == "ended by 0xE06D7363"
+    assert rules.judge(0xFFFFFFFF, "").reason == "exit code -1"
+    assert rules.judge(1, "begins\nbroke: 5\n").reason == "exit code 1: broke: 5"
+
+
 def test_what_a_file_leaves_out_is_the_convention(tmp_path: Path) -> None:
     found = suite(tmp_path, 'framework = "gtest"')
     assert found.list_argv() == ("C:\\harness\\native\\mine\\cases.exe", "--gtest_list_tests")
