@@ -117,12 +117,15 @@ def _written(shrunk: Shrunk, bundle: Bundle, file: Path, target: str, control: s
     from harness.repro.shrink import write_test
     from harness.results.outcome import Outcome
 
-    write_test(shrunk, bundle, file, provenance(bundle, shrunk, target, control))
+    write_test(shrunk, bundle, file, provenance(bundle, shrunk, target))
     claim = shrunk.scenario.claim
-    last = claim.source.split("\n")[-1] if claim is not None else ""
-    trouble = proof(bundle, file, target, shrunk.failure, last)
+    source = claim.source if claim is not None else ""
+    trouble = proof(bundle, file, target, shrunk.failure, source)
     if not trouble and control:
         outcome = outcome_on(bundle, file, control)
         if outcome is not Outcome.PASS:
             trouble = f"the written test ends with {outcome} on {control}, where it must pass"
+    if trouble:  # nobody must take it for a proof later
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace('"""', f'"""NOT PROVEN: {trouble!a}.\n\n', 1), encoding="utf-8")
     return trouble

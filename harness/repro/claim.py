@@ -14,6 +14,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import FrameType
@@ -101,30 +102,31 @@ Locate = Callable[[object], Binding | None]
 
 def claim_of(frame: FrameType, line: int, locate: Locate, *, root: Any = None) -> Claim:
     """The claim of the statement at `line` of a test function's frame. Raises `NoClaimError`."""
-    function, first = _function(frame)
+    function, source, first = _function(frame)
     chain = _enclosing(function, line - first + 1)
     if not chain:
         raise NoClaimError("the failing statement was not found in the test's source")
     trouble = ""
     for statement in reversed(chain):  # the innermost first
         try:
-            return _Slice(frame, function, locate, root).claim(statement)
+            return _Slice(frame, function, source, locate, root).claim(statement)
         except NoClaimError as error:
             trouble = trouble or str(error)
     raise NoClaimError(trouble)
 
 
-def _function(frame: FrameType) -> tuple[ast.FunctionDef, int]:
-    """The function's syntax tree, and the file's line that is its first."""
+def _function(frame: FrameType) -> tuple[ast.FunctionDef, list[str], int]:
+    """The function's syntax tree, its lines, and the file's line that is its first."""
     try:
         lines, first = inspect.getsourcelines(frame.f_code)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        text = textwrap.dedent("".join(lines))
+        tree = ast.parse(text)
     except (OSError, TypeError, SyntaxError, IndentationError) as error:
         raise NoClaimError(f"the test's source can't be read: {error}") from None
     node = tree.body[0] if tree.body else None
     if not isinstance(node, ast.FunctionDef):
         raise NoClaimError("the test is no plain function")
-    return node, max(first, 1)
+    return node, text.split("\n"), max(first, 1)
 
 
 def _enclosing(function: ast.FunctionDef, line: int) -> list[ast.stmt]:
@@ -142,8 +144,11 @@ def _enclosing(function: ast.FunctionDef, line: int) -> list[ast.stmt]:
 class _Slice:
     """What one statement of a test rests on, followed back through the assignments before it."""
 
-    def __init__(self, frame: FrameType, function: ast.FunctionDef, locate: Locate, root: Any) -> None:
+    def __init__(
+        self, frame: FrameType, function: ast.FunctionDef, source: list[str], locate: Locate, root: Any
+    ) -> None:
         self._frame = frame
+        self._source = source
         self._function = function
         self._locate = locate
         self._root = root
@@ -160,11 +165,20 @@ class _Slice:
         if not any(_is_live(leaf) for binding in self._bindings.values() for leaf in binding.leaves()):
             raise NoClaimError("the assertion is not about what the guest did")
         ordered = sorted(self._statements, key=lambda each: each.lineno)
-        source = "\n".join(ast.unparse(each) for each in [*ordered, statement])
+        source = "\n".join(map(self._text, [*ordered, statement]))
         if len(source) > _MAX_SOURCE:
             raise NoClaimError("the assertion rests on too much source")
         lines = {*self._lines, *self._imports.lines()}
         return Claim(source, dict(sorted(self._bindings.items())), tuple(sorted(lines)))
+
+    def _text(self, node: ast.stmt) -> str:
+        """A statement as it is written, where that is all its lines hold."""
+        plain = ast.unparse(node)
+        written = textwrap.dedent("\n".join(self._source[node.lineno - 1 : node.end_lineno]))
+        with suppress(SyntaxError):
+            if ast.unparse(ast.parse(written)) == plain:
+                return written
+        return plain
 
     def _need(self, node: ast.AST, *, before: int) -> None:
         bound_inside = _stored_names(node) | _parameters(node)

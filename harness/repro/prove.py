@@ -21,18 +21,18 @@ __all__ = ["outcome_on", "proof"]
 _TAIL: Final = 15
 
 
-def proof(bundle: Bundle, file: Path, target: str, failure: Failure, last: str) -> str:
+def proof(bundle: Bundle, file: Path, target: str, failure: Failure, claim: str) -> str:
     """Run the test of `file` on `target`; how it fails to prove the failure, empty when it proves it.
 
-    `last` is the statement that must fail, empty for a crash, a hang or an expectation.
+    `claim` is the source that must fail, empty for a crash, a hang or an expectation.
     """
     outcome, found = _run(bundle, file, target)
     if outcome is not failure.outcome or found is None:
         return f"the written test ends with {outcome}, not {failure.outcome}"
     if failure.crash is not None:
         return failure.differs(found)
-    if last and found.statement and " ".join(found.statement.split()) not in " ".join(last.split()):
-        return f"the written test fails at {found.statement!r}, not at {last!r}"
+    if claim and " ".join(found.statement.split()) not in " ".join(claim.split()):
+        return f"the written test fails at {found.statement!r}, which is not what it claims"
     return ""
 
 

@@ -14,7 +14,7 @@ _WIDTH: Final = 106
 _LONG: Final = 300
 
 
-def provenance(bundle: Bundle, shrunk: Shrunk, target: str, control: str) -> str:
+def provenance(bundle: Bundle, shrunk: Shrunk, target: str) -> str:
     """What failed, where, and what told that the shrunk test fails in the same way."""
     manifest, failure = bundle.manifest, shrunk.failure
     kind = manifest.guest.kind
@@ -26,8 +26,6 @@ def provenance(bundle: Bundle, shrunk: Shrunk, target: str, control: str) -> str
         *_told(f"{shrunk.before} became {shrunk.after}."),
         *_told(f"Judged by {shrunk.oracle}."),
     ]
-    if control:
-        lines += _told(f"Passes on {control}.")
     for driver in manifest.drivers:
         if not driver.probe:
             lines += _told(f"Driver {driver.service}: SHA-256 {driver.sha256}.")

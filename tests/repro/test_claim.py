@@ -77,7 +77,7 @@ def test_what_it_rests_on_is_followed_back_but_constants_are_not() -> None:
     assert found.source.split("\n") == [
         "seen = write.twice()",
         "half = seen // 2",
-        "assert [half] == expected, 'text'",
+        'assert [half] == expected, "text"',
     ]
     assert found.bindings["expected"].code == "[Pre.SetValueKey, Post.SetValueKey]"
     assert set(found.bindings) == {"write", "expected"}
