@@ -1,4 +1,4 @@
-"""What can be said of a cmd script without running it: labels, parentheses, quotes, line ends."""
+"""What can be said of scripts of cmd and PowerShell without running them: labels, brackets, quotes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["check_cmd"]
+__all__ = ["check_cmd", "check_powershell"]
 
 #: Longest line cmd.exe takes (https://learn.microsoft.com/troubleshoot/windows-client/shell-experience/
 #: command-line-string-limitation).
@@ -48,3 +48,33 @@ def _mistakes(text: str) -> Iterator[str]:
             depth = 0
     if depth:
         yield "a parenthesis is not closed"
+
+
+#: Comments, strings of both kinds (a doubled quote, or one behind a backtick, does not end them).
+_POWERSHELL_TEXT: Final = re.compile(r"""#[^\n]*|'(?:[^'\n]|'')*'|"(?:[^"`\n]|`.|"")*\"""")
+_PAIRS: Final = {")": "(", "]": "[", "}": "{"}
+
+
+def check_powershell(text: str) -> tuple[str, ...]:
+    """As `check_cmd` for a script of PowerShell without here-strings; there is none on Linux to parse it."""
+    return tuple(_powershell_mistakes(text))
+
+
+def _powershell_mistakes(text: str) -> Iterator[str]:
+    if not text.isascii():
+        yield "holds characters beyond ASCII: Windows PowerShell reads them by the system's code page"
+    bare = _POWERSHELL_TEXT.sub("", text.replace("\r\n", "\n"))
+    opened: list[tuple[str, int]] = []
+    for number, line in enumerate(bare.split("\n"), 1):
+        if "'" in line or '"' in line:
+            yield f"line {number} has a quote that is not closed"
+        for character in line:
+            if character in "([{":
+                opened.append((character, number))
+            elif character in _PAIRS:
+                if not opened or opened[-1][0] != _PAIRS[character]:
+                    yield f"line {number} closes {character!r}, which is not open there"
+                    return
+                opened.pop()
+    for character, number in opened:
+        yield f"{character!r} of line {number} is not closed"

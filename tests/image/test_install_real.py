@@ -359,6 +359,23 @@ def test_a_build_that_was_killed_leaves_nothing_and_the_next_one_succeeds(bench:
     assert [path for path in bench.images.iterdir() if path.name.startswith(".making-")] == []
 
 
+def test_a_build_that_was_killed_at_the_first_start_goes_on_from_there(bench: Bench) -> None:
+    medium = bench.medium("mute")
+    with bench.start(medium, ask=1) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("first start"):
+                break
+        else:
+            pytest.fail("it did not come as far as that")
+        os.kill(process.pid, signal.SIGKILL)
+        process.stderr.read()
+    found = bench.install(medium)
+    assert "error" not in found
+    assert (found["seen"], len(found["facts"])) == ([], 1)
+    assert list(bench.images.glob(".*")) == []
+
+
 def test_an_install_can_be_looked_at_and_interrupted(bench: Bench) -> None:
     store = ImageStore(bench.images)
     with pytest.raises(UsageError, match="not being installed at this moment"):

@@ -143,6 +143,20 @@ def test_the_screen_tells_where_a_silent_setup_is_and_that_one_waits() -> None:
     assert moved.screen.still(640.0) == "graphics of 800x600, unchanged for 0 min"
 
 
+def test_a_setup_that_tells_nothing_goes_on_as_long_as_its_screen_does() -> None:
+    progress = Progress.start(0.0)
+    for now in range(0, 100, 10):  # a bar that grows
+        progress = after_screen(progress, Screen(1024, 768, str(now), float(now)))
+        assert not after_time(progress, SCHEDULE, now + 1.0).over
+    assert not after_time(progress, SCHEDULE, 139).over
+    assert after_time(progress, SCHEDULE, 141).outcome is Outcome.STALLED
+    for now in range(100, 200, 10):  # a clock, or a cursor that blinks
+        progress = after_screen(progress, Screen(1024, 768, str(now), float(now)))
+    assert after_time(progress, SCHEDULE, 151).outcome is Outcome.STALLED
+    text = after_screen(Progress.start(0.0), Screen(720, 400, "cursor", 49.0))
+    assert after_time(text, SCHEDULE, 51).outcome is Outcome.STALLED
+
+
 def test_emulation_has_more_time() -> None:
     slow, fast = (
         Schedule.of(40, accelerator, tells_setup=True) for accelerator in (Accelerator.TCG, Accelerator.KVM)

@@ -28,7 +28,7 @@ from harness.image.install.plan import InstallPlan, plan_install
 from harness.image.install.traps import TRAPS, Subject
 from harness.image.installspec import Delivery, Install
 from harness.image.recipe import Recipe
-from harness.image.scripts import check_cmd
+from harness.image.scripts import check_cmd, check_powershell
 from harness.machine.firmware import find_firmware
 from harness.machine.schema import validate
 from harness.machine.spec import Accelerator, Disk, Firmware, Forward, MachineSpec
@@ -83,6 +83,7 @@ def dry_run(
     checks = [
         Check(install.answer.value, _answer_problems(plan)),
         Check("first-boot.cmd", check_cmd(plan.script)),
+        *_powershell_checks(plan),
         Check("virtio drivers", tuple(_driver_problems(plan))),
         *_discs(plan, files),
     ]
@@ -142,6 +143,13 @@ def _answer_problems(plan: InstallPlan) -> tuple[str, ...]:
     if any(not line.rstrip().endswith("]") for line in sections) or len(set(sections)) != len(sections):
         found.append("has a section that is not closed, or twice")
     return tuple(found)
+
+
+def _powershell_checks(plan: InstallPlan) -> Iterable[Check]:
+    """Those of the harness; a release of OpenSSH brings its own."""
+    for path, content in plan.files.items():
+        if path.endswith(".ps1") and "/OpenSSH/" not in path:
+            yield Check(path.rpartition("/")[2], check_powershell(content.decode("ascii", "replace")))
 
 
 def _driver_problems(plan: InstallPlan) -> Iterable[str]:

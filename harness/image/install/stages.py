@@ -118,8 +118,12 @@ class Screen:
     digest: str
     since: float
 
+    @property
+    def is_text(self) -> bool:
+        return (self.width, self.height) in _TEXT_MODES
+
     def still(self, now: float) -> str:
-        kind = "text" if (self.width, self.height) in _TEXT_MODES else "graphics"
+        kind = "text" if self.is_text else "graphics"
         return f"{kind} of {self.width}x{self.height}, unchanged for {(now - self.since) / 60:.0f} min"
 
 
@@ -247,7 +251,12 @@ def after_screen(progress: Progress, seen: Screen) -> Progress:
 def after_time(progress: Progress, schedule: Schedule, now: float) -> Progress:
     """Time passes."""
     limit = schedule.limit(progress.stage)
-    if now - progress.since <= limit:
+    since = progress.since
+    if progress.stage == FIRST_STAGE and progress.screen is not None and not progress.screen.is_text:
+        # Windows PE may have no serial port: then its screen alone tells that setup goes on. In text modes a
+        # cursor blinks, and a prompt that was missed would look alive.
+        since = min(max(since, progress.screen.since), progress.began + schedule.long)
+    if now - since <= limit:
         return progress
     hint = ""
     if progress.stage == FIRST_STAGE:
