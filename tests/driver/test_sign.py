@@ -15,7 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.driver import (
     BuildResult,
     SignatureDigest,
@@ -296,3 +298,15 @@ def test_signing_for_an_older_system_leaves_the_product_as_it_is(tiny_build: Pat
     old = build_signed(tiny_build / "tiny.c", "x64", output=tmp_path / "build", version=VISTA)
     assert old.image != usual.image
     assert usual.read() == before
+
+
+@pytest.mark.parametrize(("system", "digest"), [([], "sha256"), (["--for", "6.1"], "sha1")])
+def test_the_command_signs_for_a_system(
+    signed_tiny: SignResult, tmp_path: Path, system: list[str], digest: str
+) -> None:
+    mine = tmp_path / "mine.sys"
+    mine.write_bytes(signed_tiny.read())
+    done = CliRunner().invoke(app, ["driver", "sign", str(mine), *system])
+    assert done.exit_code == 0, done.output
+    report = check_signature(mine.read_bytes())
+    assert (report.ok, report.digest_algorithm) == (True, digest)
