@@ -47,6 +47,7 @@ def collect(
     pytest doesn't come to an end.
     """
     command = [*pytest_command(), "--collect-only", "-qq", "-p", "no:cacheprovider", "-p", _PLUGIN]
+    command.append("--listed-before")  # of native suites: whoever runs them asks a guest
     command += [f"--rootdir={root}", *(f"--target={name}" for name in targets)]
     command += [f"--recipes={folder}" for folder in recipes]
     with tempfile.TemporaryFile() as written:  # without a name, so that nothing is left of it after a kill

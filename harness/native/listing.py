@@ -44,9 +44,13 @@ class Listing:
 
 
 def list_cases(
-    suite: NativeSuite, target: Target, boot: Callable[[Target], Guest], folder: Path, run: str
+    suite: NativeSuite,
+    target: Target,
+    boot: Callable[[Target], Guest] | None,
+    folder: Path,
+    run: str,
 ) -> Listing:
-    """The suite's cases on `target`; `boot` makes a guest where nobody has asked one before.
+    """The suite's cases on `target`; `boot` makes a guest where nobody has asked one before (None: don't).
 
     Answers are kept in `folder`; `run` names the run, for which troubles are kept. Raises nothing that a
     guest, its image or the executable did: that is the listing's `trouble`.
@@ -60,7 +64,10 @@ def list_cases(
     place = folder / f"{key}.json"
     with _locked(place):
         kept = _read(place, run)
+        if kept is None and boot is None:
+            return Listing(trouble="nobody has listed the cases yet")
         if kept is None:
+            assert boot is not None
             kept = _checked(lambda: _ask(suite, target, boot))
             _write(place, kept, run)
     return kept

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 
-from harness.plugin import finished, journal, known, leaks, options, recording, reproduction, selection
+from harness.plugin import (
+    finished,
+    journal,
+    known,
+    leaks,
+    native,
+    options,
+    recording,
+    reproduction,
+    selection,
+)
 from harness.plugin.fixtures import (
     _station,
     _target_parameter,
@@ -50,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     journal.add_options(parser)
     known.add_options(parser)
     leaks.add_options(parser)
+    native.add_options(parser)
     reproduction.add_options(parser)
 
 

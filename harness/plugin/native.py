@@ -22,13 +22,21 @@ from harness.plugin.selection import TARGET_FIXTURE, allowed_targets, limitation
 from harness.plugin.station import ISOLATION, POOL, Station
 from harness.targets import Target
 
-__all__ = ["NativeCase", "NativeFile", "collect_file", "parametrise_cases"]
+__all__ = ["NativeCase", "NativeFile", "add_options", "collect_file", "parametrise_cases"]
 
 #: The name of the one test in a native suite's file, so that node ids read ``x.native.toml::case[...]``.
 _TEST = "case"
 _CASE_FIXTURE = "_harness_case"
 #: Where cases that were listed are kept, below the cache of images and templates.
 _CACHE = "native"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    parser.getgroup("harness").addoption(
+        "--listed-before",
+        action="store_true",
+        help="boot no guest to list native cases: where none listed them before, one item stands for all",
+    )
 
 
 class NativeCase(pytest.Function):
@@ -177,7 +185,7 @@ def _cases(file: NativeFile, target: Target) -> tuple[str | None, ...]:
     listing = list_cases(
         file.suite,
         target,
-        config.stash[POOL].boot,
+        None if config.getoption("--listed-before") else config.stash[POOL].boot,
         Places.standard().cache / _CACHE,
         str(config.stash[SETTINGS].run_folder.absolute()),
     )

@@ -153,6 +153,15 @@ def test_cases_are_listed_once_until_something_changes(pytester: pytest.Pytester
     assert len(listings(pytester)) == 4
 
 
+def test_a_plan_boots_nothing_to_collect(pytester: pytest.Pytester, native: Run) -> None:
+    before = native("--collect-only", "-q", "--listed-before")
+    before.stdout.fnmatch_lines(["mine.native.toml::case[[]vm:one]"])
+    assert listings(pytester) == []
+    native("--collect-only")
+    after = native("--collect-only", "-q", "--listed-before")
+    after.stdout.fnmatch_lines(["mine.native.toml::case[[]vm:one-passes]"])
+
+
 def test_workers_list_once_and_collect_the_same(pytester: pytest.Pytester, native: Run, rows: Rows) -> None:
     pytest.importorskip("xdist")
     result = native("-n", "2", "-k", "passes or after or skips", targets=("vm:one", "vm:two"))
