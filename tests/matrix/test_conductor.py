@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +15,14 @@ import pytest
 
 from harness.errors import UsageError
 from harness.machine.processes import start_time
-from harness.matrix.folder import MatrixFolder
-from harness.matrix.guard import marked
+from harness.matrix.conductor import LocalHost
+from harness.matrix.folder import JobEnd, MatrixFolder
+from harness.matrix.guard import MARK, marked
 from harness.matrix.jobs import Job
 from harness.matrix.lock import Exclusives
 from harness.matrix.merge import merge
 from harness.matrix.plan import Limits
+from harness.matrix.running import run_job
 from harness.results.folder import RunWriter, write_evidence
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
@@ -130,7 +137,7 @@ def test_a_test_without_a_row_that_dies_has_one(world: World) -> None:
     assert "ended with status 7" in ran.row("test_plain").message
 
 
-def test_what_a_job_leaves_running_is_ended(world: World) -> None:
+def test_what_a_job_leaves_running_is_ended_with_it(world: World) -> None:
     world.suite(
         "test_a.py",
         "import subprocess, sys\n"
@@ -140,10 +147,40 @@ def test_what_a_job_leaves_running_is_ended(world: World) -> None:
         "    child.returncode = 0  # not waited for\n"
         f"    open({str(world.marks / 'pid')!r}, 'w').write(str(child.pid))\n",
     )
-    ran = world.run()
-    assert ran.outcomes == {"test_a": "PASS"}
+    plan = world.plan()
+    (job,) = jobs = world.jobs(plan)
+    folder = world.begin(plan, jobs).job(job.id)
+
+    async def run() -> JobEnd | None:
+        return await run_job(plan, job, folder, stop=asyncio.Event())
+
+    assert asyncio.run(run()) is not None  # no guard has a part in this
+    assert [row.outcome for row in folder.rows] == [Outcome.PASS]
     assert start_time(int((world.marks / "pid").read_text())) is None
-    assert marked(ran.folder.path) == ()
+
+
+def test_what_a_killed_conductor_left_is_ended_before_anything_begins(world: World) -> None:
+    world.suite("test_a.py", "def test_a(target): pass\n")
+    plan = world.plan()
+    (job,) = jobs = world.jobs(plan)
+    run = world.begin(plan, jobs)
+    command = [sys.executable, "-c", "import signal; signal.pause()"]
+    mine = {**os.environ, MARK: str(run.job(job.id).path)}
+    with subprocess.Popen(command, env=mine) as left, subprocess.Popen(command) as other:
+        try:
+            wait_for_mark(run.path, left.pid)
+            with LocalHost(run, plan).open(jobs):
+                assert left.wait(10) == -signal.SIGKILL
+                assert other.poll() is None
+        finally:
+            left.kill()
+            other.kill()
+
+
+def wait_for_mark(folder: Path, pid: int) -> None:
+    """Until the process has its own environment: between fork and exec it has its parent's."""
+    while pid not in {process.pid for process in marked(folder)}:
+        os.sched_yield()
 
 
 def test_output_is_bounded_and_keeps_both_ends(world: World) -> None:

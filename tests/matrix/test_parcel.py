@@ -160,6 +160,8 @@ def test_what_is_there_is_not_run_again_and_keeps_its_name(
         writer.add(RunResult("test_a.py::test_a", NEW, Outcome.PASS, evidence=(name,)))
     packed = JobParcel.pack(plan, job, folder, digests(world))
     assert packed.there == (name,)
+    packed.lay_out(tmp_path / "laid-out")
+    assert write_evidence(tmp_path / "laid-out", "trace.txt", b"of the second") == "evidence/2-trace.txt"
     monkeypatch.setenv(remote.ROOT_VARIABLE, str(world.root))
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     messages = list(remote.run_parcel(packed))

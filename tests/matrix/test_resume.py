@@ -156,6 +156,18 @@ def blocked(world: World, process: subprocess.Popen[str]) -> None:
     wait_for("the test that blocks", (world.marks / "blocks").exists, process)
 
 
+def test_a_killed_conductors_guard_ends_tests_that_would_never_end(world: World) -> None:
+    world.suite("test_a.py", BLOCKS)
+    world.suite("test_b.py", "")
+    with started(world) as process:
+        blocked(world, process)
+        assert marked(world.results) != ()
+        process.kill()
+        process.wait()
+    wait_for("the blocked test's end", lambda: not marked(world.results))
+    wait_for("the guard's end", lambda: not guards_of(world.results))
+
+
 def test_without_its_guard_the_next_one_ends_what_is_left(world: World) -> None:
     world.suite("test_a.py", BLOCKS)
     world.suite("test_b.py", "")
