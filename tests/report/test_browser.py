@@ -190,6 +190,7 @@ def test_two_targets_are_compared(open_page: OpenPage, report: Path, tmp_path: P
     page.screenshot(path=tmp_path / "comparison.png")
     assert shown_columns(page) == ["reference:6.1", "reference:10.0.26100"]
     assert "B-LAY-05" in shown_rows(page), "PASS on one, SKIP on the other"
+    assert "B-CTX-18" in shown_rows(page), "on one only"
     assert "B-LAY-03" not in shown_rows(page), "FAIL on both"
     text = page.locator("#comparison").inner_text()
     assert "2 end the same on both" in text

@@ -58,6 +58,8 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// The outcome of a cell of the matrix; undefined where no test ran.
+const letter = (cell) => cell.className.match(/(?:^| )([ICHFKPS])(?: |$)/)?.[1];
 const badge = (code) => element("span", { className: `badge ${code}` }, GLYPHS[code]);
 const outcome = (code) => element("span", { className: "nowrap" }, badge(code), ` ${NAMES[code]}`);
 const seconds = (ms) => (ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`);

@@ -7,7 +7,8 @@ const WANTED = {
   all: () => true,
   bad: (cells) => cells.some((cell) => cell.matches(BAD)),
   changed: (cells) => cells.some((cell) => cell.matches(".worse, .better")),
-  mixed: (cells) => new Set(cells.map((cell) => cell.className.match(/\b[ICHFKPS]\b/)?.[0]).filter(Boolean)).size > 1,
+  mixed: (cells) => new Set(cells.map(letter).filter(Boolean)).size > 1,
+  unlike: ([one, other]) => letter(one) !== letter(other),
   known: (cells) => cells.some((cell) => cell.matches(".K")),
   skipped: (cells) => cells.some((cell) => cell.matches(".S")),
 };
@@ -40,7 +41,7 @@ function applyFilter() {
     return names.every((word) => `${name} ${guest}`.toLowerCase().includes(word));
   });
   const narrowed = Boolean(words.length || kind !== "all" || compared);
-  const wanted = compared ? WANTED.mixed : WANTED[kind];
+  const wanted = compared ? WANTED.unlike : WANTED[kind];
   let shown = 0;
   let all = 0;
   for (const body of matrix.tBodies) {

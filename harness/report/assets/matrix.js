@@ -15,7 +15,7 @@ function describe(cell) {
     return `${row.cells[0].textContent.trim()}${folded}`;
   }
   const target = data().targets[cell.cellIndex - 1].name;
-  const code = cell.className.match(/(?:^| )([ICHFKPS])(?: |$)/)?.[1];
+  const code = letter(cell);
   const change = cell.matches(".worse") ? ", fails since this run" : cell.matches(".better") ? ", no longer fails" : "";
   const count = row.matches(".topic") && Number(cell.textContent) ? `, ${cell.textContent} tests failed` : "";
   return `${name} on ${target}: ${code ? NAMES[code] : "no test"}${count}${change}`;
