@@ -27,7 +27,7 @@ class GateLog:
         self._rows: dict[tuple[str, str], RunResult] | None = None
         self._failed: dict[tuple[str, str], RunResult] = {}
 
-    @pytest.hookimpl
+    @pytest.hookimpl(trylast=True)  # after the row of the test it came with
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         raw = getattr(report, GATE_ATTRIBUTE, None)
         if raw is None:
