@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from harness.errors import UsageError
 from harness.report.links import inside
+from harness.results.folder import RunReader
 from harness.results.model import RunInfo, RunResult
 
 __all__ = ["commands"]
 
 #: Options of a run that its tests depend on; the others say where to run and what to write.
 _KEPT: Final = ("--driver", "--driver-parameter", "--isolation", "--recipes", "--channel")
+_USUAL: Final = "--isolation=module"
 
 
 def commands(result: RunResult, run: RunInfo, folder: Path) -> tuple[str, ...]:
@@ -21,17 +25,34 @@ def commands(result: RunResult, run: RunInfo, folder: Path) -> tuple[str, ...]:
     # A parameter of the test stands in brackets, where pytest wants the target too: all parameters then.
     test = result.test.partition("[")[0]
     found = ["harness", "run", test, *(("-t", result.target) if result.target else ())]
-    lines = [shlex.join([*found, *_options(run.arguments)])]
+    lines = [shlex.join([*found, *_options(_arguments(result, run, folder))])]
     if inside(result.bundle):
         bundle = shlex.quote(str(folder / result.bundle))
         lines += [f"harness repro {bundle}", f"harness shrink {bundle}"]
     return tuple(lines)
 
 
+def _arguments(result: RunResult, run: RunInfo, folder: Path) -> tuple[str, ...]:
+    """What pytest was started with: in a matrix run that is the job's, whose folder holds the row's files."""
+    for name in (result.bundle, result.comparison, *result.evidence):
+        parts = PurePosixPath(name).parts
+        if inside(name) and len(parts) > 2 and parts[0] == "jobs":
+            return _job_arguments(folder / "jobs" / parts[1]) or run.arguments
+    return run.arguments
+
+
+@lru_cache(maxsize=256)
+def _job_arguments(folder: Path) -> tuple[str, ...]:
+    try:
+        return RunReader(folder).info.arguments
+    except UsageError:
+        return ()
+
+
 def _options(arguments: Iterable[str]) -> Iterator[str]:
     """Those of `_KEPT` with their values, written either way."""
     value_follows = False
     for argument in arguments:
-        if value_follows or argument.split("=", 1)[0] in _KEPT:
+        if value_follows or (argument.split("=", 1)[0] in _KEPT and argument != _USUAL):
             yield argument
         value_follows = argument in _KEPT

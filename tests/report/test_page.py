@@ -207,6 +207,16 @@ def test_commands_can_be_pasted_into_a_shell(run: Path) -> None:
     assert len(commands(replace(failed, bundle="../x.zip"), reader.info, run)) == 1
 
 
+def test_commands_know_the_driver_of_the_job(tmp_path: Path) -> None:
+    failed = row("t.py::a", "vm:win11", Outcome.FAIL, bundle="jobs/0001/bundles/a.zip", build="debug")
+    folder = write_run(tmp_path / "run", [failed], arguments=("matrix", "run", "plan.toml"))
+    write_run(folder / "jobs" / "0001", [], arguments=("--driver=a.sys", "--isolation=module", "--clones=1"))
+    (first, *_) = commands(failed, RunReader(folder).info, folder)
+    assert first == "harness run t.py::a -t vm:win11 --driver=a.sys"
+    lost = replace(failed, bundle="jobs/0002/bundles/a.zip")
+    assert commands(lost, RunReader(folder).info, folder)[0] == "harness run t.py::a -t vm:win11"
+
+
 def test_the_place_of_a_failure_is_the_last_one_in_its_file() -> None:
     detail = "suites/t.py:10: \nother.py:99: in f\n/home/x/suites/t.py:41: AssertionError\nt.py says: 7"
     assert place_of(row("suites/t.py::a", "reference:6.1", Outcome.FAIL, detail=detail)) == (
