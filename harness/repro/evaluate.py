@@ -191,7 +191,7 @@ def shown(value: object) -> str:
         case dict():
             return _listed(f"{key}: {shown(item)}" for key, item in list(value.items())[:_MAX_ITEMS])
         case None | bool() | int() | str():
-            return clip(comparable(str(value)), MAX_RECORDED)
+            return clip(str(value), MAX_RECORDED)
         case _:
             return type(value).__name__
 

@@ -46,7 +46,8 @@ class CrashFacts:
             tuple(_no_address(parameter) for parameter in bugcheck.parameters),
             clip(bugcheck.driver.lower(), MAX_NAME),
             tuple(clip(name, MAX_NAME) for name in named[:_FRAMES]),
-            "" if bugcheck.code is not None else clip(comparable(bugcheck.reason), MAX_RECORDED),
+            # What stands in brackets is of this very machine: sockets, times.
+            "" if bugcheck.code is not None else clip(bugcheck.reason.split(" (")[0], MAX_RECORDED),
         )
 
     def __str__(self) -> str:

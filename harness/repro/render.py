@@ -64,6 +64,8 @@ class _Renderer:
         self._aliases: dict[str, str] = {}
         self._devices: dict[int, str] = {}
         self._lines: list[str] = []
+        # A probe that only answers requests is a driver like any other, also where there are no callbacks.
+        self._uses_probe = _uses_probe(scenario)
         self._bind(scenario.claim)
 
     def render(self, docstring: str) -> TestSource:
@@ -215,7 +217,7 @@ class _Renderer:
 
     def _other(self, action: Other) -> Iterator[str]:
         record = action.record
-        if _is_probe(action):
+        if self._uses_probe and _is_probe(action):
             self._fixtures.add("probe")
             return
         self._fixtures.add("guest")
@@ -269,7 +271,7 @@ class _Renderer:
         """Drivers that are still there, so that a test that passes leaves none."""
         left: dict[str, str] = {}
         for action in self._scenario.actions:
-            if isinstance(action, Other) and not _is_probe(action):
+            if isinstance(action, Other) and not (self._uses_probe and _is_probe(action)):
                 if action.record.kind is CallKind.INSTALL:
                     left[action.record.service.lower()] = action.record.service
                 elif action.record.kind is CallKind.REMOVE:
@@ -337,6 +339,19 @@ def _place(binding: Binding) -> tuple[int, int] | None:
     if binding.kind in (BindingKind.FILTER, BindingKind.KERNEL_CALL):
         return binding.call, -1
     return None
+
+
+def _uses_probe(scenario: Scenario) -> bool:
+    """Whether filters, rules or traces are in it."""
+    claim = scenario.claim
+    leaves = claim.leaves() if claim is not None else ()
+    asked = any(leaf.kind is BindingKind.FIXTURE and leaf.code == "probe" for leaf in leaves)
+    return asked or any(
+        any(each.filter >= 0 for each in action.operations)
+        if isinstance(action, RunProgram)
+        else not isinstance(action, Other)
+        for action in scenario.actions
+    )
 
 
 def _stem(name: str) -> str:

@@ -1,194 +1,93 @@
-"""Planted bugs, in a driver and in the model, each from a red cell to a small test with three commands."""
+"""Planted bugs, each from a red cell to a small test: the very commands of the tutorial."""
 
 from __future__ import annotations
 
-import json
-import shutil
+import os
+import re
 import subprocess
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
-from harness.driver import build_signed
 from harness.errors import ToolMissingError
-from harness.pytest_command import pytest_command
-from harness.repro.bundle import Bundle
-from tests.repro.commands import ROOT, bundle_of, harness
+from harness.image.tools import find_tool
+from tests.repro.commands import ROOT
 
-pytest.importorskip("unicorn", reason="the reference guest needs unicorn")
-
-
-def built(name: str, folder: Path) -> Path:
-    """A wrong driver, signed, in a folder of its own."""
-    try:
-        image = build_signed(ROOT / "driver-src" / "wrong" / f"{name}.c", "x64").read()
-    except ToolMissingError as error:
-        pytest.skip(str(error))
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name}.sys"
-    file.write_bytes(image)
-    return file
+RED = 1  # what `harness run` ends with when a test failed
+NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
 
 
-SUITE = """
-from harness.registry.notify import Post, Pre
-from harness.registry.status import NTSTATUS
+def commands(part: str) -> list[str]:
+    """The commands of a part of the tutorial's section, as they stand there."""
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    section = text[text.index("## 6. From a red cell") : text.index("## 7.")]
+    found = re.search(rf"\*\*{re.escape(part)}\.\*\*(.*?)(?=\n\*\*|\Z)", section, re.DOTALL)
+    assert found is not None
+    return [line.strip() for line in found[1].split("\n") if line.startswith("    harness ")]
 
 
-def test_crashes(own_driver, probe, registry):
-    watcher = probe.add("380010")
-    with registry.program() as p:
-        app = p.create_key(p.test_root / "app")
-        other = p.create_key(p.test_root / "other")
-        p.set_value(other, "noise", 1)
-        p.query_value(other, "noise")
-        p.set_value(app, "trigger", b"1234")
-        p.delete_key(other)
+def run(line: str, folder: Path, *more: str) -> tuple[int, str]:
+    """One command in a shell, with its results in `folder`; exit code and what it said."""
+    harness = f"{sys.executable} -c 'from harness.cli import main; main()'"
+    line = line.replace(" planted/", f" {folder}/")
+    words = line.removeprefix("harness ")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        " ".join([harness, words, *more]),
+        shell=True,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
-def test_deletes(own_driver, probe, registry):
-    with registry.program() as p:
-        app = p.create_key(p.test_root / "app")
-        p.set_value(app, "noise", "text")
-        p.query_value(app, "noise")
-        p.set_value(app, "doomed", 1)
-        gone = p.delete_value(app, "doomed")
-        p.set_value(app, "noise", "other")
-    check(gone)
+def body(file: Path) -> str:
+    return file.read_text().split("-> None:\n")[1]
 
 
-def check(step):
-    def fail():
-        raise AssertionError("it should be gone")
-    if not step.succeeded:
-        fail()
+def test_in_a_driver(tmp_path: Path) -> None:
+    pytest.importorskip("unicorn", reason="the reference guest needs unicorn")
+    build, sign, red, repro, shrink = commands("In a driver")
+    for line in (build, sign):
+        code, said = run(line, tmp_path)
+        if "is missing" in said:
+            pytest.skip(said)
+        assert code == 0, said
+    code, said = run(red, tmp_path)
+    assert code == RED, said
+    assert "0x50 PAGE_FAULT_IN_NONPAGED_AREA" in said
+    code, said = run(repro, tmp_path)
+    assert (code, "in 3 of 3" in said) == (0, True), said
+    code, said = run(shrink, tmp_path)
+    assert code == 0, said
+    assert "8 operations, 0 rules, 3 filters -> 2 operations, 0 rules, 0 filters" in said
+    assert body(tmp_path / "test_driver.py") == (
+        '    guest.install_driver("wild_write", Path(__file__).with_name("wild_write.sys").read_bytes())\n'
+        '    assert guest.start_driver("wild_write") == NTSTATUS.SUCCESS\n'
+        "\n"
+        "    with registry.program() as p:\n"
+        '        key = p.create_key(p.test_root / "app")\n'
+        '        p.set_value(key, "trigger", b"1234")\n'
+        "\n"
+        "    # CRASH: the guest does not get as far as here.\n"
+        '    guest.remove_driver("wild_write")\n'
+    )
+    assert (tmp_path / "wild_write.sys").is_file()
 
 
-def test_asks_python(registry):
-    with registry.program() as p:
-        key = p.create_key(p.test_root / "app")
-    assert sum(1 for _ in "abc") == 4
-
-
-def test_expects(probe, registry):
-    probe.add("380020").on(Pre.SetValueKey, under=registry.test_root, value="b").block(NTSTATUS.ACCESS_DENIED)
-    with registry.program() as p:
-        key = p.create_key(p.test_root / "app", expect=NTSTATUS.SUCCESS)
-        p.set_value(key, "a", 1)
-        p.set_value(key, "b", 2, expect=NTSTATUS.SUCCESS)
-        p.set_value(key, "c", 3)
-"""
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Somebody's own project with tests."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "test_mine.py").write_text(SUITE)
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def run(project: Path, results: Path, *arguments: str) -> None:
-    command = [
-        *pytest_command(),
-        "-q",
-        f"--results={results}",
-        "--target",
-        "reference:10.0.26100",
-        *arguments,
-    ]
-    subprocess.run(command, cwd=project, capture_output=True, check=False)
-
-
-def written(project: Path, name: str) -> str:
-    return (project / "reproduced" / name).read_text()
-
-
-def test_a_driver_that_crashes(project: Path, tmp_path: Path) -> None:
-    driver = built("wild_write", tmp_path)
-    run(project, tmp_path / "results", f"--driver={driver}", "-k", "crashes")
-    bundle = bundle_of(tmp_path / "results", "test_crashes")
-    (row,) = [
-        row
-        for row in map(json.loads, next((tmp_path / "results").glob("*/rows.jsonl")).read_text().splitlines())
-        if row["outcome"] == "CRASH"
-    ]
-    assert row["bundle"] == f"bundles/{bundle.name}"
-    driver.unlink()  # everything that is needed is in the bundle
-
-    again = harness("repro", bundle, "--times", "2", cwd=project)
-    assert (again.code, again.out.splitlines()[1][:31]) == (0, "failed the same way in 2 of 2 (")
-
-    shrunk = harness("shrink", bundle, "--without-driver", "-j", "2", cwd=project)
-    assert shrunk.code == 0, shrunk.err
-    assert "run, and fails in the same way" in shrunk.out
-    assert "passes without the driver" in shrunk.out
-    text = written(project, f"{bundle.stem.replace('.', '_').replace('-', '_')}.py")
-    program = text[text.index("with registry.program()") :]
-    assert program.split("\n")[1:3] == [
-        '        key = p.create_key(p.test_root / "app")',
-        '        p.set_value(key, "trigger", b"1234")',
-    ]
-    assert "probe" not in text.split("def ")[1]
-    assert "a reference guest, not Windows" in text
-    stopped = harness("repro", bundle, "--before-op", "failure", cwd=project)
-    assert "no debugger port" in stopped.out
-    assert "   4 (stopped before this one)" in stopped.out
-    assert "noise = 1" in stopped.out
-
-
-def test_the_build_that_broke_it_is_found(project: Path, tmp_path: Path) -> None:
-    """A failure without an assertion of the test's own: what is right is seen without the driver."""
-    driver = built("blocks_silently", tmp_path / "bad")
-    run(project, tmp_path / "results", f"--driver={driver}", "-k", "deletes")
-    bundle = bundle_of(tmp_path / "results", "test_deletes")
-    builds = tmp_path / "builds"
-    for number in range(4):
-        folder = builds / f"v1.0-{number + 8}-g{number:07x}"
-        folder.mkdir(parents=True)
-        source = driver if number >= 2 else built("leak_per_callback", tmp_path / "good")
-        shutil.copy(source, folder / "my.sys")
-    found = harness("bisect", bundle, "--drivers-from", builds, "--json", cwd=project)
-    answer = json.loads(found.out)
-    assert Path(answer["first_bad"]).parent.name == "v1.0-10-g0000002", found.err
-    assert found.code == 0
-
-
-def test_an_expectation_and_what_is_no_failure_of_the_guest(project: Path, tmp_path: Path) -> None:
-    run(project, tmp_path / "results", "-k", "asks or expects")
-    shrunk = harness("shrink", bundle_of(tmp_path / "results", "test_expects"), "--json", cwd=project)
-    answer = json.loads(shrunk.out)
-    assert (answer["proven"], answer["after"]) == (True, "2 operations, 1 rules, 1 filters")
-    text = (project / answer["test"]).read_text()
-    assert 'p.set_value(key, "b", 2, expect=NTSTATUS.SUCCESS)' in text
-    bundle = bundle_of(tmp_path / "results", "test_asks_python")
-    with Bundle.open(bundle) as opened:
-        assert opened.manifest.no_claim == "the assertion is not about what the guest did"
-    refused = harness("shrink", bundle, cwd=project)
-    assert refused.code == 2
-    assert "--control TARGET" in refused.err
-
-
-def test_a_fault_in_the_model(tmp_path: Path) -> None:
-    """On one version only: the plugin that plants it goes along, and another version is the control."""
-    pick = "a_success_overridden_afterwards"
-    results = tmp_path / "results"
-    command = [*pytest_command(), "-q", "suites/demo", "-k", pick, "-p", "docs.examples.planted_model"]
-    for target in ("reference:6.1", "reference:10.0.26100"):
-        command += ["--target", target]
-    subprocess.run([*command, f"--results={results}"], cwd=ROOT, capture_output=True, check=False)
-    bundle = bundle_of(results, f"test_{pick}")
-    assert harness("repro", bundle).out.startswith("reproduced: ")
-    other = harness("repro", bundle, "-t", "reference:10.0.26100")
-    assert (other.code, other.out) == (1, "not reproduced: the test ended with PASS\n")
-    file = tmp_path / "test_small.py"
-    shrunk = harness("shrink", bundle, "--control", "reference:10.0.26100", "-o", file)
-    assert shrunk.code == 0, shrunk.err
-    body = file.read_text().split("-> None:\n")[1]
-    assert body == (
+def test_in_the_model(tmp_path: Path) -> None:
+    pytest.importorskip("unicorn", reason="the reference guest needs unicorn")
+    red, repro, shrink, bisect = commands("In the model")
+    assert run(red, tmp_path)[0] == RED
+    code, said = run(repro, tmp_path)
+    assert (code, "reproduced: " in said) == (0, True), said
+    code, said = run(shrink, tmp_path)
+    assert code == 0, said
+    assert body(tmp_path / "test_model.py") == (
         "    with registry.program() as p:\n"
         '        key = p.create_key(p.test_root / "app")\n'
         '        p.set_value(key, "colour", "red")\n'
@@ -196,30 +95,28 @@ def test_a_fault_in_the_model(tmp_path: Path) -> None:
         "\n"
         '    assert read.text == "red"\n'
     )
+    code, said = run(bisect, tmp_path)
+    assert (code, "reference:6.1 is the first bad one" in said) == (0, True), said
 
 
-def test_a_bundle_from_elsewhere_says_what_is_missing(project: Path, tmp_path: Path) -> None:
-    run(project, tmp_path / "results", "-k", "expects")
-    bundle = bundle_of(tmp_path / "results", "test_expects")
-    away = tmp_path / "away"
-    away.mkdir()
-    shutil.copy(bundle, away / "b.zip")
-    (project / "test_mine.py").rename(project / "moved.txt")
-    try:
-        done = harness("repro", "b.zip", cwd=away)
-        assert done.code == 0, done.err
-        assert "test_mine.py is not here: its recorded steps are replayed" in done.err
-        assert done.out.startswith("reproduced: set_value returned STATUS_ACCESS_DENIED")
-        no_target = harness("repro", "b.zip", "-t", "vm:nowhere", cwd=away)
-        assert no_target.code == 2
-        assert "this bundle can't be run here:\n  target vm:nowhere: " in no_target.err
-    finally:
-        (project / "moved.txt").rename(project / "test_mine.py")
+def test_in_a_machine(tmp_path: Path) -> None:
+    for name in NEEDED:
+        try:
+            find_tool(name)
+        except ToolMissingError as error:
+            pytest.skip(str(error))
+    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
+    from harness.image.finding import find_recipe
+    from harness.image.images import ensure_image
 
-
-def test_a_passing_test_leaves_nothing(project: Path, tmp_path: Path) -> None:
-    (tmp_path / "test_good.py").write_text("def test_good(registry): registry.program().run()\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    run(tmp_path, tmp_path / "results")
-    (folder,) = (tmp_path / "results").iterdir()
-    assert not (folder / "bundles").exists()
+    ensure_image(find_recipe("stand-in"))
+    red, repro, shrink = commands("In a machine")
+    # A request hangs after seconds here, not after minutes; the bundle names the plugin, so it goes along.
+    code, said = run(red, tmp_path, "-p", "tests.repro.impatient", "--memory-dump", "0")
+    assert (code, "HANG" in said) == (RED, True), said
+    code, said = run(repro, tmp_path)
+    assert (code, "reproduced: " in said) == (0, True), said
+    code, said = run(shrink, tmp_path)
+    assert code == 0, said
+    assert "registry.program" not in body(tmp_path / "test_machine.py")
+    assert 'guest.ioctl(r"\\\\.\\RegProbe", ' in body(tmp_path / "test_machine.py")
