@@ -8,8 +8,6 @@ same, so code above sees no difference.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -109,27 +107,16 @@ class Database:
             ) from error
 
     def _bring_up_to_date(self) -> None:
-        with self._opening():
-            with self.reading() as connection:
-                if _revision(connection) == HEAD:
-                    return
-            from harness.history.migrate import upgrade
+        with self.reading() as connection:
+            if _revision(connection) == HEAD:
+                return
+        from harness.history.migrate import upgrade
 
-            with self.writing() as connection:
-                upgrade(connection, _revision(connection), self.name)
-
-    @contextlib.contextmanager
-    def _opening(self) -> Iterator[None]:
-        """One process at a time makes a new file; switching it to write-ahead mode waits for nobody."""
-        if not self.is_file:
-            yield
-            return
-        lock = os.open(f"{self.url.database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+        # Asked again by the one writer: another process may have done it meanwhile.
+        with self.writing() as connection:
+            revision = _revision(connection)
+            if revision != HEAD:
+                upgrade(connection, revision, self.name)
 
 
 def _make_folder(folder: Path) -> None:
