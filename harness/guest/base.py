@@ -184,9 +184,7 @@ class Guest(ABC):
         """Read a file. Raises `InfrastructureError` when there is none."""
 
     @abstractmethod
-    def execute(
-        self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None
-    ) -> ExecResult:
+    def execute(self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None) -> ExecResult:
         """Run a command; `folder` is its working folder, by default the runner's.
 
         Raises `UnsupportedError` where the guest runs no programs, `ChannelTimeoutError` when the command has

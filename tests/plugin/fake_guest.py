@@ -38,9 +38,7 @@ class FakeGuest(Guest):
     def info(self) -> GuestInfo:
         return self._info
 
-    def execute(
-        self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None
-    ) -> ExecResult:
+    def execute(self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None) -> ExecResult:
         match argv[0]:
             case "crash":
                 self._dead = GuestCrashed(Bugcheck(0x50, (1, 2, 3, 4), "wrong.sys", "wild write", STACK))
