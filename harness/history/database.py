@@ -23,6 +23,8 @@ __all__ = ["Database", "place_of"]
 
 #: How long a writer waits for another one, in seconds.
 _PATIENCE: Final = 120
+#: How long a server may take to answer at all, in seconds.
+_CONNECT: Final = 15
 #: Names the one writer among PostgreSQL's advisory locks; any number that others are unlikely to use.
 _WRITER: Final = 0x7265_6766_696C_7401
 _WRITES: Final = "harness_writes"
@@ -128,7 +130,7 @@ def _make_folder(folder: Path) -> None:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT})
     engine = create_engine(url, connect_args={"timeout": _PATIENCE})
 
     @event.listens_for(engine, "connect")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from harness.errors import InfrastructureError
+from harness.errors import HarnessError
 from harness.matrix.folder import MatrixFolder
 from harness.matrix.jobs import Job, read_frozen
 from harness.matrix.lifecycle import finish
@@ -37,7 +37,7 @@ def conclude(run: MatrixFolder, jobs: Iterable[Job], history: History | None) ->
             history.ingest(run.path)
             _thin_out(history, read_frozen(run.path)[0])
         write_report(run.path, history=history)
-    except InfrastructureError as error:  # a database that is away must not cost the night its report
+    except HarnessError as error:  # a history that fails must not cost the night its report
         log.warning("the history lacks this run: %s", error)
         write_report(run.path)
     run.conclude(render_junit(matrix, reader.info))
