@@ -27,7 +27,7 @@ from harness.matrix.running import Listener, run_job
 from harness.matrix.schedule import Capacity, Scheduler
 from harness.plugin.journal import Entry
 
-__all__ = ["Host", "LocalHost", "View", "conduct", "host_capacity"]
+__all__ = ["Host", "LocalHost", "View", "clean_machines", "conduct", "host_capacity"]
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ class LocalHost:
         machines = any(job.is_machine for job in jobs)
         end_marked(self._run.path)
         if machines:
-            _clean_machines()
+            clean_machines()
         try:
             with JobGuard(self._run.path):
                 yield self
         finally:
             if machines:
-                _clean_machines()
+                clean_machines()
 
     async def run(self, job: Job, *, stop: asyncio.Event, listen: Listener) -> JobEnd | None:
         while not stop.is_set():
@@ -85,8 +85,8 @@ class LocalHost:
         return None
 
 
-def _clean_machines() -> None:
-    """Machines of killed pytest processes, and files of theirs."""
+def clean_machines() -> None:
+    """End machines of killed processes and remove files of theirs; what can't be is told, and stays."""
     try:
         remove(find_leftovers())
     except InfrastructureError as error:  # the results must not be lost for it

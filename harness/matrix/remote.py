@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import InfrastructureError
-from harness.machine.clean import find_leftovers, remove
 from harness.machine.ledger import Owner, SessionId
 from harness.machine.places import Places, private_folder
 from harness.machine.sweep import remove_path
-from harness.matrix.conductor import LocalHost
+from harness.matrix.conductor import LocalHost, clean_machines
 from harness.matrix.folder import JobEnd, MatrixFolder
 from harness.matrix.jobs import Job
 from harness.matrix.parcel import Began, Ended, JobParcel, Message, Row, Told, all_files, pieces, row_files
@@ -150,7 +149,7 @@ class _Stopping:
 def _workplace() -> Iterator[Path]:
     """A folder of this process that is removed at the end, and by the next one if this one is killed."""
     places = Places.standard()
-    remove(find_leftovers(places))
+    clean_machines()
     folder = private_folder(private_folder(places.sessions) / str(SessionId.new()))
     Owner.this_process((folder,)).write(folder)
     try:
