@@ -68,6 +68,7 @@ class DiscDrive:
         self._number = discs.index(None) if None in discs else None
         self._discs = itertools.count(1)
         self._image: Path | None = None
+        self._shown = ""  # the folder of the last disc that was seen
         self._ignored = False
 
     @property
@@ -111,16 +112,16 @@ class DiscDrive:
             )
         token = secrets.token_hex(16).encode()
         image = self._make(files, token)
-        before, self._image = self._image, image
+        self._take_out(self._number, deadline)
+        self._image = image
         self._machine.change_disc(image, drive=self._number)
-        if before is not None:
-            before.unlink(missing_ok=True)
         wanted = FileDigest(len(token), hashlib.sha256(token).digest())
         noticed = Deadline.after(deadline.at_most(_NOTICE_SECONDS))
         while True:
             for letter in _LETTERS:
-                if self._digest(f"{letter}:\\{MARKER}", deadline) == wanted:
-                    return f"{letter}:\\"
+                if self._marker(f"{letter}:\\", deadline) == wanted:
+                    self._shown = f"{letter}:\\"
+                    return self._shown
             if noticed.passed:
                 self._ignored = True
                 raise ChannelError(
@@ -128,6 +129,22 @@ class DiscDrive:
                     f"{noticed.seconds:g} s ago; it may have no driver for the drive, or give it no letter"
                 )
             self._pause(_LOOK_AGAIN)
+
+    def _take_out(self, number: int, deadline: Deadline) -> None:
+        """Take out the disc before, and wait until the guest has seen that.
+
+        A system that sees one disc in place of another may show the new one's files by what it knows of the
+        old one, and then take them away once more to look anew.
+        """
+        before, self._image = self._image, None
+        if before is None:
+            return
+        self._machine.change_disc(None, drive=number)
+        before.unlink(missing_ok=True)
+        noticed = Deadline.after(deadline.at_most(_NOTICE_SECONDS))
+        while self._shown and self._marker(self._shown, deadline) is not None and not noticed.passed:
+            self._pause(_LOOK_AGAIN)
+        self._shown = ""
 
     def _make(self, files: Mapping[str, bytes | Path], token: bytes) -> Path:
         folder = self._machine.spec.disk_folder
@@ -140,8 +157,8 @@ class DiscDrive:
             raise InfrastructureError(f"can't write the disc {image}: {error.strerror}") from error
         return image
 
-    def _digest(self, path: str, deadline: Deadline) -> FileDigest | None:
+    def _marker(self, folder: str, deadline: Deadline) -> FileDigest | None:
         try:
-            return self._runner.digest(path, timeout=deadline.left)
+            return self._runner.digest(folder + MARKER, timeout=deadline.left)
         except RunnerError:  # no such drive, no disc in it, not this disc
             return None

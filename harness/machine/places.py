@@ -136,7 +136,7 @@ class Places:
 
 def _file_system() -> str:
     """The root folder of this process: in another container or chroot the same path is another folder."""
-    root = os.stat("/")
+    root = Path("/").stat()
     return f"{root.st_dev}:{root.st_ino}"
 
 

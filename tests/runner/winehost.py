@@ -7,6 +7,7 @@ file (test_image.py).
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import signal
@@ -50,11 +51,11 @@ class Wine:
             "WINEPREFIX": str(self.prefix),
             "WINEARCH": "win64",
             "WINEDEBUG": "-all",
-            "TMPDIR": str(folder),  # the server's folder, which it does not remove
             # No menu entries in the home folder, no offers to download anything.
             "WINEDLLOVERRIDES": "winemenubuilder.exe=d;mscoree=;mshtml=",
         }
         self.environment.pop("DISPLAY", None)
+        self.environment.pop("TMPDIR", None)  # Debian's Wine 10 frees what it did not allocate, and aborts
         self._run(["wineboot", "-i"])
         # The first program after it would start a second service control manager beside the one that made the
         # prefix, and requests would go to either.
@@ -119,6 +120,10 @@ class Wine:
                     continue
             assert time.monotonic() < deadline, f"processes that don't end: {left}"
             time.sleep(0.05)
+        # Debian's Wine keeps the server's folder beside others of /tmp and notes its name in the prefix.
+        note = self.prefix / "wineserver"
+        if note.is_file() and (name := re.fullmatch(r"wine-\w{6}", note.read_text().strip())):
+            shutil.rmtree(Path("/tmp") / name[0], ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
