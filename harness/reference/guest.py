@@ -130,9 +130,7 @@ class ReferenceGuest(Guest):
         except FileError as error:
             raise InfrastructureError(f"{path} can't be read in the guest: {error}") from None
 
-    def execute(
-        self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None
-    ) -> ExecResult:
+    def execute(self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None) -> ExecResult:
         raise UnsupportedError(REFERENCE_LIMITS[Capability.PROGRAMS])
 
     # -- drivers -----------------------------------------------------------------------------------------
