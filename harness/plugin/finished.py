@@ -1,7 +1,8 @@
 """Going on with a run that has rows already: what finished isn't run again.
 
-``--finished FILE`` names the rows of that run. Without ``--again`` every test that has a row is left out. With
-it only those run whose last row is INFRA, each up to so many times after the first; FAIL is never repeated.
+``--finished FILE`` names the rows of that run. Without ``--again`` every test that has a row is left out.
+With it only those run whose last row is INFRA, each up to so many times after the first; FAIL is never
+repeated.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ class Probe:
     ) -> Self:
         """Install and start the driver; closing the probe stops and removes it.
 
-        `image` defaults to the built driver of the guest's architecture, signed as its version checks it. Raises
-        `DriverRefusedError` when the guest or DriverEntry refuses it.
+        `image` defaults to the built driver of the guest's architecture, signed as its version checks it.
+        Raises `DriverRefusedError` when the guest or DriverEntry refuses it.
         """
         if image is None:
             from harness.driver import probe_image
