@@ -1,10 +1,13 @@
 """Reproduction: what a failed test did, kept in a bundle; run again, shrunk, and followed back to its origin.
 
-journal, recorder   what a test asks of its guest, kept while it runs
-failure, claim      what failed: the signature, and the assertion with what its names stood for
-bundle, archive     the file that holds all of it, read back with distrust
-rerun, replay       running it again: the test itself, or its recorded steps
-scenario, reduce    what can be left out, and the search for what can't
-render              a scenario as a plain pytest test
-shrink, bisect      the commands' work
+journal, recorder, places      what a test asks of its guest, kept while it runs
+failure, claim, trust          what failed: its signature, and the assertion with what its names stood for
+bundle, archive, keep          the file that holds all of it, read back with distrust
+again, rerun, missing          running it again: the test itself, or its recorded steps
+scenario, recorded, replay     those steps as actions that can be left out, and performing them
+evaluate, observe, control     asking the assertion of a replay; what is right where no assertion says so
+worker, workers                processes that perform scenarios
+dependencies, reduce, simplify, shrink      what can be left out, and the search for what can't
+literal, forms, render*, provenance, prove  the rest as a plain pytest test, run before it counts
+bisect, stop, debug            the first bad one; stopping before an operation
 """

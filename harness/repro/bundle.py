@@ -5,7 +5,7 @@
     drivers/NAME.sys     images of the drivers that were loaded, with .debug, .pdb or .map where there are any
     data/DIGEST          files and requests
     evidence/NAME        trace, comparison and whatever else the run kept of the failure
-    machine/...          the clone's overlay and memory, on request
+    machine.xml          the machine's domain
 
 It comes from anywhere: reading it trusts nothing (`harness.repro.archive`), and what it holds is run only
 inside guests.
@@ -160,11 +160,7 @@ class Manifest:
     dropped: int = 0
     drivers: tuple[DriverRecord, ...] = ()
     attestation: Mapping[str, Any] = field(default_factory=dict)
-    #: Expected and seen, as lines.
-    comparison: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
-    #: The machine's overlay and memory, where they were asked for.
-    machine: tuple[str, ...] = ()
 
     @property
     def own_driver(self) -> DriverRecord | None:
@@ -238,7 +234,7 @@ def _members(manifest: Manifest) -> list[str]:
     named = [call.member for call in manifest.calls]
     for driver in manifest.drivers:
         named += [driver.member, *driver.symbols]
-    named += [manifest.guest.domain, *manifest.evidence, *manifest.machine]
+    named += [manifest.guest.domain, *manifest.evidence]
     return [name for name in named if name]
 
 

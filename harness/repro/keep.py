@@ -64,10 +64,8 @@ class Circumstances:
     test_root: str = ""
     own_driver: Path | None = None
     attestation: Mapping[str, Any] = field(default_factory=dict)
-    comparison: tuple[str, ...] = ()
     #: Files whose content goes along, by the member's name.
     evidence: Mapping[str, Path] = field(default_factory=dict)
-    machine: Mapping[str, Path] = field(default_factory=dict)
     domain: str = ""
 
 
@@ -176,7 +174,6 @@ def write_bundle(folder: Path, name: str, journal: Journal, about: Circumstances
         guest = replace(guest, domain="machine.xml")
     evidence = {f"evidence/{_safe(each)}": path for each, path in about.evidence.items()}
     evidence = {member: path for member, path in evidence.items() if _fits(path, _MAX_EVIDENCE)}
-    machine = {f"machine/{_safe(each)}": path for each, path in about.machine.items()}
     manifest = Manifest(
         format=FORMAT,
         harness=about.harness,
@@ -192,12 +189,10 @@ def write_bundle(folder: Path, name: str, journal: Journal, about: Circumstances
         dropped=journal.dropped,
         drivers=tuple(writer.drivers.values()),
         attestation=about.attestation,
-        comparison=about.comparison,
         evidence=tuple(evidence),
-        machine=tuple(machine),
     )
     place = _free_place(folder / FOLDER, name)
-    write_archive(place, {**encode_manifest(manifest), **writer.members, **evidence, **machine})
+    write_archive(place, {**encode_manifest(manifest), **writer.members, **evidence})
     return f"{FOLDER}/{place.name}"
 
 

@@ -105,7 +105,7 @@ def mistake(command: Any, words: list[str]) -> str:
 
 
 #: Of pytest, and of the plugin, which `harness run` hands on.
-PASSED_ON = {"-k", "-x", "-rs", "-q", "--pdb"} | set(
+PASSED_ON = {"-k", "-p", "-x", "-rs", "-q", "--pdb"} | set(
     re.findall(r'"(--[a-z-]+)"', (ROOT / "harness/plugin/options.py").read_text())
 )
 
