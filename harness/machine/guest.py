@@ -251,9 +251,7 @@ class MachineGuest(Guest):
         with self._asking():
             return self.channel.get(path)
 
-    def execute(
-        self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None
-    ) -> ExecResult:
+    def execute(self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None) -> ExecResult:
         with self._asking():
             if folder is None:
                 return self.channel.execute(argv, timeout=timeout)
