@@ -50,6 +50,15 @@ def repro(
             show_default=False,
         ),
     ] = "",
+    extract: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Run nothing: write the machine's disks and memory there, if the bundle has them "
+            "(pytest --bundle-machine).",
+            show_default=False,
+        ),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Replay the bundle's assertion though its test isn't here.")
     ] = False,
@@ -67,11 +76,17 @@ def repro(
     Example: harness repro failure.zip --times 20 -t reference:6.1
 
     Example: harness repro failure.zip --before-op failure
+
+    Example: harness repro failure.zip --extract machine/
     """
     from harness.cli.repro_stop import stop_before
     from harness.repro.again import Again
     from harness.repro.bundle import Bundle
 
+    if extract is not None:
+        with Bundle.open(bundle) as opened:
+            _extract(opened, extract)
+        return
     if before_op:
         with Bundle.open(bundle) as opened:
             stop_before(opened, before_op, target, recipes or [])
@@ -94,6 +109,19 @@ def repro(
         with _progress(times) as advance:
             attempts = again.repeat(times, advance)
     raise typer.Exit(_tell(opened, attempts, as_json))
+
+
+def _extract(bundle: Bundle, folder: Path) -> None:
+    from rich.console import Console
+
+    from harness.repro.machine_files import extract_machine
+
+    with Console(stderr=True).status(f"extracting to {folder}"):
+        files = extract_machine(bundle, folder)
+    for file in files:
+        typer.echo(file)
+    if bundle.manifest.no_machine:
+        typer.echo(f"missing: {bundle.manifest.no_machine}", err=True)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import linecache
 import random
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +24,7 @@ from harness.repro.bundle import GuestRecord, TestRecord
 from harness.repro.claim import Claim, Expectation, NoClaimError, claim_of
 from harness.repro.failure import CrashFacts, Failure
 from harness.repro.keep import Circumstances, write_bundle
+from harness.repro.machine_files import MachineState, machine_state
 from harness.repro.places import Places
 from harness.results.model import MAX_NAME, MAX_RECORDED, clip
 from harness.results.outcome import Outcome
@@ -48,6 +51,11 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="TEXT",
         default="",
         help="seed of Python's random numbers in each test; default: a new one for each run, kept in bundles",
+    )
+    group.addoption(
+        "--bundle-machine",
+        action="store_true",
+        help="put a machine's disks (what it wrote) and memory into the bundle of a failure; 8 GiB at most",
     )
 
 
@@ -113,7 +121,20 @@ class _Keeper:
             evidence={Path(name).name: settings.run_folder / name for name in named},
             domain=domain,
         )
-        return write_bundle(settings.run_folder, self._item.name, self._journal, about)
+        with self._machine() as state:
+            about = replace(about, machine=state.files, no_machine=state.missing)
+            return write_bundle(settings.run_folder, self._item.name, self._journal, about)
+
+    @contextmanager
+    def _machine(self) -> Iterator[MachineState]:
+        """The machine's disks and memory, where they were asked for."""
+        if not self._item.config.getoption("--bundle-machine") or not _is_machine(self._guest):
+            yield MachineState()
+            return
+        assert self._log.station is not None
+        self._log.station.spoiled = True
+        with machine_state(self._guest, self._settings.run_folder) as state:
+            yield state
 
     def _claim(self) -> tuple[Claim | None, str]:
         """The claim, or why there is none."""
@@ -200,6 +221,10 @@ def _statement(found: tuple[FrameType, int] | None) -> str:
     return clip(linecache.getline(frame.f_code.co_filename, line).strip(), MAX_RECORDED)
 
 
+def _is_machine(guest: Guest) -> bool:
+    return guest.info.kind is not GuestKind.REFERENCE and hasattr(guest, "machine")
+
+
 def _guest_record(guest: Guest, target: Target) -> tuple[str, GuestRecord]:
     """The domain's XML, empty for a guest that is no machine, and what the guest is."""
     info = guest.info
@@ -212,7 +237,7 @@ def _guest_record(guest: Guest, target: Target) -> tuple[str, GuestRecord]:
         channel=info.facts.channel,
         accelerator=info.facts.accelerator,
     )
-    if info.kind is GuestKind.REFERENCE or not hasattr(guest, "machine"):
+    if not _is_machine(guest):
         return "", record
     from harness.repro.machines import described
 

@@ -1,14 +1,16 @@
 """Zip files that come from elsewhere: read member by member, within limits.
 
-Nothing is ever extracted by the names that stand in the file. A member is read by name, as bytes, and its
-real size counts, not the one its header claims.
+Nothing is ever extracted by the names that stand in the file. A member is read by name, as bytes or into a
+file that the caller chose, and its real size counts, not the one its header claims.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from os import SEEK_CUR
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Final, Self
@@ -66,11 +68,30 @@ class Archive:
 
     def read(self, name: str, *, limit: int = MAX_MEMBER) -> bytes:
         """One member, of at most `limit` bytes."""
+        data = b"".join(self._pieces(name, min(limit, self._left)))
+        self._left -= len(data)
+        return data
+
+    def copy(self, name: str, to: Path, *, limit: int) -> str:
+        """Write one member, of at most `limit` bytes, over the file `to`; returns its SHA-256.
+
+        It is never in memory as a whole, so that `limit` alone counts. Zeros become holes of the file.
+        """
+        digest = hashlib.sha256()
+        with to.open("wb") as file:
+            for piece in self._pieces(name, limit):
+                digest.update(piece)
+                if piece.count(0) == len(piece):
+                    file.seek(len(piece), SEEK_CUR)
+                else:
+                    file.write(piece)
+            file.truncate()
+        return digest.hexdigest()
+
+    def _pieces(self, name: str, limit: int) -> Iterator[bytes]:
         info = self._members.get(name)
         if info is None:
             raise UsageError(f"{self.file} has no member {name[:80]!r}")
-        limit = min(limit, self._left)
-        pieces: list[bytes] = []
         size = 0
         try:
             with self._zip.open(info) as stream:
@@ -78,11 +99,9 @@ class Archive:
                     size += len(piece)
                     if size > limit:
                         raise UsageError(f"{self.file}: member {name[:80]!r} is larger than {limit} bytes")
-                    pieces.append(piece)
+                    yield piece
         except _DAMAGED as error:
             raise UsageError(f"{self.file}: member {name[:80]!r} can't be read: {error}") from error
-        self._left -= size
-        return b"".join(pieces)
 
     def close(self) -> None:
         self._zip.close()

@@ -6,6 +6,7 @@
     data/DIGEST          files and requests
     evidence/NAME        trace, comparison and whatever else the run kept of the failure
     machine.xml          the machine's domain
+    machine/NAME         where it was asked for, the machine's disks and memory
 
 It comes from anywhere: reading it trusts nothing (`harness.repro.archive`), and what it holds is run only
 inside guests.
@@ -34,6 +35,8 @@ __all__ = [
     "CallRecord",
     "DriverRecord",
     "GuestRecord",
+    "MachineFile",
+    "MachineFileKind",
     "Manifest",
     "TestRecord",
     "encode_manifest",
@@ -140,6 +143,30 @@ class GuestRecord:
     domain: str = ""
 
 
+class MachineFileKind(StrEnum):
+    DISK = "disk"  # a qcow2 overlay
+    ELF = "elf"  # memory
+    WINDOWS = "win-dmp"  # memory, for Windows' debuggers
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFile:
+    """A file of the machine as it stood when the test had failed; `size` in bytes.
+
+    Of a disk, `disk` counts those the guest could write to, and `layer` tells what lies on what: 0 is what
+    this machine wrote, 1 what its template had written before, and below the last of them is the disk, of
+    `backing_format`, of the image whose digest is `GuestRecord.template`.
+    """
+
+    kind: MachineFileKind
+    member: str
+    size: int
+    sha256: str
+    disk: int = 0
+    layer: int = 0
+    backing_format: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """bundle.json. `claim` is missing where the failure can't be put as one; `no_claim` says why."""
@@ -161,6 +188,9 @@ class Manifest:
     drivers: tuple[DriverRecord, ...] = ()
     attestation: Mapping[str, Any] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    machine: tuple[MachineFile, ...] = ()
+    #: Why files of the machine are missing that were asked for.
+    no_machine: str = ""
 
     @property
     def own_driver(self) -> DriverRecord | None:
@@ -191,6 +221,10 @@ class Bundle:
     def read(self, member: str) -> bytes:
         """The bytes of a member."""
         return self._archive.read(member)
+
+    def copy(self, member: str, to: Path, *, limit: int) -> str:
+        """Write a member of at most `limit` bytes over the file `to`; returns its SHA-256."""
+        return self._archive.copy(member, to, limit=limit)
 
     def image(self, driver: DriverRecord) -> bytes:
         """A driver's image; it must be the one that was recorded."""
@@ -234,7 +268,7 @@ def _members(manifest: Manifest) -> list[str]:
     named = [call.member for call in manifest.calls]
     for driver in manifest.drivers:
         named += [driver.member, *driver.symbols]
-    named += [manifest.guest.domain, *manifest.evidence]
+    named += [manifest.guest.domain, *manifest.evidence, *(file.member for file in manifest.machine)]
     return [name for name in named if name]
 
 

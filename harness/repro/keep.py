@@ -18,6 +18,7 @@ from harness.repro.bundle import (
     CallRecord,
     DriverRecord,
     GuestRecord,
+    MachineFile,
     Manifest,
     TestRecord,
     encode_manifest,
@@ -67,6 +68,9 @@ class Circumstances:
     #: Files whose content goes along, by the member's name.
     evidence: Mapping[str, Path] = field(default_factory=dict)
     domain: str = ""
+    #: The machine's disks and memory, whole, and why any are missing.
+    machine: tuple[tuple[MachineFile, Path], ...] = ()
+    no_machine: str = ""
 
 
 class _Writer:
@@ -190,9 +194,12 @@ def write_bundle(folder: Path, name: str, journal: Journal, about: Circumstances
         drivers=tuple(writer.drivers.values()),
         attestation=about.attestation,
         evidence=tuple(evidence),
+        machine=tuple(file for file, _ in about.machine),
+        no_machine=about.no_machine,
     )
     place = _free_place(folder / FOLDER, name)
-    write_archive(place, {**encode_manifest(manifest), **writer.members, **evidence})
+    machine = {file.member: path for file, path in about.machine}
+    write_archive(place, {**encode_manifest(manifest), **writer.members, **evidence, **machine})
     return f"{FOLDER}/{place.name}"
 
 

@@ -105,9 +105,11 @@ def mistake(command: Any, words: list[str]) -> str:
 
 
 #: Of pytest, and of the plugin, which `harness run` hands on.
-PASSED_ON = {"-k", "-p", "-x", "-rs", "-q", "--pdb"} | set(
-    re.findall(r'"(--[a-z-]+)"', (ROOT / "harness/plugin/options.py").read_text())
-)
+PASSED_ON = {"-k", "-p", "-x", "-rs", "-q", "--pdb"} | {
+    option
+    for module in (ROOT / "harness/plugin").glob("*.py")
+    for option in re.findall(r'"(--[a-z-]+)"', module.read_text())
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

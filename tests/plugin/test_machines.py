@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from harness.errors import UsageError
 from harness.machine.places import Places
+from harness.repro.bundle import Bundle
+from harness.repro.machine_files import extract_machine
 from tests.machine.tinyguest import build
 
 Run = Callable[..., pytest.RunResult]
@@ -216,3 +221,40 @@ def test_a_machine_by_hand_beside_the_plugins(pytester: pytest.Pytester, tiny: R
         """
     )
     tiny().assert_outcomes(passed=1)
+
+
+def test_a_bundle_has_the_machine_where_it_was_asked_for(
+    pytester: pytest.Pytester, tiny: Run, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = pytester.path / "base.raw"
+    base.write_bytes(bytes(1 << 20))
+    monkeypatch.setenv("TINY_DISK", str(base))
+    pytester.makepyfile("def test_fails(guest): assert guest.execute(['add', '1']).stdout == b'sum 2'")
+    tiny("--evidence", "never").assert_outcomes(failed=1)
+    with Bundle.open(_bundle(pytester, rows)) as bundle:
+        assert (bundle.manifest.machine, bundle.manifest.no_machine) == ((), "")
+        with pytest.raises(UsageError, match="--bundle-machine"):
+            extract_machine(bundle, pytester.path / "nothing")
+    shutil.rmtree(pytester.path / "results")
+
+    tiny("--bundle-machine", "--evidence", "never").assert_outcomes(failed=1)
+    with Bundle.open(_bundle(pytester, rows)) as bundle:
+        found = bundle.manifest
+        own, below, memory = extract_machine(bundle, pytester.path / "machine")
+    assert found.no_machine == ""
+    assert found.guest.template, "the image whose disk is the last one"
+    assert [path.name for path in (own, below, memory)] == ["disk0.qcow2", "disk0-below1.qcow2", "memory.elf"]
+    for file, path in zip(found.machine, (own, below, memory), strict=True):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
+    assert memory.read_bytes()[:4] == b"\x7fELF"
+    assert memory.stat().st_size > 64 << 20
+    for path, format, lower in ((below, "raw", base), (own, "qcow2", below)):
+        subprocess.run(["qemu-img", "rebase", "-u", "-F", format, "-b", lower, path], check=True)
+        subprocess.run(["qemu-img", "check", path], check=True, capture_output=True)
+
+
+def _bundle(pytester: pytest.Pytester, rows: Rows) -> Path:
+    (run,) = pytester.path.glob("results/*")
+    (row,) = rows()
+    found: Path = run / row["bundle"]
+    return found

@@ -11,7 +11,7 @@ from harness.guests import Guests
 from harness.image.recipe import Recipe
 from harness.machine.drive import Machines, MachineSettings, WayIn
 from harness.machine.machine import Machine
-from harness.machine.spec import Accelerator, PanicModel, SealedImage
+from harness.machine.spec import Accelerator, Disk, DiskFormat, PanicModel, SealedImage
 from harness.machine.watch import WatchLimits
 from harness.targets import Target
 from tests.machine.tiny_channel import TinyChannel
@@ -23,12 +23,12 @@ _HARDWARE = tiny_hardware(panic=(PanicModel.ISA,))
 
 
 def _image(guests: Guests, target: Target, recipe: Recipe) -> SealedImage:
-    kernel = Path(os.environ["TINY_KERNEL"])
+    kernel, disk = Path(os.environ["TINY_KERNEL"]), os.environ.get("TINY_DISK")
     return SealedImage(
         name=recipe.name,
         digest=os.environ["TINY_DIGEST"],
         hardware=_HARDWARE,
-        disks=(),
+        disks=() if disk is None else (Disk(Path(disk), DiskFormat.RAW),),
         boot=tiny_boot(kernel, _HARDWARE),
         boot_seconds=60.0,
     )

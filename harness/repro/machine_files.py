@@ -1,0 +1,179 @@
+"""The disks and the memory of the machine a test failed on: into its bundle, and out of it again.
+
+The machine is paused and its files are read as they stand: QEMU writes back what it holds of them when it
+pauses (`bdrv_flush_all` in its `vm_stop`). Neither way is a file ever in this process's memory as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.errors import HarnessError, InfrastructureError, UsageError
+from harness.machine.qcow2 import read_header
+from harness.repro.bundle import Bundle, MachineFile, MachineFileKind
+
+if TYPE_CHECKING:
+    from harness.guest.base import Guest
+    from harness.machine.guest import MachineGuest
+    from harness.machine.machine import Machine
+
+__all__ = ["MAX_MACHINE", "MachineState", "extract_machine", "file_name", "machine_state"]
+
+#: Bytes of all the files together, before they are compressed.
+MAX_MACHINE: Final = 8 << 30
+#: Files that can lie below a clone's disk: its template's, and images' made from images.
+_MAX_LAYERS: Final = 16
+_DUMP_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class MachineState:
+    """The files, where they are now, and why any are missing; empty when none are."""
+
+    files: tuple[tuple[MachineFile, Path], ...] = ()
+    missing: str = ""
+
+
+# -- into a bundle -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def machine_state(guest: Guest, room: Path) -> Iterator[MachineState]:
+    """Pause the machine of `guest`, which stays paused, and have its files for as long as the block lasts.
+
+    They have to fit into the folder `room` as they are. Raises nothing: what can't be had is told.
+    """
+    machine_guest: MachineGuest = guest  # type: ignore[assignment]
+    machine = machine_guest.machine
+    dump = machine.spec.disk_folder / "bundle.memory"
+    found = _Found(room)
+    missing = []
+    machine_guest.watch.stop()  # pausing is ours
+    try:
+        for what, collect in (("disks", _disks), ("memory", _memory)):
+            try:
+                if machine.running:
+                    machine.suspend()
+                collect(machine, dump, found)
+            except (HarnessError, OSError) as trouble:
+                missing.append(f"{what}: {trouble}")
+        yield MachineState(tuple(found.files), "; ".join(missing))
+    finally:
+        dump.unlink(missing_ok=True)
+
+
+class _Found:
+    """Files for a bundle in the folder `room`, as long as they fit."""
+
+    def __init__(self, room: Path) -> None:
+        self.files: list[tuple[MachineFile, Path]] = []
+        self._room = room
+
+    def add(self, path: Path, kind: MachineFileKind, name: str, **facts: Any) -> None:
+        size = path.stat().st_size
+        self.check(size)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self.files.append((MachineFile(kind, f"machine/{name}", size, digest, **facts), path))
+
+    def check(self, size: int) -> None:
+        """Raise `InfrastructureError` where there is no room for so many bytes more."""
+        from harness.machine.places import require_space
+
+        total = size + sum(file.size for file, _ in self.files)
+        if total > MAX_MACHINE:
+            raise InfrastructureError(
+                f"with {size >> 20} MiB more there would be {total >> 20} MiB of disks and memory; "
+                f"a bundle has room for {MAX_MACHINE >> 20} MiB"
+            )
+        require_space(self._room, total, "a machine's disks and memory in a bundle")
+
+
+def _disks(machine: Machine, _: Path, found: _Found) -> None:
+    """What the clone wrote, then what was written below that, as far down as the image's own disks."""
+    for number, disk in enumerate(disk for disk in machine.spec.disks if not disk.read_only):
+        path = disk.path
+        for layer in range(_MAX_LAYERS):
+            header = read_header(path)
+            if header is None or header.backing_file is None:
+                break  # stands alone: the image's, which its digest names
+            found.add(
+                path,
+                MachineFileKind.DISK,
+                f"disk{number}.{layer}.qcow2",
+                disk=number,
+                layer=layer,
+                backing_format=header.backing_format or "",
+            )
+            path = path.parent / header.backing_file
+
+
+def _memory(machine: Machine, dump: Path, found: _Found) -> None:
+    from harness.machine.places import require_space
+
+    size = machine.spec.hardware.memory_mib << 20
+    found.check(size)
+    require_space(dump.parent, size, "a dump of a machine's memory")
+    kind = MachineFileKind(machine.memory_dump(dump, timeout=_DUMP_SECONDS).value)
+    dump.chmod(0o600)
+    found.add(dump, kind, f"memory.{kind}")
+
+
+# -- out of a bundle -----------------------------------------------------------------------------------------
+
+
+def file_name(file: MachineFile) -> str:
+    """What a file is called when it is extracted, by what it is: ``disk0.qcow2``, ``memory.elf``."""
+    if file.kind is MachineFileKind.DISK:
+        return f"disk{file.disk}.qcow2" if file.layer == 0 else f"disk{file.disk}-below{file.layer}.qcow2"
+    return f"memory.{'dmp' if file.kind is MachineFileKind.WINDOWS else 'elf'}"
+
+
+def extract_machine(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
+    """Write the machine's files into `folder`, which is made if need be; returns them in their order.
+
+    No file is overwritten, and zeros take no room. Raises `UsageError` for a bundle without them, and for
+    one whose files are not what its manifest says; what was written is taken away then.
+    """
+    from harness.machine.places import require_space
+
+    files = bundle.manifest.machine
+    if not files:
+        why = bundle.manifest.no_machine or "pytest was not given --bundle-machine when it failed"
+        raise UsageError(f"{bundle.file} holds neither disks nor memory of a machine: {why}")
+    total = sum(file.size for file in files)
+    if total > MAX_MACHINE or min(file.size for file in files) < 0:
+        raise UsageError(f"{bundle.file}: {total} bytes of disks and memory; at most {MAX_MACHINE} are read")
+    names = [file_name(file) for file in files]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{bundle.file}: its manifest names a file of the machine twice; it is damaged")
+    folder.mkdir(parents=True, exist_ok=True)
+    require_space(folder, total, "what the bundle holds of the machine")
+    written: list[Path] = []
+    try:
+        for file, name in zip(files, names, strict=True):
+            _extract(bundle, file, folder / name, written)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    return tuple(written)
+
+
+def _extract(bundle: Bundle, file: MachineFile, path: Path, written: list[Path]) -> None:
+    try:
+        path.touch(0o600, exist_ok=False)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already; give --extract another folder") from None
+    written.append(path)
+    if bundle.copy(file.member, path, limit=file.size) != file.sha256:
+        raise UsageError(f"{bundle.file}: {file.member} is not what it was: its digest differs")
+    if file.kind is MachineFileKind.DISK:
+        header = read_header(path)
+        if header is None or header.data_file:  # QEMU would open whatever other file it names
+            raise UsageError(f"{bundle.file}: {file.member} is no overlay that stands on a disk alone")
