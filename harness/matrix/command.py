@@ -24,6 +24,8 @@ def job_command(plan: Plan, job: Job, folder: Path, *, again: bool = False) -> l
     command += [f"--target={job.target}", f"--isolation={job.isolation}"]
     command += [f"--clones={plan.clones}", f"--evidence={plan.evidence}"]
     command.append(f"--memory-dump={plan.memory_dump_mib}")
+    if plan.bundle_machine:
+        command.append("--bundle-machine")
     command += [f"--recipes={recipes}" for recipes in plan.recipes]
     if plan.channel:
         command.append(f"--channel={plan.channel}")

@@ -106,6 +106,7 @@ class Plan:
     retries: int = 1
     evidence: EvidencePolicy = EvidencePolicy.ON_FAILURE
     memory_dump_mib: int = 2048
+    bundle_machine: bool = False
     known_issues: Path | None = None
     recipes: tuple[Path, ...] = ()
     #: Seconds that a job is meant to take at most; a single test file is never divided.

@@ -52,6 +52,7 @@ class PlanFile:
     retries: int = 1
     evidence: EvidencePolicy = EvidencePolicy.ON_FAILURE
     memory_dump_mib: int = 2048
+    bundle_machine: bool = False
     known_issues: Path | None = None
     grain_seconds: float = 120.0
     limits: Limits = field(default_factory=Limits)
@@ -116,6 +117,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Pl
         retries=read.retries,
         evidence=read.evidence,
         memory_dump_mib=read.memory_dump_mib,
+        bundle_machine=read.bundle_machine,
         known_issues=read.known_issues,
         recipes=read.recipes,
         grain_seconds=read.grain_seconds,

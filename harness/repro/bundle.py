@@ -154,8 +154,8 @@ class MachineFile:
     """A file of the machine as it stood when the test had failed; `size` in bytes.
 
     Of a disk, `disk` counts those the guest could write to, and `layer` tells what lies on what: 0 is what
-    this machine wrote, 1 what its template had written before, and below the last of them is the disk, of
-    `backing_format`, of the image whose digest is `GuestRecord.template`.
+    this machine wrote, 1 what its template had written before, and below the last of them is the disk of the
+    image whose digest is `GuestRecord.template`. `backing` is what lay below, as folder and file.
     """
 
     kind: MachineFileKind
@@ -164,6 +164,7 @@ class MachineFile:
     sha256: str
     disk: int = 0
     layer: int = 0
+    backing: str = ""
     backing_format: str = ""
 
 

@@ -108,6 +108,7 @@ def _disks(machine: Machine, _: Path, found: _Found) -> None:
                 f"disk{number}.{layer}.qcow2",
                 disk=number,
                 layer=layer,
+                backing="/".join(Path(header.backing_file).parts[-2:]),
                 backing_format=header.backing_format or "",
             )
             path = path.parent / header.backing_file

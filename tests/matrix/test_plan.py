@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import ToolMissingError
 from harness.image.recipe import Recipe
+from harness.matrix.command import job_command
 from harness.matrix.jobs import Job, read_frozen, write_frozen
 from harness.matrix.plan import LeftOut, NotBuilt, Plan
 from harness.matrix.planfile import read_plan
@@ -191,9 +192,9 @@ def test_every_mistake_is_told_at_once(folder: Path) -> None:
 
 def test_unknown_keys_are_told_with_the_nearest(folder: Path) -> None:
     assert mistakes_of(folder, 'targts = ["reference:6.1"]\n[limits]\ncore = 1') == [
-        "targts: unknown key; did you mean targets? (allowed: channel, clones, driver, evidence, exclude, "
-        "exclusive, grain_seconds, isolation, known_issues, limits, memory_dump_mib, name, not_built, "
-        "recipes, retention, retries, root, suites, targets)",
+        "targts: unknown key; did you mean targets? (allowed: bundle_machine, channel, clones, driver, "
+        "evidence, exclude, exclusive, grain_seconds, isolation, known_issues, limits, memory_dump_mib, name, "
+        "not_built, recipes, retention, retries, root, suites, targets)",
         "targets: is missing; it is a list, each a text",
         "limits.core: unknown key; did you mean cores? (allowed: cores, job_seconds, machines, memory_mib, "
         "test_seconds)",
@@ -263,6 +264,13 @@ def test_suites_need_a_root_above_all_of_them(folder: Path) -> None:
     assert found.startswith("root: ")
     assert "let root name a folder above all suites" in found
     assert plan_of(folder, text.replace("suites/own", f"suites/../../{folder.name}/.")).root == folder
+
+
+def test_a_job_keeps_machines_where_the_plan_says_so(folder: Path) -> None:
+    text = 'targets = ["reference:6.3"]\nsuites = ["suites/first"]\n'
+    job = Job("0001-a", "reference:6.3", ("suites/first",))
+    assert "--bundle-machine" not in job_command(plan_of(folder, text), job, folder)
+    assert "--bundle-machine" in job_command(plan_of(folder, f"{text}bundle_machine = true\n"), job, folder)
 
 
 def test_what_is_frozen_comes_back_the_same(folder: Path) -> None:

@@ -130,7 +130,10 @@ def test_what_can_not_be_had_is_told_and_the_rest_is_kept(
 ) -> None:
     guest.machine.dumps = False
     with Bundle.open(_keep(guest, tmp_path)) as bundle:
-        assert [file.layer for file in bundle.manifest.machine] == [0, 1]
+        assert [(file.layer, file.backing, file.backing_format) for file in bundle.manifest.machine] == [
+            (0, "machine/template.qcow2", "qcow2"),
+            (1, "machine/base.raw", "raw"),
+        ]
         assert bundle.manifest.no_machine == "memory: QEMU ended by itself"
     monkeypatch.setattr(machine_files, "MAX_MACHINE", 1 << 20)
     guest.machine.dumps = True
