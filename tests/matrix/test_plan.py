@@ -193,8 +193,8 @@ def test_every_mistake_is_told_at_once(folder: Path) -> None:
 def test_unknown_keys_are_told_with_the_nearest(folder: Path) -> None:
     assert mistakes_of(folder, 'targts = ["reference:6.1"]\n[limits]\ncore = 1') == [
         "targts: unknown key; did you mean targets? (allowed: bundle_machine, channel, clones, driver, "
-        "evidence, exclude, exclusive, grain_seconds, isolation, known_issues, limits, memory_dump_mib, name, "
-        "not_built, recipes, retention, retries, root, suites, targets)",
+        "evidence, exclude, exclusive, grain_seconds, isolation, known_issues, limits, memory_dump_mib, "
+        "name, not_built, recipes, retention, retries, root, suites, targets)",
         "targets: is missing; it is a list, each a text",
         "limits.core: unknown key; did you mean cores? (allowed: cores, job_seconds, machines, memory_mib, "
         "test_seconds)",
