@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from harness.errors import InfrastructureError
+from harness.machine.scratch import scratch
 from harness.pytest_command import pytest_command
 from harness.repro.bundle import Bundle
 from harness.repro.failure import Failure
@@ -45,8 +45,8 @@ def _run(bundle: Bundle, file: Path, target: str) -> tuple[Outcome, Failure | No
     record = bundle.manifest.test
     test = find_test(bundle)
     root = Path.cwd() if test is None else test.root
-    with tempfile.TemporaryDirectory(prefix="harness-proof-") as folder:
-        run = Path(folder) / "run"
+    with scratch() as folder:
+        run = folder / "run"
         command = [*pytest_command(), "-q", "-p", "no:cacheprovider", f"--run-folder={run}"]
         command += ["--target", target, "--isolation", "test", "--evidence", "never"]
         if (root / "pyproject.toml").is_file():

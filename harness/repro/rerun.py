@@ -65,7 +65,7 @@ def rerun(
     """
     manifest = bundle.manifest
     where = target or manifest.target
-    with tempfile.TemporaryDirectory(prefix="harness-repro-") as folder:
+    with tempfile.TemporaryDirectory(prefix="run-", dir=unpacked.folder) as folder:
         run = Path(folder) / "run"
         command = _command(bundle, unpacked, where, run, driver, earlier)
         done = subprocess.run(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
 
+from harness.machine.scratch import scratch
 from harness.repro.bundle import Bundle, DriverRecord
 
 __all__ = ["Unpacked"]
@@ -15,16 +16,17 @@ _ALLOWED: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 class Unpacked:
-    """A temporary folder of a bundle's drivers; a context manager."""
+    """A temporary folder of a bundle's drivers; a context manager. `folder` may hold more."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._folder = tempfile.TemporaryDirectory(prefix="harness-bundle-")
+        self._stack = ExitStack()
+        self.folder = self._stack.enter_context(scratch())
 
     def driver(self, record: DriverRecord) -> Path:
         """The image as ``SERVICE.sys``, in a folder named by its digest."""
         name = "".join(char for char in record.service if char in _ALLOWED).strip(".") or "driver"
-        place = Path(self._folder.name) / record.sha256[:16]
+        place = self.folder / record.sha256[:16]
         image = place / f"{name}.sys"
         if not image.is_file():
             place.mkdir(exist_ok=True)
@@ -46,7 +48,7 @@ class Unpacked:
                 remember_symbols(image.read_bytes(), debug)
 
     def close(self) -> None:
-        self._folder.cleanup()
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self

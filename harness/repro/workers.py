@@ -43,8 +43,8 @@ def default_jobs(target: str) -> int:
 class _Worker:
     """One process. `ask` is for one thread at a time."""
 
-    def __init__(self, bundle: Bundle, setting: Setting, target: str) -> None:
-        self._bundle, self._setting, self._target = bundle, setting, target
+    def __init__(self, bundle: Bundle, setting: Setting, target: str, place: Path) -> None:
+        self._bundle, self._setting, self._target, self._place = bundle, setting, target, place
         self._stack = ExitStack()
         self._connection = self._start()
 
@@ -52,7 +52,7 @@ class _Worker:
         with ExitStack() as stack:
             ours, theirs = socket.socketpair()
             log = stack.enter_context(tempfile.TemporaryFile())
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-worker-"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="worker-", dir=self._place))
             with theirs:
                 process = subprocess.Popen(
                     _command(self._bundle, self._target, theirs.fileno(), Path(folder)),
@@ -125,7 +125,7 @@ class Workers:
         self._stack = ExitStack()
         self._free: SimpleQueue[_Worker] = SimpleQueue()
         for _ in range(jobs):
-            worker = _Worker(bundle, setting, target)
+            worker = _Worker(bundle, setting, target, unpacked.folder)
             self._stack.callback(worker.close)
             self._free.put(worker)
         self._threads = self._stack.enter_context(ThreadPoolExecutor(jobs))
