@@ -1,4 +1,4 @@
-"""A headless Chromium of the system, once a process, and pages that may not say a wrong word in it."""
+"""A headless Chromium of the system, once a module, and pages that may not say a wrong word in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _FLAGS = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 
 
-@pytest.fixture(scope="session")
+# No longer than a module: while Playwright is there its event loop runs, and no other can in this process.
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
     names = ("chromium", "chromium-browser", "google-chrome")
