@@ -115,9 +115,8 @@ def _time(seconds: float) -> str:
 
 
 def _warn_if_not_drilled(target: str, recipes: tuple[Path, ...]) -> None:
-    from harness.drill import admission_of_target
+    from harness.matrix.planfile import undrilled
     from harness.targets import parse_target
 
-    admission = admission_of_target(parse_target(target, recipes))
-    if not admission.admitted:
-        typer.echo(f"note: a crash of {target} may go unnoticed: {admission.reason}", err=True)
+    if why := undrilled(parse_target(target, recipes)):
+        typer.echo(f"note: a crash of {target} may go unnoticed: {why}", err=True)

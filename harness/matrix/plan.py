@@ -15,7 +15,7 @@ from typing import Any, Self
 from harness.plugin.options import EvidencePolicy, Isolation
 from harness.strict import plain, read_table
 
-__all__ = ["Build", "Exclusive", "LeftOut", "Limits", "NotBuilt", "Plan", "Retention"]
+__all__ = ["Build", "Exclusive", "LeftOut", "Limits", "NotBuilt", "NotDrilled", "Plan", "Retention"]
 
 
 class NotBuilt(StrEnum):
@@ -23,6 +23,14 @@ class NotBuilt(StrEnum):
 
     REFUSE = "refuse"  # the plan is refused
     LEAVE_OUT = "leave-out"  # the plan does without it, and says so
+
+
+class NotDrilled(StrEnum):
+    """What becomes of a target of which it isn't known that a crash would be noticed."""
+
+    REFUSE = "refuse"  # the plan is refused
+    LEAVE_OUT = "leave-out"  # the plan does without it, and says so
+    RUN = "run"  # it runs, and its rows say so
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,24 @@ from typing import Final
 
 import harness
 from harness.channel.base import ChannelKind
+from harness.drill import admission_of_target
 from harness.errors import HarnessError
 from harness.image.finding import recipe_folders
 from harness.image.images import is_built
 from harness.image.recipe import Recipe, load_recipe
 from harness.matrix.drivers import DriverTable, existing, read_builds
-from harness.matrix.plan import Build, Exclusive, LeftOut, Limits, NotBuilt, Plan, Retention
+from harness.matrix.plan import Build, Exclusive, LeftOut, Limits, NotBuilt, NotDrilled, Plan, Retention
 from harness.plugin.options import EvidencePolicy, Isolation
 from harness.results.known import load_known
 from harness.strict import Mistakes, load_toml, read_table
 from harness.targets import Target, resolve_targets
 
-__all__ = ["PlanFile", "Ready", "draft_plan", "read_plan"]
+__all__ = ["Flaw", "PlanFile", "Ready", "draft_plan", "read_plan", "undrilled"]
 
 #: Whether a machine's image is there, so that a run need not make it.
 Ready = Callable[[Recipe], bool]
+#: Why a crash of a target may go unnoticed; empty when it would not.
+Flaw = Callable[[Target], str]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
 #: What pytest takes for the mark of a project's root (docs.pytest.org, "rootdir").
@@ -46,6 +49,7 @@ class PlanFile:
     root: Path | None = None
     recipes: tuple[Path, ...] = ()
     not_built: NotBuilt = NotBuilt.REFUSE
+    not_drilled: NotDrilled = NotDrilled.REFUSE
     isolation: Isolation = Isolation.MODULE
     channel: ChannelKind | None = None
     clones: int = 1
@@ -61,18 +65,24 @@ class PlanFile:
     exclusive: tuple[Exclusive, ...] = ()
 
 
-def read_plan(file: Path, *, ready: Ready = is_built) -> Plan:
+def undrilled(target: Target) -> str:
+    """Why a crash of `target` may go unnoticed, as its last drill here tells; empty when it would not."""
+    return admission_of_target(target).reason
+
+
+def read_plan(file: Path, *, ready: Ready = is_built, flaw: Flaw = undrilled) -> Plan:
     """The plan in `file`. Raises `ConfigError` with everything that is wrong with it.
 
-    `ready` tells whether a machine's image is there; a cluster asks its hosts.
+    `ready` tells whether a machine's image is there; a cluster asks its hosts. `flaw` tells why a crash of a
+    target may go unnoticed.
     """
     mistakes = Mistakes()
-    plan = draft_plan(file, mistakes, ready=ready)
+    plan = draft_plan(file, mistakes, ready=ready, flaw=flaw)
     mistakes.check()
     return plan
 
 
-def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Plan:
+def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built, flaw: Flaw = undrilled) -> Plan:
     """As `read_plan`, but what is wrong goes to `mistakes`, and the plan holds what is right of it.
 
     Raises `ConfigError` where the file can't be read at all or its keys are wrong.
@@ -85,7 +95,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Pl
         mistakes.add(file, "name", f"{name!r} must be letters, digits, dots and dashes, at most 64")
     with mistakes.gathered(file, "recipes"):
         recipe_folders(read.recipes)
-    found, left_out = _targets(read, file, mistakes, ready)
+    found, left_out = _targets(read, file, mistakes, ready, flaw)
     has_own = _OWN_SUITES.is_dir()
     if not has_own:  # installed without its checkout
         _name_all_suites(read, file, mistakes)
@@ -132,7 +142,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built) -> Pl
 
 
 def _targets(
-    read: PlanFile, file: Path, mistakes: Mistakes, ready: Ready
+    read: PlanFile, file: Path, mistakes: Mistakes, ready: Ready, flaw: Flaw
 ) -> tuple[tuple[Target, ...], tuple[LeftOut, ...]]:
     """The targets that run, and those that a pattern meant and that don't, with the reason."""
     found: dict[Target, str] = {}  # and the key that named it
@@ -159,15 +169,19 @@ def _targets(
         if read.channel is not None and recipe.access(read.channel) is None:
             kinds = ", ".join(access.kind for access in recipe.channels)
             mistakes.add(file, "channel", f"{target} has no channel {read.channel}; its recipe names {kinds}")
-        why = _missing_image(recipe, ready)
-        if not why:
-            continue
-        if read.not_built is NotBuilt.LEAVE_OUT:
-            left_out[target] = why
-        else:
-            mistakes.add(file, where, f'{target}: {why}, or set not_built = "leave-out"')
+        if why := _missing_image(recipe, ready):
+            if read.not_built is NotBuilt.LEAVE_OUT:
+                left_out[target] = why
+            else:
+                mistakes.add(file, where, f'{target}: {why}, or set not_built = "leave-out"')
+        elif read.not_drilled is not NotDrilled.RUN and (why := flaw(target)):
+            if read.not_drilled is NotDrilled.LEAVE_OUT:
+                left_out[target] = f"a crash may go unnoticed: {why}"
+            else:
+                why = f'{target}: a crash may go unnoticed: {why}, or set not_drilled = "leave-out" or "run"'
+                mistakes.add(file, where, why)
     if len(left_out) == len(found) > len(excluded):
-        mistakes.add(file, "targets", "no image of them is built; build one, or name others")
+        mistakes.add(file, "targets", "no image of them is built and drilled; make one so, or name others")
     running = tuple(target for target in found if target not in left_out)
     return running, tuple(LeftOut(target.name, why) for target, why in left_out.items())
 

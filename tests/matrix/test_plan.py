@@ -44,9 +44,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def plan_of(folder: Path, text: str) -> Plan:
+def plan_of(folder: Path, text: str, flaw: str = "") -> Plan:
     (folder / "night.toml").write_text(text)
-    return read_plan(folder / "night.toml", ready=lambda recipe: recipe.name == "stand-in")
+    return read_plan(
+        folder / "night.toml", ready=lambda recipe: recipe.name == "stand-in", flaw=lambda target: flaw
+    )
 
 
 def mistakes_of(folder: Path, text: str) -> list[str]:
@@ -194,7 +196,7 @@ def test_unknown_keys_are_told_with_the_nearest(folder: Path) -> None:
     assert mistakes_of(folder, 'targts = ["reference:6.1"]\n[limits]\ncore = 1') == [
         "targts: unknown key; did you mean targets? (allowed: bundle_machine, channel, clones, driver, "
         "evidence, exclude, exclusive, grain_seconds, isolation, known_issues, limits, memory_dump_mib, "
-        "name, not_built, recipes, retention, retries, root, suites, targets)",
+        "name, not_built, not_drilled, recipes, retention, retries, root, suites, targets)",
         "targets: is missing; it is a list, each a text",
         "limits.core: unknown key; did you mean cores? (allowed: cores, job_seconds, machines, memory_mib, "
         "test_seconds)",
@@ -211,7 +213,18 @@ def test_targets_without_an_image_are_left_out_only_if_the_plan_says_so(folder: 
     (only,) = mistakes_of(
         folder, 'not_built = "leave-out"\ntargets = ["vm:win11-2*"]\nsuites = ["suites/first"]'
     )
-    assert only.startswith("targets: no image of them is built")
+    assert only.startswith("targets: no image of them is built and drilled")
+
+
+def test_a_machine_is_admitted_when_its_crash_would_be_noticed(folder: Path) -> None:
+    text = 'targets = ["reference:6.1", "vm:stand-in"]\nsuites = ["suites/first"]\n'
+    why = "it was not drilled; run: harness image drill stand-in"
+    with pytest.raises(ConfigError, match=f"vm:stand-in: a crash may go unnoticed: {why}, or set"):
+        plan_of(folder, text, why)
+    without = plan_of(folder, f'not_drilled = "leave-out"\n{text}', why)
+    assert without.targets == ("reference:6.1",)
+    assert without.left_out == (LeftOut("vm:stand-in", f"a crash may go unnoticed: {why}"),)
+    assert "vm:stand-in" in plan_of(folder, f'not_drilled = "run"\n{text}', why).targets
 
 
 def test_an_image_that_cant_be_asked_for_is_a_mistake_too(folder: Path) -> None:
