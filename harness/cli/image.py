@@ -106,6 +106,10 @@ def build(
         bool, typer.Option("--fresh", help="Install anew, also where a disk was kept that did not answer.")
     ] = False,
     hibernation: Annotated[bool, typer.Option("--hibernation", help="Leave hibernation on.")] = False,
+    drilled: Annotated[
+        bool | None,
+        typer.Option("--drill/--no-drill", help="Drill it then; default: after an install from --media."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only write what an install would use, and check it.")
     ] = False,
@@ -118,6 +122,9 @@ def build(
 ) -> None:
     """Build an image, unless what it is made of has not changed: from packages, or from an install medium.
 
+    What was installed is drilled at once (`harness image drill`): plans admit an image only when its crash
+    would be noticed.
+
     Example: harness image build stand-in
 
     Example: harness image build win11-24h2 --media Win11_24H2.iso
@@ -126,10 +133,13 @@ def build(
 
     Example: harness image build winxp-sp3 --dry-run --out /tmp/look
     """
+    from harness.errors import UsageError
     from harness.image.finding import find_recipe
     from harness.image.images import ensure_image
     from harness.image.install.ingredients import InstallRequest
 
+    if drilled and as_json:
+        raise UsageError("--drill prints a report of its own; with --json call harness image drill after it")
     recipe = find_recipe(name, recipes or ())
     request = InstallRequest(product_key_file, openssh, hibernation, virtio_win)
     if dry_run:
@@ -153,6 +163,8 @@ def build(
     typer.echo(f"{name} is ready, {image.digest[:16]}")
     for disk in image.disks:
         typer.echo(f"  {short_path(disk.path)}")
+    if drilled or (drilled is None and media is not None):
+        drill.drill(name, recipes)
 
 
 @app.command("screen")

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -331,6 +332,28 @@ def test_a_build_that_can_not_begin_says_why(
     done = CliRunner().invoke(app, ["image", "build", *arguments])
     assert isinstance(done.exception, UsageError)
     assert says in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "drills"),
+    [
+        (["win11-24h2", "--media", "x.iso"], ["win11-24h2"]),
+        (["win11-24h2", "--media", "x.iso", "--no-drill"], []),
+        (["stand-in"], []),
+        (["stand-in", "--drill"], ["stand-in"]),
+    ],
+)
+def test_what_was_installed_is_drilled_at_once(
+    arguments: list[str], drills: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drilled: list[str] = []
+    image = SimpleNamespace(digest="ab" * 32, disks=())
+    monkeypatch.setattr("harness.cli.image_install.install_command", lambda recipe, **more: None)
+    monkeypatch.setattr("harness.image.images.ensure_image", lambda recipe, **more: image)
+    monkeypatch.setattr("harness.cli.drill.drill", lambda name, recipes: drilled.append(name))
+    done = CliRunner().invoke(app, ["image", "build", *arguments])
+    assert done.exit_code == 0, done.output
+    assert drilled == drills
 
 
 def test_a_setup_that_needs_a_key_is_not_started_without(tmp_path: Path) -> None:
