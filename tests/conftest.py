@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the host is, nothing about what is tested.
+settings.register_profile("harness", deadline=None)
+settings.load_profile("harness")
 
 pytest_plugins = ["pytester"]
 

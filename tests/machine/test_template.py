@@ -119,13 +119,13 @@ def test_threads_that_need_the_same_template_wait_for_one(
     def use() -> None:
         with open_template(image) as template:
             seen.append(template.folder)
-            together.wait(60)  # all have it open at once
+            together.wait(600)  # all have it open at once
 
     threads = [threading.Thread(target=use) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(600)
     assert len(set(seen)) == 1
     assert len(seen) == 3
     assert ready.calls == 1
