@@ -20,23 +20,28 @@ from harness.machine.ledger import SessionId
 from harness.machine.processes import start_time
 from harness.machine.sweep import folders_of, sweep
 
-__all__ = ["Guard", "main"]
+__all__ = ["Guard", "GuardProcess", "main"]
 
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS: Final = 30.0
 
 
-class Guard:
-    """The guard of one session folder. `release` ends it; so does the end of this process."""
+class GuardProcess:
+    """``python -m MODULE FOLDER`` in a session of its own; its standard input ends with this process.
 
-    def __init__(self, folder: Path) -> None:
+    `without` names a variable of the environment that it doesn't get.
+    """
+
+    def __init__(self, module: str, folder: Path, *, without: str = "") -> None:
         root = str(Path(harness.__file__).parent.parent)
         inherited = os.environ.get("PYTHONPATH")
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, inherited)))}
+        environment = {name: value for name, value in os.environ.items() if name != without}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, inherited)))
+        self._folder = folder
         self._process = subprocess.Popen(
             # -P: a module named like one of ours in the current folder is not ours.
-            [sys.executable, "-P", "-m", "harness.machine.guard", str(folder)],
+            [sys.executable, "-P", "-m", module, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -50,7 +55,7 @@ class Guard:
         return self._process.pid
 
     def release(self) -> None:
-        """Let the guard sweep, and wait for it. With every machine ended, only folders are left to it."""
+        """Let the guard sweep, and wait for it; there should be little left to it."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -58,7 +63,16 @@ class Guard:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            log.warning("the guard did not end in %.0f s; run: harness clean", _SWEEP_SECONDS)
+            log.warning(
+                "the guard of %s did not end in %.0f s; run: harness clean", self._folder, _SWEEP_SECONDS
+            )
+
+
+class Guard(GuardProcess):
+    """The guard of one session folder. `release` ends it; so does the end of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("harness.machine.guard", folder)
 
 
 def _wait_for_end_of(pid: int, start: int) -> None:

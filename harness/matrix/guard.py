@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import harness
 from harness.errors import InfrastructureError
+from harness.machine.guard import GuardProcess
 from harness.machine.processes import Process, end, start_time
 
 __all__ = ["MARK", "JobGuard", "end_marked", "main", "marked"]
@@ -29,7 +28,6 @@ _PROC: Final = Path("/proc")
 _GUARDS: Final = (b"\0harness.machine.guard\0", b"\0harness.matrix.guard\0")
 #: A process that was being started while others were ended shows up in the next round.
 _ROUNDS: Final = 5
-_SWEEP_SECONDS: Final = 30.0
 
 
 def marked(folder: Path) -> tuple[Process, ...]:
@@ -64,31 +62,15 @@ def end_marked(folder: Path) -> None:
     raise InfrastructureError(f"processes of {folder} can't be ended: {names}; end them by hand")
 
 
-class JobGuard:
+class JobGuard(GuardProcess):
     """A small process that ends the jobs below a folder once this process is gone, however it went.
 
     A context manager: at its end the guard sweeps too, when there should be nothing left to end.
     """
 
     def __init__(self, folder: Path) -> None:
-        root = str(Path(harness.__file__).parent.parent)
-        inherited = os.environ.get("PYTHONPATH")
-        environment = {name: value for name, value in os.environ.items() if name != MARK}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, inherited)))
-        self._process = subprocess.Popen(
-            # -P: a module named like one of ours in the current folder is not ours.
-            [sys.executable, "-P", "-m", "harness.matrix.guard", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=environment,
-            start_new_session=True,  # not ended by the terminal's Ctrl-C
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        # Without the mark of the job that this process itself may belong to.
+        super().__init__("harness.matrix.guard", folder, without=MARK)
 
     def __enter__(self) -> Self:
         return self
@@ -96,13 +78,7 @@ class JobGuard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(_SWEEP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.release()
 
 
 def main(folder: Path) -> int:
