@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -127,15 +126,6 @@ class Ledger:
     def drop(self, entry: Entry) -> None:
         """Say that `entry` is gone, or belongs to somebody else now."""
         self._append(entry, gone=True)
-
-    @contextlib.contextmanager
-    def holding(self, entry: Entry) -> Iterator[Entry]:
-        """`entry` is in the ledger for the time of the block."""
-        self.add(entry)
-        try:
-            yield entry
-        finally:
-            self.drop(entry)
 
     def entries(self) -> tuple[Entry, ...]:
         """What was added and not dropped, in order. A half line is no entry: nothing was made after it."""
