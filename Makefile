@@ -30,6 +30,7 @@ lint: bootstrap
 	@$(PYTHON_ENV) -m ruff check .
 	@$(PYTHON_ENV) -m ruff format --check --quiet .
 	@$(PYTHON_ENV) -m mypy
+	@.venv/bin/lint-imports --no-cache --no-logo
 
 driver: bootstrap
 	@$(PYTHON_ENV) -m harness driver build

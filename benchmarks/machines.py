@@ -34,18 +34,18 @@ from harness.channel.deadline import Deadline
 from harness.channel.ssh_connect import connect_ssh
 from harness.channel.winrm import WinRmChannel
 from harness.guests import Guests, GuestSettings
-from harness.machine.admission import own_memory
-from harness.machine.clone import Clone
-from harness.machine.disks import create_overlay
+from harness.machine.clones.admission import own_memory
+from harness.machine.clones.clone import Clone
+from harness.machine.clones.pool import ClonePool
+from harness.machine.clones.reverts import Revert, reverts_by_pool, reverts_by_template
+from harness.machine.clones.template import Template, machine_spec
+from harness.machine.describe.spec import Accelerator, Disk, DiskBus, DiskFormat, SealedImage
+from harness.machine.disk.disks import create_overlay
 from harness.machine.guest import MachineGuest
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.pool import ClonePool
-from harness.machine.reverts import Revert, reverts_by_pool, reverts_by_template
-from harness.machine.session import Session
-from harness.machine.spec import Accelerator, Disk, DiskBus, DiskFormat, SealedImage
-from harness.machine.store import TemplateStore
-from harness.machine.template import Template, machine_spec
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.keep.session import Session
+from harness.machine.keep.store import TemplateStore
 from harness.registry.paths import MACHINE
 from harness.targets import parse_target
 from harness.workload import Registry

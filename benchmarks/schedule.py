@@ -23,8 +23,8 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measure import Measure, show
-from harness.axes import Axis, refusal, with_axes
 from harness.image.finding import find_recipes
+from harness.machine.describe.axes import Axis, refusal, with_axes
 from harness.matrix.collect import Collected
 from harness.matrix.expand import Appetite, expand
 from harness.matrix.jobs import Job

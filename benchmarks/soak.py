@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from harness.guests import Guests
-from harness.machine.processes import of_folders
-from harness.machine.session import Session
+from harness.machine.keep.processes import of_folders
+from harness.machine.keep.session import Session
 from harness.targets import parse_target
 from tests.machine.station import kill_at_random, new_station
 from tests.machine.tinyguest import build

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.between import ABOVE, BELOW, Change, changes
 from harness.errors import DriverRefusedError, GuestCrashed, InfrastructureError, UsageError
 from harness.guest.base import Arch, DriverParameters, Guest
+from harness.guests import boot
 from harness.registry.status import nt_success, status_name
-from harness.targets import Target, boot, reference_targets
+from harness.targets import Target, reference_targets
 
 if TYPE_CHECKING:
     from harness.driver import SignatureReport

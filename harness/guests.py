@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from harness import targets
 from harness.channel.access import SshAccess, WinRmAccess
 from harness.channel.base import ChannelKind
 from harness.cleanup import after
@@ -18,11 +18,11 @@ from harness.targets import Target
 if TYPE_CHECKING:
     from harness.channel.base import Channel
     from harness.image.recipe import Recipe
+    from harness.machine.describe.spec import SealedImage
     from harness.machine.drive import Machines, WayIn
-    from harness.machine.machine import Machine
-    from harness.machine.spec import SealedImage
+    from harness.machine.hypervisor.machine import Machine
 
-__all__ = ["LIBVIRT_VARIABLE", "GuestSettings", "Guests"]
+__all__ = ["LIBVIRT_VARIABLE", "GuestSettings", "Guests", "boot", "boot_reference"]
 
 #: Names another libvirt than the one in this process: "qemu:///system".
 LIBVIRT_VARIABLE: Final = "HARNESS_LIBVIRT"
@@ -62,7 +62,7 @@ class Guests:
         isn't built, the guest does not come up or is not what its recipe promises.
         """
         if target.recipe is None:
-            return targets.boot(target)
+            return boot_reference(target)
         try:
             return self._boot_machine(target)
         except ModuleNotFoundError as error:
@@ -72,12 +72,12 @@ class Guests:
 
     def _boot_machine(self, target: Target) -> Guest:
         from harness.image.recipe import load_recipe
-        from harness.machine.attest import Promise
-        from harness.machine.axes import SwitchedOn, image_with
         from harness.machine.drive import Machines, MachineSettings
         from harness.machine.guest import Identity
-        from harness.machine.nested import on_this_host
-        from harness.machine.session import EMBEDDED
+        from harness.machine.inside.attest import Promise
+        from harness.machine.inside.axes import SwitchedOn, image_with
+        from harness.machine.inside.nested import on_this_host
+        from harness.machine.keep.session import EMBEDDED
 
         assert target.recipe is not None
         recipe = load_recipe(target.recipe)
@@ -137,6 +137,36 @@ class Guests:
     ) -> None:
         with after(error):
             self.close()
+
+
+def boot(target: Target) -> Guest:
+    """Boot the target's guest; the caller closes it, and with it everything that was started for it.
+
+    Raises `ToolMissingError` when packages or programs that the guest needs aren't installed. Whoever boots
+    several guests of a machine uses `Guests`, which keeps the template and its clones in between.
+    """
+    if target.recipe is None:
+        return boot_reference(target)
+    from harness.machine.guest import MachineGuest
+
+    with ExitStack() as stack:
+        guest = stack.enter_context(Guests()).boot(target)
+        assert isinstance(guest, MachineGuest)
+        guest.on_close(stack.pop_all().close)
+    return guest
+
+
+def boot_reference(target: Target) -> Guest:
+    """Boot a reference guest. Raises `ToolMissingError` when the extra `reference` isn't installed."""
+    try:
+        from harness import reference
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("harness"):
+            raise
+        raise ToolMissingError(
+            f"the reference guest needs {error.name}: pip install 'regfilter-harness[reference]'"
+        ) from error
+    return reference.boot(target.version, arch=target.arch)
 
 
 def _way_in(recipe: Recipe, kind: ChannelKind) -> WayIn:

@@ -3,7 +3,7 @@
 A target is written ``reference:VERSION`` or ``reference:VERSION-ARCH``: ``reference:10.0.26100``,
 ``reference:6.1-x86``. Without an architecture it is x64, or x86 where Windows had no other. ``vm:NAME`` is a
 machine of the recipe NAME, from vm-images/ or from a folder that ``--recipes`` or ``HARNESS_RECIPES`` names;
-``vm:NAME+verifier+hvci`` is the same machine with these axes on (`harness.axes`).
+``vm:NAME+verifier+hvci`` is the same machine with these axes on (`harness.machine.describe.axes`).
 A name with ``*``, ``?`` or ``[`` stands for every known target it matches (``reference:*``,
 ``reference:10.0.*``, ``reference:*-x86``, ``vm:*``).
 
@@ -13,15 +13,14 @@ Nothing here imports libvirt before a machine is booted, nor reads recipes befor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.axes import Axis, refusal, split_axes, with_axes
-from harness.errors import ToolMissingError, UsageError
-from harness.guest.base import REFERENCE_LIMITS, Arch, Guest, GuestKind
+from harness.errors import UsageError
+from harness.guest.base import REFERENCE_LIMITS, Arch, GuestKind
+from harness.machine.describe.axes import Axis, refusal, split_axes, with_axes
 from harness.registry.version import MODELLED, WIN11_24H2, WindowsVersion, architectures
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ __all__ = [
     "DEFAULT_TARGET",
     "VM",
     "Target",
-    "boot",
     "known_targets",
     "parse_target",
     "reference_targets",
@@ -179,33 +177,3 @@ def _machines_with(pattern: str, axes: tuple[Axis, ...], folders: tuple[Path, ..
             f"no machine matches {with_axes(pattern, axes)!r}" + (f" ({why})" if why else f"; {_NO_AXES}")
         )
     return able
-
-
-def boot(target: Target) -> Guest:
-    """Boot the target's guest; the caller closes it, and with it everything that was started for it.
-
-    Raises `ToolMissingError` when packages or programs that the guest needs aren't installed. Whoever boots
-    several guests of a machine uses `Guests`, which keeps the template and its clones in between.
-    """
-    if target.recipe is None:
-        return _boot_reference(target)
-    from harness.guests import Guests
-    from harness.machine.guest import MachineGuest
-
-    with ExitStack() as stack:
-        guest = stack.enter_context(Guests()).boot(target)
-        assert isinstance(guest, MachineGuest)
-        guest.on_close(stack.pop_all().close)
-    return guest
-
-
-def _boot_reference(target: Target) -> Guest:
-    try:
-        from harness import reference
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("harness"):
-            raise
-        raise ToolMissingError(
-            f"the reference guest needs {error.name}: pip install 'regfilter-harness[reference]'"
-        ) from error
-    return reference.boot(target.version, arch=target.arch)

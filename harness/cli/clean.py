@@ -44,7 +44,7 @@ def clean(
     Example: harness clean --images 7
     """
     from harness.image.store import ImageStore
-    from harness.machine.clean import Leftover, LeftoverKind, find_leftovers, remove, size_of
+    from harness.machine.keep.clean import Leftover, LeftoverKind, find_leftovers, remove, size_of
 
     found = find_leftovers(everything=everything, keep=keep)
     store, seconds = ImageStore(), (images or 0) * 86400.0

@@ -114,7 +114,7 @@ def _start(
     no_jobs: bool = False,
 ) -> None:
     """Run Ray in the foreground, with what this host offers; nothing of it outlives this process."""
-    from harness.machine.places import Places, private_folder
+    from harness.machine.keep.places import Places, private_folder
     from harness.matrix.guard import MARK, JobGuard
     from harness.matrix.offer import offer
     from harness.matrix.rays import environment_for, require_ray

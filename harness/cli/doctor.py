@@ -117,7 +117,8 @@ def _probe_driver(arch: str) -> Finding:
 
 
 def _reference_guest() -> Finding:
-    from harness.targets import DEFAULT_TARGET, boot, parse_target
+    from harness.guests import boot
+    from harness.targets import DEFAULT_TARGET, parse_target
 
     with boot(parse_target(DEFAULT_TARGET)) as guest:
         info = guest.info

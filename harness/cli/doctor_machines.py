@@ -49,8 +49,8 @@ def _path() -> str:
 
 
 def _firmware() -> Finding:
-    from harness.machine.firmware import find_firmware
-    from harness.machine.spec import Firmware, Hardware
+    from harness.machine.describe.firmware import find_firmware
+    from harness.machine.describe.spec import Firmware, Hardware
 
     found = find_firmware(Hardware(firmware=Firmware.UEFI_SECURE))
     return Finding(
@@ -59,7 +59,7 @@ def _firmware() -> Finding:
 
 
 def _places() -> Finding:
-    from harness.machine.places import Places, available_memory, free_space, mebibytes
+    from harness.machine.keep.places import Places, available_memory, free_space, mebibytes
 
     places = Places.standard()
     free = free_space(places.cache)
@@ -70,8 +70,8 @@ def _places() -> Finding:
 
 
 def _libvirt() -> Finding:
-    from harness.machine.host import Host
-    from harness.machine.session import Session
+    from harness.machine.hypervisor.host import Host
+    from harness.machine.keep.session import Session
 
     with Session.open() as session, Host.open(root=session.libvirt_root) as host:
         version = host.connection.getLibVersion()
@@ -80,15 +80,15 @@ def _libvirt() -> Finding:
 
 
 def _accelerator() -> Finding:
-    from harness.machine.accelerator import find_accelerator
-    from harness.machine.places import Places
+    from harness.machine.hypervisor.accelerator import find_accelerator
+    from harness.machine.keep.places import Places
 
     found = find_accelerator(Places.standard().cache)
     return Finding("accelerator", State.OK, f"{found.accelerator}: {found.reason}", needed=False)
 
 
 def _leftovers() -> Finding:
-    from harness.machine.clean import find_leftovers
+    from harness.machine.keep.clean import find_leftovers
 
     found = find_leftovers()
     if found:

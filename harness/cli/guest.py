@@ -280,8 +280,8 @@ def debug(
 
     Example: harness guest debug vm:stand-in --run
     """
-    from harness.machine.debugger import open_debugger
     from harness.machine.desk import hold
+    from harness.machine.hypervisor.debugger import open_debugger
 
     _refuse_held(target)
     with (

@@ -11,11 +11,11 @@ import typer
 from harness.cli import drill
 from harness.cli.output import AsJson, print_json, print_table, short_path
 from harness.guest.base import Arch, GuestKind
-from harness.machine.spec import ChannelPort, DiskBus, DiskFormat, Firmware, Nic, PanicModel
+from harness.machine.describe.spec import ChannelPort, DiskBus, DiskFormat, Firmware, Nic, PanicModel
 
 if TYPE_CHECKING:
     from harness.image.recipe import Access, Payload, Recipe
-    from harness.machine.spec import Hardware
+    from harness.machine.describe.spec import Hardware
 
 app = typer.Typer(
     help="Images that machines are made of: build, check, or adopt what you have.",

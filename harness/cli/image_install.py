@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.image.install.stages import Progress
     from harness.image.recipe import Recipe
     from harness.image.store import ImageStore
-    from harness.machine.machine import Machine
+    from harness.machine.hypervisor.machine import Machine
 
 __all__ = ["dry_run_command", "install_command"]
 
@@ -81,10 +81,10 @@ def install_command(
     from harness.image.install.window import Window
     from harness.image.installspec import Install
     from harness.image.store import ImageStore
-    from harness.machine.accelerator import choose_accelerator
-    from harness.machine.host import Host
-    from harness.machine.session import Session
-    from harness.machine.spec import Accelerator
+    from harness.machine.describe.spec import Accelerator
+    from harness.machine.hypervisor.accelerator import choose_accelerator
+    from harness.machine.hypervisor.host import Host
+    from harness.machine.keep.session import Session
 
     install = recipe.source
     if not isinstance(install, Install):
@@ -166,7 +166,7 @@ class _Shown:
 def _medium(media: str, sha256: str, store: ImageStore, bar: Bar) -> Path:
     from harness.errors import UsageError
     from harness.image.install.download import fetch_medium, is_url
-    from harness.machine.seal import file_digest
+    from harness.machine.disk.seal import file_digest
 
     if not is_url(media):
         path = Path(media).expanduser()

@@ -62,9 +62,9 @@ def _hold(bundle: Bundle, scenario: Scenario, stop: Stop, target: Target) -> Non
     from rich.console import Console
 
     from harness.guests import Guests, GuestSettings
-    from harness.machine.debugger import open_debugger
     from harness.machine.desk import hold
     from harness.machine.guest import MachineGuest
+    from harness.machine.hypervisor.debugger import open_debugger
     from harness.repro.debug import held_before
 
     with Guests(GuestSettings(channel=bundle.manifest.test.channel)) as guests:

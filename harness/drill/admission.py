@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.axes import Axis, with_axes
 from harness.drill.model import Verdict
 from harness.drill.records import DrillStore
 from harness.errors import HarnessError
-from harness.machine.spec import Accelerator, SealedImage
+from harness.machine.describe.axes import Axis, with_axes
+from harness.machine.describe.spec import Accelerator, SealedImage
 
 if TYPE_CHECKING:
     from harness.image.recipe import Recipe
@@ -48,8 +48,8 @@ def admission_of_recipe(
 ) -> Admission:
     """Whether the recipe's image is there and admitted; a machine with axes has a drill of its own."""
     from harness.image.images import ensure_image, is_built
-    from harness.machine.axes import SwitchedOn, image_with
-    from harness.machine.nested import on_this_host
+    from harness.machine.inside.axes import SwitchedOn, image_with
+    from harness.machine.inside.nested import on_this_host
 
     name = with_axes(recipe.name, axes)
     # Without a record nothing has to be looked up: digests of adopted disks take their time.
@@ -96,13 +96,13 @@ def admission_of(
 
 
 def _emulator(image: SealedImage) -> str:
-    from harness.machine.identity import emulator
+    from harness.machine.clones.identity import emulator
 
     return emulator(image.hardware.arch)
 
 
 def _accelerator() -> Accelerator:
-    from harness.machine.accelerator import choose_accelerator
-    from harness.machine.places import Places
+    from harness.machine.hypervisor.accelerator import choose_accelerator
+    from harness.machine.keep.places import Places
 
     return choose_accelerator(Places.standard().cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.drill.model import DrillResult, Expected, Fault, Verdict
 from harness.errors import GuestCrashed, HarnessError
 from harness.guest.bugcheck import Bugcheck
-from harness.machine.dump import contradiction
+from harness.machine.disk.dump import contradiction
 from harness.results.outcome import Outcome, outcome_of
 
 __all__ = ["judge"]

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from harness.drill.model import DrillReport, DrillResult
 from harness.errors import UsageError
-from harness.machine.places import Places, private_folder
+from harness.machine.keep.places import Places, private_folder
 
 __all__ = ["DrillRecord", "DrillStore"]
 

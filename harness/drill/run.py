@@ -115,8 +115,8 @@ def _facts(guest: Guest) -> dict[str, str]:
     if not facts.template:
         return {}
     from harness.channel.access import RUNNER_PATH
+    from harness.machine.clones.identity import emulator
     from harness.machine.guest import MachineGuest
-    from harness.machine.identity import emulator
 
     assert isinstance(guest, MachineGuest)
     runner = ""

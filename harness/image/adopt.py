@@ -17,8 +17,8 @@ from typing import Any, Final
 from harness.errors import UsageError
 from harness.guest.base import Arch, Capability, GuestKind
 from harness.image.recipe import RECIPE_FILE, Access, Adopt, Payload, Recipe, load_recipe
-from harness.machine.disks import inspect_disk
-from harness.machine.spec import ChannelPort, DiskBus, DiskFormat, Hardware
+from harness.machine.describe.spec import ChannelPort, DiskBus, DiskFormat, Hardware
+from harness.machine.disk.disks import inspect_disk
 
 __all__ = ["Adoption", "adopt", "detect_format", "usual_hardware", "usual_limits"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.errors import UsageError
 from harness.guest.base import Arch
-from harness.machine.spec import Firmware
+from harness.machine.describe.spec import Firmware
 from harness.registry.version import VISTA, WIN7, WIN8, WIN10, WIN11_24H2, WindowsVersion
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from harness.image.ext4 import tree_files
 from harness.image.installspec import Install
 from harness.image.recipe import DebianBuild, Recipe
 from harness.image.store import ImageStore
-from harness.machine.places import private_folder
-from harness.machine.seal import file_digest
+from harness.machine.disk.seal import file_digest
+from harness.machine.keep.places import private_folder
 
 __all__ = ["adopted_digest", "digest_of", "install_key", "recipe_digest", "system_key"]
 

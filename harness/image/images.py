@@ -23,10 +23,10 @@ from harness.image.recipe import Adopt, DebianBuild, Payload, Recipe
 from harness.image.stand_in import COMMAND_LINE, PAYLOAD, make_stand_in_payload
 from harness.image.store import ImageStore, Stored
 from harness.image.tools import Progress, find_tool, quiet, run
-from harness.machine.disks import inspect_disk
-from harness.machine.firmware import find_firmware
-from harness.machine.seal import file_digest
-from harness.machine.spec import DirectBoot, Disk, DiskFormat, Removable, SealedImage
+from harness.machine.describe.firmware import find_firmware
+from harness.machine.describe.spec import DirectBoot, Disk, DiskFormat, Removable, SealedImage
+from harness.machine.disk.disks import inspect_disk
+from harness.machine.disk.seal import file_digest
 
 __all__ = ["Check", "ensure_image", "image_keys", "is_built", "verify"]
 

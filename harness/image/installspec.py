@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from harness.image.answer import AnswerFile
 from harness.image.media import MediaFamily
 from harness.image.mediacheck import MediaWanted
-from harness.machine.spec import Firmware, Hardware
+from harness.machine.describe.spec import Firmware, Hardware
 from harness.strict import mistake
 
 if TYPE_CHECKING:

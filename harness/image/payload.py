@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from harness.image.recipe import Adopt, Payload
-from harness.machine.spec import RUNNER_PORT, ChannelPort
+from harness.machine.describe.spec import RUNNER_PORT, ChannelPort
 
 __all__ = ["how_it_starts", "payload_files", "port_name"]
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from harness.guest.base import Arch, Capability, GuestKind
 from harness.image.installspec import Install, check_install
-from harness.machine.spec import ChannelPort, DiskFormat, Firmware, Hardware, Nic
+from harness.machine.describe.spec import ChannelPort, DiskFormat, Firmware, Hardware, Nic
 from harness.registry.version import WindowsVersion
 from harness.strict import ConfigError, load_based, mistake, read_table
 

@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from harness.errors import InfrastructureError
 from harness.image.tools import Progress, quiet
-from harness.machine.places import Places, private_folder
-from harness.machine.seal import file_digest, seal
+from harness.machine.disk.seal import file_digest, seal
+from harness.machine.keep.places import Places, private_folder
 
 __all__ = ["ImageStore", "Stored"]
 

@@ -17,7 +17,7 @@ from harness.driver.image import read_headers
 from harness.errors import UsageError
 from harness.guest.base import Arch
 from harness.image.media import Disc, MediaError, open_disc
-from harness.machine.spec import DiskBus, Hardware, Nic, PanicModel
+from harness.machine.describe.spec import DiskBus, Hardware, Nic, PanicModel
 from harness.registry.version import VISTA, WIN7, WIN81, WindowsVersion
 
 __all__ = ["DRIVERS", "EARLY", "FoundDriver", "VirtioDrivers", "find_drivers", "with_virtio"]

@@ -26,7 +26,7 @@ from harness.channel.errors import RunnerError
 from harness.errors import HarnessError, InfrastructureError
 from harness.guest.base import ExecResult
 from harness.machine.guest import MachineGuest
-from harness.machine.places import Places, private_folder
+from harness.machine.keep.places import Places, private_folder
 
 __all__ = ["Desk", "LocalDesk", "attach", "hold"]
 

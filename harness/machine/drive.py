@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self
 
-from harness.axes import Axis
 from harness.channel.base import Channel, ChannelKind
 from harness.channel.deadline import Deadline
 from harness.channel.environment import Environment
@@ -22,23 +21,24 @@ from harness.channel.errors import ChannelError
 from harness.channel.runner import RunnerClient
 from harness.cleanup import after
 from harness.errors import InfrastructureError
-from harness.machine.accelerator import choose_accelerator
-from harness.machine.admission import Admission
-from harness.machine.attest import set_clock
-from harness.machine.axes import check_axes, is_another_boot, switch_on
-from harness.machine.debug_log import DebugLog
-from harness.machine.eviction import free_up
+from harness.machine.clones.admission import Admission
+from harness.machine.clones.pool import ClonePool
+from harness.machine.clones.template import Template
+from harness.machine.describe.axes import Axis
+from harness.machine.describe.spec import Accelerator, MachineSpec, SealedImage
 from harness.machine.guest import Identity, MachineGuest
-from harness.machine.hibernation import check_resumed, hibernate
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.places import Places, available_memory
-from harness.machine.pool import ClonePool
-from harness.machine.session import EMBEDDED, Session
-from harness.machine.spec import Accelerator, MachineSpec, SealedImage
-from harness.machine.store import TemplateStore
-from harness.machine.template import Template
-from harness.machine.watch import Watch, WatchLimits
+from harness.machine.hypervisor.accelerator import choose_accelerator
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.inside.attest import set_clock
+from harness.machine.inside.axes import check_axes, is_another_boot, switch_on
+from harness.machine.inside.hibernation import check_resumed, hibernate
+from harness.machine.keep.eviction import free_up
+from harness.machine.keep.places import Places, available_memory
+from harness.machine.keep.session import EMBEDDED, Session
+from harness.machine.keep.store import TemplateStore
+from harness.machine.watch.debug_log import DebugLog
+from harness.machine.watch.watchers import Watch, WatchLimits
 
 __all__ = ["MachineSettings", "Machines", "WayIn"]
 

@@ -17,14 +17,14 @@ from typing import Any, Final, Protocol
 
 from harness.errors import GuestCrashed, GuestHung, HarnessError, InfrastructureError
 from harness.guest.bugcheck import Bugcheck
-from harness.machine.dump import DumpError, contradiction, read_dump
-from harness.machine.dump_disk import fetch_dump
-from harness.machine.spec import Disk, MachineSpec
+from harness.machine.describe.spec import Disk, MachineSpec
+from harness.machine.disk.dump import DumpError, contradiction, read_dump
+from harness.machine.disk.dump_disk import fetch_dump
 
 __all__ = ["INDEX", "MAX_LOG", "Evident", "Piece", "collect"]
 
 INDEX: Final = "index.json"
-#: `DumpKind.WINDOWS` of `harness.machine.machine`, which needs libvirt.
+#: `DumpKind.WINDOWS` of `harness.machine.hypervisor.machine`, which needs libvirt.
 WINDOWS_DUMP: Final = "win-dmp"
 #: Bytes kept of a log: its end.
 MAX_LOG: Final = 16 << 20
@@ -35,7 +35,7 @@ _OWN_DUMP_MIB: Final = 64
 
 
 class Evident(Protocol):
-    """What is asked of a machine: `harness.machine.machine.Machine`, whether it runs, stands or is gone."""
+    """What is asked of a `hypervisor.machine.Machine`, whether it runs, stands or is gone."""
 
     spec: MachineSpec
     qemu_log: Path

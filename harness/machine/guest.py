@@ -31,18 +31,18 @@ from harness.guest.base import (
     SystemFacts,
 )
 from harness.guest.bugcheck import Bugcheck
-from harness.machine.attest import Promise, check_promise, found_missing, set_clock
-from harness.machine.axes import NOTHING_ON, SwitchedOn, check_axes
-from harness.machine.debug_log import DebugLog
-from harness.machine.delivery import DiscDrive, pays_by_disc
 from harness.machine.evidence import INDEX, collect
-from harness.machine.services import entry_status, stop_status
-from harness.machine.watch import Watch, WatchLimits
+from harness.machine.inside.attest import Promise, check_promise, found_missing, set_clock
+from harness.machine.inside.axes import NOTHING_ON, SwitchedOn, check_axes
+from harness.machine.inside.delivery import DiscDrive, pays_by_disc
+from harness.machine.inside.services import entry_status, stop_status
+from harness.machine.watch.debug_log import DebugLog
+from harness.machine.watch.watchers import Watch, WatchLimits
 from harness.registry.status import status_name
 from harness.registry.version import WindowsVersion
 
 if TYPE_CHECKING:
-    from harness.machine.machine import Machine
+    from harness.machine.hypervisor.machine import Machine
     from harness.workload.program import Program
     from harness.workload.result import ProgramResult
 

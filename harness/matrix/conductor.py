@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from harness.errors import InfrastructureError
-from harness.machine.clean import find_leftovers, remove
-from harness.machine.places import Places, available_memory
+from harness.machine.keep.clean import find_leftovers, remove
+from harness.machine.keep.places import Places, available_memory
 from harness.matrix.folder import JobEnd, MatrixFolder
 from harness.matrix.guard import JobGuard, end_marked
 from harness.matrix.jobs import Job

@@ -2,7 +2,7 @@
 
 A job's pytest process gets the job's folder as an environment variable, and hands it on to whatever it
 starts. So a process that was left behind by a killed one says itself whose it is. Machines have no such mark:
-they are swept by the guard of the pytest process that started them (`harness.machine.guard`), spared here.
+they are swept by the guard of the pytest process that started them (`machine.keep.guard`), spared here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from harness.errors import InfrastructureError
-from harness.machine.guard import GuardProcess
-from harness.machine.processes import Process, end, start_time
+from harness.machine.keep.guard import GuardProcess
+from harness.machine.keep.processes import Process, end, start_time
 
 __all__ = ["MARK", "JobGuard", "end_marked", "main", "marked"]
 
@@ -25,7 +25,7 @@ MARK: Final = "HARNESS_JOB_FOLDER"
 
 _PROC: Final = Path("/proc")
 #: Guards end by themselves once they have swept.
-_GUARDS: Final = (b"\0harness.machine.guard\0", b"\0harness.matrix.guard\0")
+_GUARDS: Final = (b"\0harness.machine.keep.guard\0", b"\0harness.matrix.guard\0")
 #: A process that was being started while others were ended shows up in the next round.
 _ROUNDS: Final = 5
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from harness.machine.places import private_folder
+from harness.machine.keep.places import private_folder
 
 __all__ = ["Exclusives", "held"]
 

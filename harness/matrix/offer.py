@@ -19,7 +19,7 @@ from harness.image.digest import recipe_digest
 from harness.image.finding import find_recipes
 from harness.image.images import is_built
 from harness.image.recipe import Recipe, load_recipe
-from harness.machine.places import available_memory
+from harness.machine.keep.places import available_memory
 from harness.matrix.jobs import Job
 from harness.targets import parse_target
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from harness.image.images import is_built
 from harness.image.recipe import load_recipe
-from harness.machine.spec import Hardware
+from harness.machine.describe.spec import Hardware
 from harness.matrix.collect import Collected, collect
 from harness.matrix.estimate import Durations
 from harness.matrix.expand import Appetite, expand
@@ -21,7 +21,7 @@ from harness.targets import parse_target
 
 __all__ = ["Prepared", "machine_appetite", "prepare"]
 
-#: QEMU itself beside the guest's memory, as `harness.machine.admission` has it.
+#: QEMU itself beside the guest's memory, as `harness.machine.clones.admission` has it.
 _OVERHEAD_MIB: Final = 96
 
 

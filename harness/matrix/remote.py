@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import InfrastructureError
-from harness.machine.ledger import Owner, SessionId
-from harness.machine.places import Places, private_folder
-from harness.machine.sweep import remove_path
+from harness.machine.keep.ledger import Owner, SessionId
+from harness.machine.keep.places import Places, private_folder
+from harness.machine.keep.sweep import remove_path
 from harness.matrix.conductor import LocalHost, clean_machines
 from harness.matrix.folder import JobEnd, MatrixFolder
 from harness.matrix.jobs import Job

@@ -178,7 +178,7 @@ def parametrise_cases(metafunc: pytest.Metafunc) -> bool:
 
 def _cases(file: NativeFile, target: Target) -> tuple[str | None, ...]:
     """The cases on a target; a None stands for a listing that failed: one item says so when it runs."""
-    from harness.machine.places import Places
+    from harness.machine.keep.places import Places
     from harness.native.listing import list_cases
 
     config = file.config

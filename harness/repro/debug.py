@@ -20,8 +20,8 @@ from harness.repro.scenario import Scenario
 from harness.repro.stop import Stop, from_there, picture, up_to
 
 if TYPE_CHECKING:
-    from harness.machine.events import MachineEvent
     from harness.machine.guest import MachineGuest
+    from harness.machine.hypervisor.events import MachineEvent
 
 __all__ = ["Held", "held_before"]
 
@@ -53,7 +53,7 @@ class Held:
 @contextmanager
 def held_before(guest: MachineGuest, bundle: Bundle, scenario: Scenario, stop: Stop) -> Iterator[Held]:
     """Bring a machine to where the operation would come, and pause it; watchers are off from then on."""
-    from harness.machine.events import EventKind
+    from harness.machine.hypervisor.events import EventKind
 
     images = {driver.member: bundle.image(driver) for driver in bundle.manifest.drivers}
     replay = Replay(guest, up_to(scenario, stop), images)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import HarnessError, InfrastructureError, UsageError
-from harness.machine.qcow2 import read_header
+from harness.machine.disk.qcow2 import read_header
 from harness.repro.bundle import Bundle, MachineFile, MachineFileKind
 
 if TYPE_CHECKING:
     from harness.guest.base import Guest
     from harness.machine.guest import MachineGuest
-    from harness.machine.machine import Machine
+    from harness.machine.hypervisor.machine import Machine
 
 __all__ = ["MAX_MACHINE", "MachineState", "extract_machine", "file_name", "machine_state"]
 
@@ -83,7 +83,7 @@ class _Found:
 
     def check(self, size: int) -> None:
         """Raise `InfrastructureError` where there is no room for so many bytes more."""
-        from harness.machine.places import require_space
+        from harness.machine.keep.places import require_space
 
         total = size + sum(file.size for file, _ in self.files)
         if total > MAX_MACHINE:
@@ -115,7 +115,7 @@ def _disks(machine: Machine, _: Path, found: _Found) -> None:
 
 
 def _memory(machine: Machine, dump: Path, found: _Found) -> None:
-    from harness.machine.places import require_space
+    from harness.machine.keep.places import require_space
 
     size = machine.spec.hardware.memory_mib << 20
     found.check(size)
@@ -141,7 +141,7 @@ def extract_machine(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
     No file is overwritten, and zeros take no room. Raises `UsageError` for a bundle without them, and for
     one whose files are not what its manifest says; what was written is taken away then.
     """
-    from harness.machine.places import require_space
+    from harness.machine.keep.places import require_space
 
     files = bundle.manifest.machine
     if not files:

@@ -36,7 +36,7 @@ def described(guest: Guest, record: GuestRecord) -> tuple[str, GuestRecord]:
 
 def qemu_version(arch: str) -> str:
     """Version and file of the emulator on this host; empty where there is none."""
-    from harness.machine.identity import emulator
+    from harness.machine.clones.identity import emulator
 
     try:
         return emulator(arch)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import InfrastructureError
-from harness.machine.scratch import scratch
+from harness.machine.keep.scratch import scratch
 from harness.pytest_command import pytest_command
 from harness.repro.bundle import Bundle
 from harness.repro.failure import Failure

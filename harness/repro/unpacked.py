@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
 
-from harness.machine.scratch import scratch
+from harness.machine.keep.scratch import scratch
 from harness.repro.bundle import Bundle, DriverRecord
 
 __all__ = ["Unpacked"]

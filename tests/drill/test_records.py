@@ -24,7 +24,7 @@ from harness.drill import (
 from harness.errors import UsageError
 from harness.image.images import ensure_image
 from harness.image.recipe import load_recipe
-from harness.machine.spec import Accelerator, Hardware, SealedImage
+from harness.machine.describe.spec import Accelerator, Hardware, SealedImage
 from harness.results.outcome import Outcome
 from harness.targets import parse_target
 from tests.image.recipes import write_recipe

@@ -16,7 +16,7 @@ from harness.errors import ToolMissingError
 from harness.image.finding import find_recipe
 from harness.image.images import ensure_image
 from harness.image.tools import find_tool
-from harness.machine.spec import Accelerator, SealedImage
+from harness.machine.describe.spec import Accelerator, SealedImage
 from harness.results.outcome import Outcome
 
 NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")

@@ -16,7 +16,7 @@ from typing import Any
 from harness.image.finding import find_recipe
 from harness.image.images import ensure_image
 from harness.image.store import ImageStore
-from harness.machine.host import Host
+from harness.machine.hypervisor.host import Host
 from tests.image.stand_in_boot import machine_spec
 from tests.machine.tinyguest import TinyLine
 

@@ -19,11 +19,11 @@ from harness.channel.ssh import SshChannel
 from harness.image.access import network_access
 from harness.image.finding import find_recipe
 from harness.image.images import ensure_image
-from harness.machine.disks import create_overlay
-from harness.machine.events import EventKind
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.spec import Disk, Forward, MachineSpec, SealedImage
+from harness.machine.describe.spec import Disk, Forward, MachineSpec, SealedImage
+from harness.machine.disk.disks import create_overlay
+from harness.machine.hypervisor.events import EventKind
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
 
 ROOTS_COMMAND = "echo c > /proc/sysrq-trigger"
 

@@ -21,8 +21,8 @@ from harness.image.payload import payload_files, port_name
 from harness.image.recipe import Access, AccessKind, Adopt, Payload, load_recipe
 from harness.image.store import ImageStore
 from harness.image.tools import find_tool
-from harness.machine.firmware import find_firmware
-from harness.machine.spec import (
+from harness.machine.describe.firmware import find_firmware
+from harness.machine.describe.spec import (
     ChannelPort,
     DiskBus,
     DiskFormat,

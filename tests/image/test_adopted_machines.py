@@ -27,7 +27,7 @@ from harness.image.fat import make_fat_disk
 from harness.image.payload import payload_files
 from harness.image.recipe import Access, AccessKind, Adopt, Payload
 from harness.image.tools import find_tool
-from harness.machine.spec import ChannelPort
+from harness.machine.describe.spec import ChannelPort
 from tests.image.fat16 import read_fat16
 from tests.machine.tinyguest import build
 from tests.runner.winehost import Talk, Wine, wine_is_missing

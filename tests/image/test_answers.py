@@ -13,7 +13,7 @@ from harness.guest.base import Arch
 from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup, render
 from harness.image.answer_schema import check_autounattend
 from harness.image.scripts import check_cmd
-from harness.machine.spec import Firmware
+from harness.machine.describe.spec import Firmware
 from harness.registry.version import (
     VISTA_SP2,
     WIN7,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.axes import Axis, refusal, split_axes
 from harness.errors import UsageError
 from harness.image.recipe import load_recipe
+from harness.machine.describe.axes import Axis, refusal, split_axes
 from harness.targets import known_targets, parse_target, resolve_targets
 from tests.image.recipes import ADOPTED, write_recipe
 

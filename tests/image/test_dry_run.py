@@ -33,7 +33,7 @@ from harness.image.install.traps import TRAPS, Subject
 from harness.image.installspec import Install
 from harness.image.media import MediaError
 from harness.image.recipe import Recipe
-from harness.machine.spec import Accelerator, Disk, DiskBus, Firmware, Nic, Removable
+from harness.machine.describe.spec import Accelerator, Disk, DiskBus, Firmware, Nic, Removable
 from tests.image.discs import disc, edition, wim
 from tests.image.recipes import installs
 

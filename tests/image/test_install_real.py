@@ -26,9 +26,9 @@ from harness.image.install.window import look, take_screenshot
 from harness.image.store import ImageStore
 from harness.image.tools import find_tool
 from harness.image.virtio import DRIVERS
-from harness.machine.firmware import find_firmware
-from harness.machine.processes import of_folders
-from harness.machine.spec import Firmware, Hardware
+from harness.machine.describe.firmware import find_firmware
+from harness.machine.describe.spec import Firmware, Hardware
+from harness.machine.keep.processes import of_folders
 from tests.image import tinysetup
 from tests.image.discs import virtio_disc
 from tests.image.recipes import INSTALL, reactos_install, uefi_install, write_install

@@ -19,7 +19,7 @@ from harness.image.install.guide import refreshed
 from harness.image.installspec import Delivery, Install
 from harness.image.recipe import load_recipe
 from harness.image.store import ImageStore
-from harness.machine.spec import Firmware
+from harness.machine.describe.spec import Firmware
 from harness.strict import ConfigError, load_based, load_toml
 from tests.image.recipes import installs, write_install
 

@@ -18,8 +18,8 @@ from harness.image.install.stages import (
     after_screen,
     after_time,
 )
-from harness.machine.events import EventKind, MachineEvent, Panic
-from harness.machine.spec import Accelerator
+from harness.machine.describe.spec import Accelerator
+from harness.machine.hypervisor.events import EventKind, MachineEvent, Panic
 
 SCHEDULE = Schedule(expected=600, first=50, long=100, short=10, prompt=5)
 OFF = MachineEvent(EventKind.SHUTDOWN, "SHUTDOWN", {"guest": True})

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import UsageError
 from harness.image.finding import find_recipe, find_recipes
 from harness.image.recipe import Adopt, DebianBuild, load_recipe
-from harness.machine.spec import ChannelPort, DiskBus, DiskFormat
+from harness.machine.describe.spec import ChannelPort, DiskBus, DiskFormat
 from harness.strict import ConfigError
 from tests.image.recipes import ADOPTED, write_recipe
 

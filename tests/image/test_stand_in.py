@@ -17,7 +17,7 @@ from harness.image.access import ways_in
 from harness.image.finding import find_recipe
 from harness.image.images import ensure_image, verify
 from harness.image.tools import find_tool
-from harness.machine.spec import SealedImage
+from harness.machine.describe.spec import SealedImage
 
 NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
 

@@ -25,7 +25,7 @@ from harness.image.media import MediaError
 from harness.image.recipe import Recipe
 from harness.image.store import ImageStore
 from harness.image.virtio import DRIVERS, find_drivers, with_virtio
-from harness.machine.spec import ChannelPort, DiskBus, Hardware, Nic, PanicModel
+from harness.machine.describe.spec import ChannelPort, DiskBus, Hardware, Nic, PanicModel
 from harness.registry.version import WindowsVersion
 from tests.image.discs import disc, virtio_disc, virtio_files
 from tests.image.recipes import installs

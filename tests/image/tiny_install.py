@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.axes import Axis
 from harness.channel.base import ChannelKind
 from harness.channel.environment import Environment, ProductType
 from harness.channel.opening import open_channel
@@ -30,16 +29,17 @@ from harness.image.install.window import Window
 from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import ImageStore
-from harness.machine.attest import Promise
-from harness.machine.axes import SwitchedOn, image_with
+from harness.machine.describe.axes import Axis
+from harness.machine.describe.spec import Accelerator, SealedImage
 from harness.machine.drive import Machines, MachineSettings, WayIn
 from harness.machine.guest import Identity
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.places import Places
-from harness.machine.processes import of_folders
-from harness.machine.session import Session
-from harness.machine.spec import Accelerator, SealedImage
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.inside.attest import Promise
+from harness.machine.inside.axes import SwitchedOn, image_with
+from harness.machine.keep.places import Places
+from harness.machine.keep.processes import of_folders
+from harness.machine.keep.session import Session
 
 
 def environment() -> Environment:

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.machine.places import Places
-from harness.machine.spec import Disk, DiskBus, DiskFormat, MachineSpec, SealedImage
+from harness.machine.describe.spec import Disk, DiskBus, DiskFormat, MachineSpec, SealedImage
+from harness.machine.keep.places import Places
 from tests.machine.tinyguest import build, tiny_boot, tiny_hardware
 
 if TYPE_CHECKING:
-    from harness.machine.host import Host
-    from harness.machine.session import Session
+    from harness.machine.hypervisor.host import Host
+    from harness.machine.keep.session import Session
 
 _numbers = itertools.count(1)
 
@@ -40,7 +40,7 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def host(short_folder: Path) -> Iterator[Host]:
-    from harness.machine.host import Host
+    from harness.machine.hypervisor.host import Host
 
     with Host.open(root=short_folder / "lv") as host:
         yield host
@@ -86,8 +86,8 @@ def places(short_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def machine_session(places: Places) -> Iterator[Session]:
     """This process's session; when a module leaves it, none of its machines may be left."""
-    from harness.machine.processes import of_folders
-    from harness.machine.session import Session
+    from harness.machine.keep.processes import of_folders
+    from harness.machine.keep.session import Session
 
     with Session.open(places) as session:
         yield session

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from harness.machine.firmware import FirmwareFiles
-from harness.machine.spec import (
+from harness.machine.describe.firmware import FirmwareFiles
+from harness.machine.describe.spec import (
     Accelerator,
     ChannelPort,
     DirectBoot,

@@ -9,13 +9,13 @@ import signal
 import sys
 from pathlib import Path
 
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.places import Places
-from harness.machine.pool import ClonePool
-from harness.machine.session import Session
-from harness.machine.spec import Disk, DiskBus, DiskFormat, SealedImage
-from harness.machine.template import Template
+from harness.machine.clones.pool import ClonePool
+from harness.machine.clones.template import Template
+from harness.machine.describe.spec import Disk, DiskBus, DiskFormat, SealedImage
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.keep.places import Places
+from harness.machine.keep.session import Session
 from tests.machine.tinyguest import TinyLine, tiny_boot, tiny_hardware
 
 

@@ -19,8 +19,8 @@ from harness.channel.deadline import Deadline
 from harness.channel.errors import ChannelError
 from harness.errors import UsageError
 from harness.guests import Guests, GuestSettings
-from harness.machine.delivery import DiscDrive
 from harness.machine.guest import MachineGuest
+from harness.machine.inside.delivery import DiscDrive
 from harness.targets import parse_target
 
 PATH = r"C:\harness\by disc\large.bin"

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import harness
-from harness.machine.clean import find_leftovers, remove
-from harness.machine.places import Places
-from harness.machine.processes import start_time
-from harness.machine.store import TemplateStore
+from harness.machine.keep.clean import find_leftovers, remove
+from harness.machine.keep.places import Places
+from harness.machine.keep.processes import start_time
+from harness.machine.keep.store import TemplateStore
 
 __all__ = ["Station", "guard_of", "kill", "kill_at_random", "new_station", "read_until", "wait_until_gone"]
 

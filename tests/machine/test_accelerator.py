@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine import accelerator
-from harness.machine.accelerator import Finding, find_accelerator
-from harness.machine.spec import Accelerator
+from harness.machine.describe.spec import Accelerator
+from harness.machine.hypervisor import accelerator
+from harness.machine.hypervisor.accelerator import Finding, find_accelerator
 
 ROOM = 60.0
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.axes import Axis
 from harness.channel.environment import Environment, ProductType
 from harness.errors import InfrastructureError
 from harness.guest.base import Arch, ExecResult
-from harness.machine.axes import (
+from harness.machine.describe.axes import Axis
+from harness.machine.describe.spec import Disk, Firmware, Hardware, SealedImage
+from harness.machine.inside.axes import (
     SwitchedOn,
     check_axes,
     hardware_with,
@@ -22,7 +23,6 @@ from harness.machine.axes import (
     switch_on,
     unproven,
 )
-from harness.machine.spec import Disk, Firmware, Hardware, SealedImage
 from harness.registry.version import VISTA, WIN7, WIN8, WIN11_24H2, XP, WindowsVersion
 
 DRIVERS = ("regprobe.sys", "mine.sys")
@@ -95,7 +95,7 @@ def test_hardware_that_belongs_to_an_axis() -> None:
 
 
 def test_secure_boot_starts_with_variables_that_hold_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.machine import firmware
+    from harness.machine.describe import firmware
 
     asked: list[Hardware] = []
 

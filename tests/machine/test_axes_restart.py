@@ -8,21 +8,21 @@ from typing import Any
 import cbor2
 import pytest
 
-from harness.axes import Axis
 from harness.channel.base import ChannelKind
 from harness.channel.frames import RequestType
 from harness.errors import InfrastructureError
 from harness.guest.base import Arch, GuestKind
-from harness.machine.attest import Promise
-from harness.machine.axes import SwitchedOn
-from harness.machine.debug_log import DebugLog
+from harness.machine.describe.axes import Axis
+from harness.machine.describe.spec import MachineSpec, SealedImage
 from harness.machine.drive import WayIn, _switch_on
-from harness.machine.events import EventKind
 from harness.machine.guest import Identity
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.spec import MachineSpec, SealedImage
-from harness.machine.watch import Watch
+from harness.machine.hypervisor.events import EventKind
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.inside.attest import Promise
+from harness.machine.inside.axes import SwitchedOn
+from harness.machine.watch.debug_log import DebugLog
+from harness.machine.watch.watchers import Watch
 from harness.registry.version import WS03
 from tests.machine.tiny_channel import TinyChannel
 from tests.machine.tinyguest import TinyLine

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.errors import InfrastructureError
 from harness.image.store import ImageStore
-from harness.machine import clean
-from harness.machine.clean import Leftover, LeftoverKind, find_leftovers, remove
-from harness.machine.guard import Guard
-from harness.machine.ledger import Entry, EntryKind, Ledger, Owner, SessionId
-from harness.machine.places import Places, private_folder
-from harness.machine.processes import Process, end, of_folders, start_time
+from harness.machine.keep import clean
+from harness.machine.keep.clean import Leftover, LeftoverKind, find_leftovers, remove
+from harness.machine.keep.guard import Guard
+from harness.machine.keep.ledger import Entry, EntryKind, Ledger, Owner, SessionId
+from harness.machine.keep.places import Places, private_folder
+from harness.machine.keep.processes import Process, end, of_folders, start_time
 
 Starter = Callable[[str, Path], subprocess.Popen[bytes]]
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_ended_is_named_and_keeps_its_ledger(
 ) -> None:
     folders = leave_behind(where, dead_session())
     stubborn = Process(4711, 1, "qemu-system-x86_64 -name guest")
-    monkeypatch.setattr("harness.machine.sweep.end", lambda processes: (stubborn,))
+    monkeypatch.setattr("harness.machine.keep.sweep.end", lambda processes: (stubborn,))
     with pytest.raises(InfrastructureError, match=r"process 4711 can't be ended: qemu.*\n.*as the user who"):
         remove(find_leftovers(where))
     assert all(folder.exists() for folder in folders)
@@ -232,8 +232,8 @@ def test_a_leftover_says_what_and_why() -> None:
 _OWNER = """
 import sys, signal
 from pathlib import Path
-from harness.machine.ledger import Owner, SessionId
-from harness.machine.guard import Guard
+from harness.machine.keep.ledger import Owner, SessionId
+from harness.machine.keep.guard import Guard
 base = Path(sys.argv[1])
 folder = base / str(SessionId.new())
 folder.mkdir()

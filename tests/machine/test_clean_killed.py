@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.clean import find_leftovers, remove
-from harness.machine.processes import start_time
+from harness.machine.keep.clean import find_leftovers, remove
+from harness.machine.keep.processes import start_time
 from tests.machine.station import (
     Station,
     guard_of,

@@ -13,7 +13,7 @@ from harness.channel.errors import RunnerError
 from harness.errors import InfrastructureError
 from harness.guest.base import ExecResult
 from harness.machine.desk import attach, hold
-from harness.machine.places import Places
+from harness.machine.keep.places import Places
 
 TARGET = "vm:mine"
 

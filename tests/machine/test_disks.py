@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
-from harness.machine import seal as seals
-from harness.machine.disks import create_overlay, inspect_disk
-from harness.machine.qcow2 import read_header
-from harness.machine.seal import file_digest, is_sealed, refuse_sealed, seal, verify
-from harness.machine.spec import DiskFormat
+from harness.machine.describe.spec import DiskFormat
+from harness.machine.disk import seal as seals
+from harness.machine.disk.disks import create_overlay, inspect_disk
+from harness.machine.disk.qcow2 import read_header
+from harness.machine.disk.seal import file_digest, is_sealed, refuse_sealed, seal, verify
 
 QEMU_IMG = shutil.which("qemu-img")
 needs_qemu_img = pytest.mark.skipif(

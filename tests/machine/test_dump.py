@@ -14,10 +14,10 @@ import pytest
 from harness.errors import GuestCrashed
 from harness.guest.base import Arch
 from harness.guest.bugcheck import Bugcheck
-from harness.machine import dump as dump_module
-from harness.machine.dump import DumpError, DumpType, contradiction, read_dump
+from harness.machine.describe.spec import Hardware, MachineSpec
+from harness.machine.disk import dump as dump_module
+from harness.machine.disk.dump import DumpError, DumpType, contradiction, read_dump
 from harness.machine.evidence import collect
-from harness.machine.spec import Hardware, MachineSpec
 from tests.machine import dumps
 
 

@@ -14,12 +14,12 @@ import pytest
 
 from harness.errors import GuestCrashed, GuestHung, InfrastructureError, ToolMissingError
 from harness.guest.bugcheck import Bugcheck
-from harness.machine import dump_disk
-from harness.machine.disks import create_overlay
-from harness.machine.dump import read_dump
-from harness.machine.dump_disk import fetch_dump
+from harness.machine.describe.spec import Disk, DiskFormat, Hardware, MachineSpec
+from harness.machine.disk import dump_disk
+from harness.machine.disk.disks import create_overlay
+from harness.machine.disk.dump import read_dump
+from harness.machine.disk.dump_disk import fetch_dump
 from harness.machine.evidence import collect
-from harness.machine.spec import Disk, DiskFormat, Hardware, MachineSpec
 from tests.machine import dumps
 
 MEBIBYTE = 1 << 20

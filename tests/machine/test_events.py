@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.machine.eventlog import EventLog
-from harness.machine.events import EventKind, MachineEvent, Panic, from_qemu
+from harness.machine.hypervisor.eventlog import EventLog
+from harness.machine.hypervisor.events import EventKind, MachineEvent, Panic, from_qemu
 
 #: As QEMU prints it for a bugcheck 0xD1: code and four parameters, from the crash registers.
 BUGCHECK = {

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.admission import Admission
-from harness.machine.eviction import SUPERSEDED_SECONDS, free_up, remove_superseded
-from harness.machine.ledger import SessionId
-from harness.machine.places import Places, private_folder
-from harness.machine.store import Environment, Fingerprint, Manifest, TemplateLock, TemplateStore, Way
+from harness.machine.clones.admission import Admission
+from harness.machine.keep.eviction import SUPERSEDED_SECONDS, free_up, remove_superseded
+from harness.machine.keep.ledger import SessionId
+from harness.machine.keep.places import Places, private_folder
+from harness.machine.keep.store import Environment, Fingerprint, Manifest, TemplateLock, TemplateStore, Way
 
 SIZE = 1 << 20
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InfrastructureError, ToolMissingError
-from harness.machine.firmware import find_firmware
-from harness.machine.spec import Firmware, Hardware
+from harness.machine.describe.firmware import find_firmware
+from harness.machine.describe.spec import Firmware, Hardware
 
 SECURE = ("acpi-s3", "enrolled-keys", "requires-smm", "secure-boot")
 PLAIN = Hardware(firmware=Firmware.UEFI)

@@ -18,12 +18,12 @@ import pytest
 from harness.errors import GuestCrashed, GuestHung, InfrastructureError, UnsupportedError
 from harness.guest.base import Arch, Capability, GuestKind
 from harness.guest.bugcheck import Bugcheck
-from harness.machine.attest import Promise
-from harness.machine.events import from_qemu
+from harness.machine.describe.spec import MachineSpec, PanicModel
 from harness.machine.guest import Identity, MachineGuest
-from harness.machine.host import Host
-from harness.machine.spec import MachineSpec, PanicModel
-from harness.machine.watch import WatchLimits
+from harness.machine.hypervisor.events import from_qemu
+from harness.machine.hypervisor.host import Host
+from harness.machine.inside.attest import Promise
+from harness.machine.watch.watchers import WatchLimits
 from harness.registry.version import WS03, XP
 from tests.machine.tiny_channel import TinyChannel
 from tests.machine.tinyguest import tiny_hardware

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import InfrastructureError, ToolMissingError
-from harness.machine.capabilities import learn_capabilities
-from harness.machine.disks import create_overlay
-from harness.machine.schema import validate
-from harness.machine.spec import (
+from harness.machine.describe.schema import validate
+from harness.machine.describe.spec import (
     ChannelPort,
     Disk,
     DiskBus,
@@ -29,10 +27,12 @@ from harness.machine.spec import (
     Removable,
     Video,
 )
+from harness.machine.disk.disks import create_overlay
+from harness.machine.hypervisor.capabilities import learn_capabilities
 from tests.machine.tinyguest import TinyLine, tiny_hardware
 
 if TYPE_CHECKING:
-    from harness.machine.host import Host
+    from harness.machine.hypervisor.host import Host
 
 EVERY_PANIC = (PanicModel.HYPERV, PanicModel.ISA, PanicModel.PCI)
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import HarnessError, InfrastructureError, UsageError
-from harness.machine.seal import seal
-from harness.machine.spec import Disk, DiskFormat, Firmware, MachineSpec, PanicModel
+from harness.machine.describe.spec import Disk, DiskFormat, Firmware, MachineSpec, PanicModel
+from harness.machine.disk.seal import seal
 from tests.machine.tinyguest import TinyLine, tiny_hardware
 
 if TYPE_CHECKING:
-    from harness.machine.host import Host
+    from harness.machine.hypervisor.host import Host
 
 Tiny = Callable[..., MachineSpec]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -134,7 +134,7 @@ def test_uefi_variables_are_made_from_the_hosts_template(host: Host, tiny: Tiny)
     ],
 )
 def test_a_uri_that_cannot_work_is_refused_with_the_reason(tmp_path: Path, uri: str, said: str) -> None:
-    from harness.machine.host import Host
+    from harness.machine.hypervisor.host import Host
 
     with pytest.raises(UsageError, match=said):
         Host.open(uri, root=tmp_path)
@@ -143,7 +143,7 @@ def test_a_uri_that_cannot_work_is_refused_with_the_reason(tmp_path: Path, uri: 
 def test_a_libvirt_that_is_not_there_is_named(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from harness.machine.host import Host as AnyHost
+    from harness.machine.hypervisor.host import Host as AnyHost
 
     monkeypatch.setenv("LIBVIRT_AUTOSTART", "0")
     with pytest.raises(
@@ -165,8 +165,8 @@ _HOLDER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from harness.machine.host import Host
-from harness.machine.spec import MachineSpec
+from harness.machine.hypervisor.host import Host
+from harness.machine.describe.spec import MachineSpec
 from tests.machine.tinyguest import tiny_boot, tiny_hardware
 root, kernel, folder = map(Path, sys.argv[2:5])
 host = Host.open(root=root)
@@ -238,7 +238,7 @@ def test_two_processes_do_not_share_a_root(host: Host, short_folder: Path, tiny_
 
 def test_a_process_may_open_its_host_any_number_of_times(host: Host, tiny: Tiny) -> None:
     """libvirt has room for sixteen registrations of its drivers in a process; hosts share one."""
-    from harness.machine.host import Host
+    from harness.machine.hypervisor.host import Host
 
     for _ in range(20):
         with Host.open(root=host.root) as again:

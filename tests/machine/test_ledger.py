@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.ledger import Entry, EntryKind, Ledger, Owner, SessionId
+from harness.machine.keep.ledger import Entry, EntryKind, Ledger, Owner, SessionId
 
 MACHINE = Entry(EntryKind.MACHINE, "c1", "qemu:///system")
 FILE = Entry(EntryKind.PATH, "/dev/shm/x.ram")

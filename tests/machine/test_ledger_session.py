@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.machine.ledger import Entry, EntryKind
-from harness.machine.places import Places
-from harness.machine.processes import of_folders
-from harness.machine.session import Session
+from harness.machine.keep.ledger import Entry, EntryKind
+from harness.machine.keep.places import Places
+from harness.machine.keep.processes import of_folders
+from harness.machine.keep.session import Session
 
 
 def test_a_second_opening_is_the_same_session(machine_session: Session, places: Places) -> None:
@@ -53,8 +53,8 @@ def test_a_machine_of_a_daemon_is_recorded_before_it_starts(
 _PROGRAM = """
 import subprocess, sys
 from pathlib import Path
-from harness.machine.places import Places
-from harness.machine.session import Session
+from harness.machine.keep.places import Places
+from harness.machine.keep.session import Session
 places = Places(*map(Path, sys.argv[1:4]))
 with Session.open(places) as session:
     path = session.machine_folder("c1") / "channel.sock"

@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
-from harness.machine.events import EventKind, MachineEvent
-from harness.machine.machine import DumpKind, MachineState
-from harness.machine.spec import Disk, DiskBus, DiskFormat, Forward, MachineSpec, Nic, PanicModel, Removable
+from harness.machine.describe.spec import (
+    Disk,
+    DiskBus,
+    DiskFormat,
+    Forward,
+    MachineSpec,
+    Nic,
+    PanicModel,
+    Removable,
+)
+from harness.machine.hypervisor.events import EventKind, MachineEvent
+from harness.machine.hypervisor.machine import DumpKind, MachineState
 from tests.machine.tinyguest import TinyLine, tiny_hardware
 
 if TYPE_CHECKING:
-    from harness.machine.host import Host
+    from harness.machine.hypervisor.host import Host
 
 Tiny = Callable[..., MachineSpec]
 #: Seconds that only a failing test waits for.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.axes import Axis
 from harness.errors import InfrastructureError
-from harness.machine import nested
-from harness.machine.axes import SwitchedOn
-from harness.machine.nested import nested_flag, on_this_host, with_virtualisation
-from harness.machine.spec import Accelerator, Hardware, SealedImage
+from harness.machine.describe.axes import Axis
+from harness.machine.describe.spec import Accelerator, Hardware, SealedImage
+from harness.machine.inside import nested
+from harness.machine.inside.axes import SwitchedOn
+from harness.machine.inside.nested import nested_flag, on_this_host, with_virtualisation
 
 IMAGE = SealedImage("win11+hvci", "d1", Hardware(cpu="Nehalem"), ())
 HVCI = SwitchedOn((Axis.HVCI,))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.machine import places
-from harness.machine.clean import find_leftovers, remove
-from harness.machine.places import Places, private_folder, require_space, runtime_candidates
+from harness.machine.keep import places
+from harness.machine.keep.clean import find_leftovers, remove
+from harness.machine.keep.places import Places, private_folder, require_space, runtime_candidates
 
 
 def test_the_environment_names_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

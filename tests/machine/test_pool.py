@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
-from harness.machine import pool as pool_module
-from harness.machine.admission import Admission
-from harness.machine.clone import Clone
-from harness.machine.events import EventKind
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.pool import ClonePool
-from harness.machine.processes import of_folders
-from harness.machine.session import Session
-from harness.machine.spec import SealedImage
-from harness.machine.template import Template
+from harness.machine.clones import pool as pool_module
+from harness.machine.clones.admission import Admission
+from harness.machine.clones.clone import Clone
+from harness.machine.clones.pool import ClonePool
+from harness.machine.clones.template import Template
+from harness.machine.describe.spec import SealedImage
+from harness.machine.hypervisor.events import EventKind
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.keep.processes import of_folders
+from harness.machine.keep.session import Session
 from tests.machine.tinyguest import TinyLine
 
 
@@ -192,7 +192,7 @@ class TestAdmission:
         room = template.appetite.expected + template.appetite.expected // 2
         monkeypatch.setattr(template.admission, "_available", lambda: room)
         monkeypatch.setattr(template.admission, "_reserve", 0)
-        monkeypatch.setattr("harness.machine.admission.own_memory", lambda pid: 0)
+        monkeypatch.setattr("harness.machine.clones.admission.own_memory", lambda pid: 0)
         with ClonePool(template, size=2) as pool:
             clone = pool.take()
             with pytest.raises(InfrastructureError, match="0 of 2 are, memory for more may be short"):

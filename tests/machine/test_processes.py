@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.machine.processes import end, of_folders
+from harness.machine.keep.processes import end, of_folders
 
 
 @contextmanager

@@ -6,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.machine.clean import find_leftovers, remove
-from harness.machine.places import Places
-from harness.machine.scratch import scratch
+from harness.machine.keep.clean import find_leftovers, remove
+from harness.machine.keep.places import Places
+from harness.machine.keep.scratch import scratch
 
 _HOLD = """
 import sys
 from pathlib import Path
-from harness.machine.places import Places
-from harness.machine.scratch import scratch
+from harness.machine.keep.places import Places
+from harness.machine.keep.scratch import scratch
 with scratch(Places(Path(sys.argv[1]), Path(sys.argv[2]), None)) as folder:
     (folder / "file").write_text("x")
     print(folder, flush=True)

@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.machine import template as template_module
-from harness.machine.clean import LeftoverKind, find_leftovers, remove
-from harness.machine.clone import Clone
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.places import Places
-from harness.machine.session import Session
-from harness.machine.spec import DiskBus, SealedImage
-from harness.machine.store import IDLE_SECONDS, Manifest, StoredTemplate, TemplateStore, Way
-from harness.machine.template import Template
+from harness.machine.clones import template as template_module
+from harness.machine.clones.clone import Clone
+from harness.machine.clones.template import Template
+from harness.machine.describe.spec import DiskBus, SealedImage
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.keep.clean import LeftoverKind, find_leftovers, remove
+from harness.machine.keep.places import Places
+from harness.machine.keep.session import Session
+from harness.machine.keep.store import IDLE_SECONDS, Manifest, StoredTemplate, TemplateStore, Way
 from tests.machine.tinyguest import TinyLine, tiny_hardware
 
 Images = Callable[..., SealedImage]
@@ -271,7 +271,7 @@ def test_a_device_that_cannot_be_saved_means_booting(
 def test_ram_stays_in_the_cache_when_memory_is_short(
     tiny_image: Images, open_template: Opener, monkeypatch: pytest.MonkeyPatch, places: Places
 ) -> None:
-    monkeypatch.setattr("harness.machine.places.available_memory", lambda: 0)
+    monkeypatch.setattr("harness.machine.keep.places.available_memory", lambda: 0)
     with open_template(tiny_image("on-disk")) as template:
         assert template.way is Way.CLONED
         assert template.manifest.ram == template.folder / "ram"
@@ -282,7 +282,7 @@ def test_ram_stays_in_the_cache_when_memory_is_short(
 def test_a_disk_too_full_is_said_before_the_boot(
     tiny_image: Images, open_template: Opener, ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.machine.places.free_space", lambda path: 1 << 20)
+    monkeypatch.setattr("harness.machine.keep.places.free_space", lambda path: 1 << 20)
     with (
         pytest.raises(InfrastructureError, match="making the template of full needs"),
         open_template(tiny_image("full")),

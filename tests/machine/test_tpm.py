@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import InfrastructureError, ToolMissingError
-from harness.machine.events import EventKind
-from harness.machine.spec import MachineSpec
-from harness.machine.tpm import Tpm
+from harness.machine.describe.spec import MachineSpec
+from harness.machine.hypervisor.events import EventKind
+from harness.machine.hypervisor.tpm import Tpm
 from tests.machine.tinyguest import tiny_hardware
 
 if TYPE_CHECKING:
-    from harness.machine.host import Host
+    from harness.machine.hypervisor.host import Host
 
 needs_swtpm = pytest.mark.skipif(not shutil.which("swtpm"), reason="swtpm is missing: apt-get install swtpm")
 

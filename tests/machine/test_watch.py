@@ -10,11 +10,11 @@ import pytest
 from harness.channel.errors import ChannelClosedError, ChannelTimeoutError, RunnerError
 from harness.errors import GuestCrashed, GuestHung, HarnessError, InfrastructureError
 from harness.guest.bugcheck import Bugcheck
-from harness.machine.debug_log import KEPT_BYTES, MAX_LINES, DebugLog
-from harness.machine.events import EventKind, MachineEvent, Subscriber, from_qemu
 from harness.machine.evidence import MAX_LOG
-from harness.machine.latch import Latch
-from harness.machine.watch import Watch, WatchLimits
+from harness.machine.hypervisor.events import EventKind, MachineEvent, Subscriber, from_qemu
+from harness.machine.watch.debug_log import KEPT_BYTES, MAX_LINES, DebugLog
+from harness.machine.watch.latch import Latch
+from harness.machine.watch.watchers import Watch, WatchLimits
 
 #: Long enough for any host; only a broken watcher needs all of it.
 EVENTUALLY = 60.0

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.guest.bugcheck import Bugcheck
-from harness.machine.crash_text import CrashText
-from harness.machine.lines import MAX_LINE, LineCutter
-from harness.machine.repetition import Repetition
+from harness.machine.watch.crash_text import CrashText
+from harness.machine.watch.lines import MAX_LINE, LineCutter
+from harness.machine.watch.repetition import Repetition
 
 NT52 = (
     "(ntoskrnl/io/iomgr/driver.c:83) Deleting driver object '\\Driver\\KdDriver'\r\n\r\n"

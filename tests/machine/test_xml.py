@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
-from harness.machine.firmware import FirmwareFiles
-from harness.machine.schema import validate
-from harness.machine.spec import (
+from harness.machine.describe.firmware import FirmwareFiles
+from harness.machine.describe.schema import validate
+from harness.machine.describe.spec import (
     ChannelPort,
     Disk,
     DiskBus,
@@ -24,7 +24,7 @@ from harness.machine.spec import (
     PanicModel,
     Removable,
 )
-from harness.machine.xml import domain_xml
+from harness.machine.describe.xml import domain_xml
 from tests.machine.descriptions import ALL, OVMF, OVMF_SECURE, STAND_IN, UEFI, WINDOWS_11, XP
 
 GOLDEN = Path(__file__).parent / "golden"

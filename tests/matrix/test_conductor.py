@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.machine.processes import start_time
+from harness.machine.keep.processes import start_time
 from harness.matrix.conductor import LocalHost
 from harness.matrix.folder import JobEnd, MatrixFolder
 from harness.matrix.guard import MARK, marked

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.machine.spec import Hardware
+from harness.machine.describe.spec import Hardware
 from harness.matrix.collect import Collected, collect
 from harness.matrix.estimate import START_SECONDS, Estimate, Estimator
 from harness.matrix.expand import Appetite, expand

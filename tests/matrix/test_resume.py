@@ -17,7 +17,7 @@ import pytest
 
 import harness
 from harness.errors import UsageError
-from harness.machine.processes import Process
+from harness.machine.keep.processes import Process
 from harness.matrix.folder import MatrixFolder
 from harness.matrix.guard import end_marked, marked
 from harness.matrix.jobs import read_frozen

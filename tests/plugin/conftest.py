@@ -10,21 +10,22 @@ from typing import Any
 
 import pytest
 
-import harness.targets
+import harness.guests
 
 _CONFTEST = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import fake_guest
-import harness.targets
-harness.targets.boot = fake_guest.FakeGuest
+import harness.guests
+harness.guests.boot_reference = fake_guest.FakeGuest
 """
 
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """pytester with the plugin and the fake guest."""
-    monkeypatch.setattr(harness.targets, "boot", harness.targets.boot)  # undoes what the inner conftest does
+    # Undoes what the inner conftest does.
+    monkeypatch.setattr(harness.guests, "boot_reference", harness.guests.boot_reference)
     pytester.makeconftest(_CONFTEST)
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider --strict-markers\n")
     return pytester

@@ -10,12 +10,12 @@ import pytest
 
 pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
 
-from harness.axes import Axis
 from harness.guest.base import Arch
 from harness.guests import Guests, GuestSettings
+from harness.machine.describe.axes import Axis
+from harness.machine.describe.spec import SealedImage
 from harness.machine.drive import Machines
 from harness.machine.guest import Identity
-from harness.machine.spec import SealedImage
 from harness.targets import parse_target
 
 Run = Callable[..., pytest.RunResult]

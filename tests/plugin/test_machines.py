@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
-from harness.machine.places import Places
+from harness.machine.keep.places import Places
 from harness.repro.bundle import Bundle
 from harness.repro.machine_files import extract_machine
 from tests.machine.tinyguest import build
@@ -209,10 +209,10 @@ def test_evidence_can_be_had_always_and_never(pytester: pytest.Pytester, tiny: R
 def test_a_machine_by_hand_beside_the_plugins(pytester: pytest.Pytester, tiny: Run) -> None:
     pytester.makepyfile(
         """
-        from harness import targets
+        from harness.guests import boot
         def test_it(guest, target):
             guest.execute(["add", "1"])
-            with targets.boot(target) as other:
+            with boot(target) as other:
                 assert other.machine.name != guest.machine.name
                 assert other.execute(["add", "1"]).stdout == b"sum 1"
             assert not other.usable

@@ -50,10 +50,10 @@ def test_infra_decides_the_exit_code(suite: pytest.Pytester, run: Run, rows: Row
 def test_a_guest_that_doesnt_boot_is_infra(suite: pytest.Pytester, run: Run, rows: Rows) -> None:
     suite.makepyfile(
         """
-        import harness.targets
+        import harness.guests
         from harness.errors import ToolMissingError
         def refuse(target): raise ToolMissingError("no emulator; pip install it")
-        harness.targets.boot = refuse
+        harness.guests.boot_reference = refuse
         def test_it(guest): pass
         """
     )

@@ -9,10 +9,10 @@ from pathlib import Path
 from harness.channel.base import ChannelKind
 from harness.guests import Guests
 from harness.image.recipe import Recipe
+from harness.machine.describe.spec import Accelerator, Disk, DiskFormat, PanicModel, SealedImage
 from harness.machine.drive import Machines, MachineSettings, WayIn
-from harness.machine.machine import Machine
-from harness.machine.spec import Accelerator, Disk, DiskFormat, PanicModel, SealedImage
-from harness.machine.watch import WatchLimits
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.watch.watchers import WatchLimits
 from harness.targets import Target
 from tests.machine.tiny_channel import TinyChannel
 from tests.machine.tinyguest import tiny_boot, tiny_hardware

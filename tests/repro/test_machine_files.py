@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
-from harness.machine.disks import create_overlay
-from harness.machine.spec import Disk, DiskFormat, Hardware, MachineSpec
+from harness.machine.describe.spec import Disk, DiskFormat, Hardware, MachineSpec
+from harness.machine.disk.disks import create_overlay
 from harness.repro import machine_files
 from harness.repro.archive import write_archive
 from harness.repro.bundle import (

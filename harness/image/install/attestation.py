@@ -20,16 +20,16 @@ from harness.channel.runner import RunnerClient
 from harness.errors import InfrastructureError
 from harness.guest.base import GuestKind
 from harness.image.recipe import Recipe
-from harness.machine.attest import Promise, check_promise
-from harness.machine.disks import create_overlay
-from harness.machine.events import EventKind
+from harness.machine.clones.template import machine_spec
+from harness.machine.describe.spec import Accelerator, DiskFormat, SealedImage
+from harness.machine.disk.disks import create_overlay
 from harness.machine.evidence import collect
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.places import private_folder
-from harness.machine.session import Session
-from harness.machine.spec import Accelerator, DiskFormat, SealedImage
-from harness.machine.template import machine_spec
+from harness.machine.hypervisor.events import EventKind
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.inside.attest import Promise, check_promise
+from harness.machine.keep.places import private_folder
+from harness.machine.keep.session import Session
 
 __all__ = ["AnotherSystemError", "Attest", "attest_image"]
 

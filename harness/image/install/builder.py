@@ -36,11 +36,11 @@ from harness.image.recipe import Recipe
 from harness.image.store import KEEP, ImageStore, Stored
 from harness.image.tools import Progress as Tell
 from harness.image.tools import find_tool, quiet, run
-from harness.machine.admission import Admission, Appetite
-from harness.machine.host import Host
-from harness.machine.places import private_folder, require_space
-from harness.machine.session import Session
-from harness.machine.spec import Accelerator, SealedImage
+from harness.machine.clones.admission import Admission, Appetite
+from harness.machine.describe.spec import Accelerator, SealedImage
+from harness.machine.hypervisor.host import Host
+from harness.machine.keep.places import private_folder, require_space
+from harness.machine.keep.session import Session
 
 __all__ = ["InstallSettings", "evidence_folder", "install_image"]
 

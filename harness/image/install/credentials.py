@@ -23,7 +23,7 @@ from harness.channel.secret import read_secret
 from harness.driver.build import write_atomically
 from harness.errors import InfrastructureError, UsageError
 from harness.image.answer import COMPUTER, WinRmSetup
-from harness.machine.places import private_folder
+from harness.machine.keep.places import private_folder
 
 __all__ = ["Credentials", "credentials", "read_product_key"]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from harness.channel.access import normal_sha256
 from harness.errors import InfrastructureError, ToolMissingError, UsageError
 from harness.image.store import ImageStore
-from harness.machine.places import private_folder, require_space
+from harness.machine.keep.places import private_folder, require_space
 
 __all__ = ["fetch_medium", "is_url"]
 

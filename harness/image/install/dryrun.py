@@ -29,10 +29,10 @@ from harness.image.install.traps import TRAPS, Subject
 from harness.image.installspec import Delivery, Install
 from harness.image.recipe import Recipe
 from harness.image.scripts import check_cmd, check_powershell
-from harness.machine.firmware import find_firmware
-from harness.machine.schema import validate
-from harness.machine.spec import Accelerator, Disk, Firmware, Forward, MachineSpec
-from harness.machine.xml import domain_xml
+from harness.machine.describe.firmware import find_firmware
+from harness.machine.describe.schema import validate
+from harness.machine.describe.spec import Accelerator, Disk, Firmware, Forward, MachineSpec
+from harness.machine.describe.xml import domain_xml
 
 __all__ = ["DryRun", "dry_run", "dump_disk_mib", "template_machine"]
 

@@ -11,7 +11,7 @@ from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import ImageStore, Stored
 from harness.image.virtio import with_virtio
-from harness.machine.spec import Disk, DiskFormat, Firmware, SealedImage
+from harness.machine.describe.spec import Disk, DiskFormat, Firmware, SealedImage
 
 __all__ = [
     "DRIVERS_FACT",

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from harness.driver.build import write_atomically
 from harness.image.store import KEPT, KEY_DIGITS, ImageStore
-from harness.machine.places import private_folder
+from harness.machine.keep.places import private_folder
 
 __all__ = ["KeptInstall"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.image.install.installed import DUMP_DISK, SYSTEM_DISK, TPM, VARIABLES
 from harness.image.install.plan import InstallPlan
 from harness.image.installspec import Delivery
-from harness.machine.spec import Accelerator, Disk, DiskFormat, Firmware, MachineSpec, Removable
+from harness.machine.describe.spec import Accelerator, Disk, DiskFormat, Firmware, MachineSpec, Removable
 
 __all__ = ["InstallFiles", "install_machine"]
 

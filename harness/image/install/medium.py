@@ -11,7 +11,7 @@ from harness.image.media import MediaError, MediaFacts, MediaFamily, inspect_med
 from harness.image.mediacheck import choose_image
 from harness.image.recipe import Recipe
 from harness.image.wim import WimImage
-from harness.machine.spec import Firmware
+from harness.machine.describe.spec import Firmware
 
 __all__ = ["Medium", "look_at_medium", "stand_in_medium"]
 

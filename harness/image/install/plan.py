@@ -24,7 +24,7 @@ from harness.image.installspec import Delivery, Install, ProductKey
 from harness.image.payload import port_name
 from harness.image.recipe import AccessKind, Recipe
 from harness.image.virtio import EARLY, VirtioDrivers, with_virtio
-from harness.machine.spec import ChannelPort, DiskBus, Nic
+from harness.machine.describe.spec import ChannelPort, DiskBus, Nic
 
 __all__ = ["DiscContents", "Ingredients", "InstallPlan", "plan_install"]
 

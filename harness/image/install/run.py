@@ -23,13 +23,13 @@ from harness.image.install.stages import (
     after_screen,
     after_time,
 )
-from harness.machine.debug_log import DebugLog
-from harness.machine.events import EventKind, MachineEvent
+from harness.machine.describe.spec import MachineSpec
 from harness.machine.evidence import collect
-from harness.machine.host import Host
-from harness.machine.machine import Machine
-from harness.machine.places import private_folder
-from harness.machine.spec import MachineSpec
+from harness.machine.hypervisor.events import EventKind, MachineEvent
+from harness.machine.hypervisor.host import Host
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.keep.places import private_folder
+from harness.machine.watch.debug_log import DebugLog
 
 __all__ = ["InstallFailedError", "Observer", "run_install"]
 

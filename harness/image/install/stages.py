@@ -15,8 +15,8 @@ from typing import Final
 
 from harness.image.answer import AnswerFile
 from harness.image.installspec import Install
-from harness.machine.events import EventKind, MachineEvent
-from harness.machine.spec import Accelerator
+from harness.machine.describe.spec import Accelerator
+from harness.machine.hypervisor.events import EventKind, MachineEvent
 
 __all__ = [
     "FIRST_STAGE",

@@ -19,9 +19,9 @@ from harness.image.answer_schema import check_autounattend
 from harness.image.install.plan import CERTIFICATE, InstallPlan
 from harness.image.installspec import Delivery, ProductKey
 from harness.image.scripts import check_cmd
-from harness.machine.drives import DriveKind, is_q35, lay_out
-from harness.machine.firmware import find_firmware
-from harness.machine.spec import DiskBus, Firmware, MachineSpec, Nic
+from harness.machine.describe.drives import DriveKind, is_q35, lay_out
+from harness.machine.describe.firmware import find_firmware
+from harness.machine.describe.spec import DiskBus, Firmware, MachineSpec, Nic
 from harness.registry.version import VISTA, WIN8, WIN10
 
 __all__ = ["TRAPS", "Subject", "Trap"]

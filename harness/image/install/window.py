@@ -19,8 +19,8 @@ from harness.driver.build import write_atomically
 from harness.errors import InfrastructureError, UsageError
 from harness.image.install.stages import Progress
 from harness.image.store import ImageStore
-from harness.machine.machine import Machine
-from harness.machine.places import private_folder
+from harness.machine.hypervisor.machine import Machine
+from harness.machine.keep.places import private_folder
 
 __all__ = ["Look", "Window", "look", "take_screenshot"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.machine.spec import ChannelPort, DirectBoot, Hardware
+from harness.machine.describe.spec import ChannelPort, DirectBoot, Hardware
 
 __all__ = ["FLAGS", "TinyLine", "build", "compiler", "tiny_boot", "tiny_hardware"]
 

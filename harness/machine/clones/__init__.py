@@ -1,0 +1,1 @@
+"""Templates, the clones that begin where they were frozen, and pools of them."""

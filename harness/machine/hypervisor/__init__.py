@@ -1,0 +1,1 @@
+"""libvirt and QEMU: the connection, what they report, and one running machine."""

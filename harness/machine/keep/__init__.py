@@ -1,0 +1,1 @@
+"""What the harness keeps on a host and ends for sure: folders, processes, sessions, templates on disk."""
