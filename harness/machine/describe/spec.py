@@ -199,6 +199,11 @@ class MachineSpec:
         return self.folder / "debug.log"
 
     @property
+    def tpm_folder(self) -> Path:
+        """Where swtpm keeps the TPM's state."""
+        return self.tpm_state or self.folder / "tpm"
+
+    @property
     def tpm_socket(self) -> Path:
         """swtpm's control socket."""
         return self.folder / "tpm.sock"

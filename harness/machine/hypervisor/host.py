@@ -176,8 +176,7 @@ class Host:
                 ) from error
             tpm = None
             if spec.hardware.tpm:
-                state = spec.tpm_state or spec.folder / "tpm"
-                tpm = stack.enter_context(Tpm.start(state, spec.tpm_socket))
+                tpm = stack.enter_context(Tpm.start(spec.tpm_folder, spec.tpm_socket))
             log = EventLog(spec.name)
             self._open_connection.listen(str(uuid), log)
             stack.callback(self._forget, self._open_connection, str(uuid))
