@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
 
-from harness.between import CHANGED
+from harness.between import CHANGED, UNCHANGED
 from harness.plugin.known import summarise
 from harness.plugin.options import Settings
 from harness.plugin.recording import OUTCOME_ATTRIBUTE, ROW_ATTRIBUTE
@@ -17,7 +18,7 @@ from harness.results.matrix import Matrix
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
 
-__all__ = ["EXIT_INFRA", "RunLog", "status_words"]
+__all__ = ["EXIT_INFRA", "RunLog", "changes_told", "status_words"]
 
 #: The harness or its host failed; the same number as pytest's own INTERNAL_ERROR.
 EXIT_INFRA: Final = 3
@@ -110,13 +111,28 @@ class RunLog:
 
     def _tell_changes(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What the user's driver did to the operations that passed through it."""
-        found = [
-            f"  {result.target}  {name.removeprefix(CHANGED)}: {what}"
-            for result in self.results
-            for name, what in result.recorded.items()
-            if name.startswith(CHANGED)
-        ]
-        name = self._settings.driver.name if self._settings.driver is not None else ""
-        terminalreporter.write_line(f"{name} changed:" if found else f"{name} changed nothing")
-        for line in found:
+        assert self._settings.driver is not None
+        for line in changes_told(self._settings.driver.name, self.results):
             terminalreporter.write_line(line)
+
+
+def changes_told(driver: str, results: Sequence[RunResult]) -> list[str]:
+    """What tests recorded of the changes that `driver` makes; nothing recorded is not nothing changed."""
+    found = []
+    unchanged = 0
+    for result in results:
+        for name, what in result.recorded.items():
+            if name.startswith(CHANGED):
+                found.append(f"  {result.target}  {name.removeprefix(CHANGED)}: {what}")
+            elif what == UNCHANGED:
+                unchanged += 1
+    silent = sum(result.outcome in _SHOWN for result in results)
+    if found:
+        lines = [f"{driver} changed:", *found]
+    elif unchanged:
+        lines = [f"{driver} changed nothing in {unchanged} operation(s) that were compared"]
+    else:
+        lines = [f"whether {driver} changes operations was not compared (suites/own-driver does)"]
+    if silent:
+        lines.append(f"{silent} test(s) ended in CRASH, HANG or INFRA: they compared nothing from there on")
+    return lines
