@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measure import Measure, show
 from harness.image.finding import find_recipes
 from harness.machine.describe.axes import Axis, refusal, with_axes
-from harness.matrix.collect import Collected
-from harness.matrix.expand import Appetite, expand
-from harness.matrix.jobs import Job
-from harness.matrix.plan import Build, Exclusive, Plan
-from harness.matrix.prepare import machine_appetite
-from harness.matrix.schedule import Capacity, lower_bound
-from harness.matrix.simulate import makespan, simulate
+from harness.matrix.plan.collect import Collected
+from harness.matrix.plan.expand import Appetite, expand
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Build, Exclusive, Plan
+from harness.matrix.plan.prepare import machine_appetite
+from harness.matrix.schedule.scheduler import Capacity, lower_bound
+from harness.matrix.schedule.simulate import makespan, simulate
 from harness.targets import VM, parse_target
 
 RECORDED = Path(__file__).with_name("durations.csv")

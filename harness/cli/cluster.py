@@ -42,7 +42,7 @@ def head(
 
     Example: harness cluster head 10.0.0.1:6379
     """
-    from harness.matrix.rays import make_token, parse_address
+    from harness.matrix.cluster.rays import make_token, parse_address
 
     host, port = parse_address(address)
     typer.echo(f"token: {make_token()} (copy it to the other hosts, mode 0600)")
@@ -66,7 +66,7 @@ def join(
 
     Example: harness cluster join 10.0.0.1:6379 --cores 8 --memory-mib 32768
     """
-    from harness.matrix.rays import parse_address
+    from harness.matrix.cluster.rays import parse_address
 
     host, _ = parse_address(address)
     _start(host, [f"--address={address}"], cores, memory, recipes)
@@ -81,8 +81,8 @@ def status(
 
     Example: harness cluster status 10.0.0.1:6379
     """
-    from harness.matrix.offer import harness_resource
-    from harness.matrix.rays import alive_hosts, connected
+    from harness.matrix.cluster.offer import harness_resource
+    from harness.matrix.cluster.rays import alive_hosts, connected
 
     own = harness_resource()
     with connected(address) as ray:
@@ -115,10 +115,10 @@ def _start(
 ) -> None:
     """Run Ray in the foreground, with what this host offers; nothing of it outlives this process."""
     from harness.machine.keep.places import Places, private_folder
-    from harness.matrix.guard import MARK, JobGuard
-    from harness.matrix.offer import offer
-    from harness.matrix.rays import environment_for, require_ray
-    from harness.matrix.remote import ROOT_VARIABLE
+    from harness.matrix.cluster.offer import offer
+    from harness.matrix.cluster.rays import environment_for, require_ray
+    from harness.matrix.cluster.remote import ROOT_VARIABLE
+    from harness.matrix.run.guard import MARK, JobGuard
 
     require_ray()
     found = offer(recipes or (), cores=cores, memory_mib=memory)

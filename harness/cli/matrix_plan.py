@@ -11,8 +11,8 @@ from harness.cli.history_options import HistoryOption
 from harness.cli.output import AsJson, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.matrix.estimate import Durations
-    from harness.matrix.preview import Preview
+    from harness.matrix.plan.estimate import Durations
+    from harness.matrix.schedule.preview import Preview
 
 __all__ = ["plan"]
 
@@ -39,9 +39,9 @@ def plan(
     """
     from rich.console import Console
 
-    from harness.matrix.conductor import host_capacity
-    from harness.matrix.prepare import prepare
-    from harness.matrix.preview import Preview
+    from harness.matrix.plan.prepare import prepare
+    from harness.matrix.run.conductor import host_capacity
+    from harness.matrix.schedule.preview import Preview
 
     with Console(stderr=True).status("reading the plan, collecting its suites"):
         prepared = prepare(file, _durations(history, results))
@@ -115,7 +115,7 @@ def _time(seconds: float) -> str:
 
 
 def _warn_if_not_drilled(target: str, recipes: tuple[Path, ...]) -> None:
-    from harness.matrix.planfile import undrilled
+    from harness.matrix.plan.planfile import undrilled
     from harness.targets import parse_target
 
     if why := undrilled(parse_target(target, recipes)):

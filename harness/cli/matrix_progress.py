@@ -18,8 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from harness.matrix.folder import JobEnd
-from harness.matrix.jobs import Job
+from harness.matrix.plan.jobs import Job
+from harness.matrix.run.folder import JobEnd
 from harness.plugin.journal import Entry, Kind
 from harness.results.outcome import Outcome
 from harness.results.terminal import STYLES
@@ -40,7 +40,7 @@ class _Expected(ProgressColumn):
 
 
 class ProgressView:
-    """A `harness.matrix.conductor.View` for a terminal; a line for each end where there is none."""
+    """A `harness.matrix.run.conductor.View` for a terminal; a line for each end where there is none."""
 
     def __init__(self, jobs: tuple[Job, ...], done: list[Job], *, console: Console | None = None) -> None:
         self._console = console or Console()

@@ -16,10 +16,10 @@ from harness.cli.history_options import HistoryOption
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.matrix.cluster import Cluster
-    from harness.matrix.folder import MatrixFolder
-    from harness.matrix.jobs import Job
-    from harness.matrix.plan import Plan
+    from harness.matrix.cluster.placing import Cluster
+    from harness.matrix.plan.jobs import Job
+    from harness.matrix.plan.plan import Plan
+    from harness.matrix.run.folder import MatrixFolder
 
 __all__ = ["run"]
 
@@ -65,12 +65,12 @@ def run(
 
     from harness.cli.output import short_path
     from harness.history import history_at
-    from harness.matrix.conclude import conclude
-    from harness.matrix.conductor import host_capacity
-    from harness.matrix.jobs import read_frozen
-    from harness.matrix.known import known_findings
-    from harness.matrix.lifecycle import begin, check_unchanged
-    from harness.matrix.schedule import check_room
+    from harness.matrix.plan.jobs import read_frozen
+    from harness.matrix.run.conclude import conclude
+    from harness.matrix.run.conductor import host_capacity
+    from harness.matrix.run.known import known_findings
+    from harness.matrix.run.lifecycle import begin, check_unchanged
+    from harness.matrix.schedule.scheduler import check_room
     from harness.report.github import announce
     from harness.report.write import PAGE
     from harness.results.terminal import print_matrix
@@ -103,7 +103,7 @@ def run(
 
 
 def _interrupted(plan: Path | None, results: Path, name: str | None, *, resume: bool) -> MatrixFolder:
-    from harness.matrix.lifecycle import find_interrupted
+    from harness.matrix.run.lifecycle import find_interrupted
 
     if not resume:
         raise UsageError("--run names a run to go on with: give --resume as well")
@@ -114,7 +114,7 @@ def _interrupted(plan: Path | None, results: Path, name: str | None, *, resume: 
 
 def _prepared(plan: Path | None, history: str | None, results: Path) -> tuple[Plan, tuple[Job, ...]]:
     from harness.history import history_at
-    from harness.matrix.prepare import prepare
+    from harness.matrix.plan.prepare import prepare
 
     if plan is None:
         raise UsageError("which plan? harness matrix run PLAN.toml")
@@ -131,7 +131,7 @@ def _conduct(
     hosts: Cluster | None,
 ) -> bool:
     from harness.cli.matrix_progress import ProgressView
-    from harness.matrix.conductor import LocalHost, conduct, host_capacity
+    from harness.matrix.run.conductor import LocalHost, conduct, host_capacity
 
     done = [job for job in jobs if folder.job(job.id).end is not None]
     with ProgressView(jobs, done) as view:
@@ -148,8 +148,8 @@ def _cluster(address: str | None, plan: Plan, jobs: tuple[Job, ...]) -> Iterator
     if address is None:
         yield None
         return
-    from harness.matrix.cluster import Cluster
-    from harness.matrix.rays import connected
+    from harness.matrix.cluster.placing import Cluster
+    from harness.matrix.cluster.rays import connected
 
     with connected(address) as ray:
         hosts = Cluster(ray, plan)

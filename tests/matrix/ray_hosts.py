@@ -12,7 +12,7 @@ import sys
 import ray
 from ray.cluster_utils import Cluster
 
-from harness.matrix.offer import harness_resource
+from harness.matrix.cluster.offer import harness_resource
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ import pytest
 
 from harness.errors import InfrastructureError, UsageError
 from harness.image.finding import find_recipe
-from harness.matrix.cluster import Cluster
-from harness.matrix.guard import marked
-from harness.matrix.jobs import read_frozen
-from harness.matrix.offer import image_resource, needs, offer
-from harness.matrix.rays import ClusterHost, connected, environment_for, make_token, parse_address
+from harness.matrix.cluster.offer import image_resource, needs, offer
+from harness.matrix.cluster.placing import Cluster
+from harness.matrix.cluster.rays import ClusterHost, connected, environment_for, make_token, parse_address
+from harness.matrix.plan.jobs import read_frozen
+from harness.matrix.run.guard import marked
 from harness.results.folder import RunReader
 from tests.matrix.test_resume import ROOT, rows_so_far, run_in, started, wait_for
 from tests.matrix.world import NEW, OLD, World, essence
@@ -125,7 +125,7 @@ def cluster(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
         "HARNESS_ROOT": str(world.root),
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # stay on loopback: harness.matrix.rays
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # stay on loopback: harness.matrix.cluster.rays
     }
     with (place / "hosts.log").open("w") as log:
         process = subprocess.Popen(
@@ -251,7 +251,7 @@ def test_the_hosts_that_are_alive_are_the_capacity(world: World) -> None:
 def test_a_host_offers_the_images_that_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = find_recipe("stand-in")
     for built in (True, False):
-        monkeypatch.setattr("harness.matrix.offer.is_built", lambda each, built=built: built)
+        monkeypatch.setattr("harness.matrix.cluster.offer.is_built", lambda each, built=built: built)
         assert (image_resource(recipe) in offer().things) is built
     assert offer(cores=3, memory_mib=77).cores == 3
 

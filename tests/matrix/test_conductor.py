@@ -15,14 +15,14 @@ import pytest
 
 from harness.errors import UsageError
 from harness.machine.keep.processes import start_time
-from harness.matrix.conductor import LocalHost
-from harness.matrix.folder import JobEnd, MatrixFolder
-from harness.matrix.guard import MARK, marked
-from harness.matrix.jobs import Job
-from harness.matrix.lock import Exclusives
-from harness.matrix.merge import merge
-from harness.matrix.plan import Limits
-from harness.matrix.running import run_job
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Limits
+from harness.matrix.run.conductor import LocalHost
+from harness.matrix.run.folder import JobEnd, MatrixFolder
+from harness.matrix.run.guard import MARK, marked
+from harness.matrix.run.lock import Exclusives
+from harness.matrix.run.merge import merge
+from harness.matrix.run.running import run_job
 from harness.results.folder import RunWriter, write_evidence
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome

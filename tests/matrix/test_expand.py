@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.machine.describe.spec import Hardware
-from harness.matrix.collect import Collected, collect
-from harness.matrix.estimate import START_SECONDS, Estimate, Estimator
-from harness.matrix.expand import Appetite, expand
-from harness.matrix.jobs import Job
-from harness.matrix.plan import Build, Exclusive, Plan
-from harness.matrix.prepare import machine_appetite
+from harness.matrix.plan.collect import Collected, collect
+from harness.matrix.plan.estimate import START_SECONDS, Estimate, Estimator
+from harness.matrix.plan.expand import Appetite, expand
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Build, Exclusive, Plan
+from harness.matrix.plan.prepare import machine_appetite
 from harness.strict import ConfigError
 
 ROOT = Path("/checkout")

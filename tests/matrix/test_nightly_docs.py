@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.driver import find_project_root
-from harness.matrix.planfile import PlanFile, read_plan
+from harness.matrix.plan.planfile import PlanFile, read_plan
 from harness.results.known import load_known
 from harness.strict import load_toml, read_table
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InfrastructureError
-from harness.matrix import parcel, remote
-from harness.matrix.folder import JobFolder
-from harness.matrix.parcel import (
+from harness.matrix.cluster import parcel, remote
+from harness.matrix.cluster.parcel import (
     Began,
     Ended,
     FilePiece,
@@ -24,6 +23,7 @@ from harness.matrix.parcel import (
     entry_of,
     pieces,
 )
+from harness.matrix.run.folder import JobFolder
 from harness.plugin.journal import Kind
 from harness.results.folder import RunWriter, write_evidence
 from harness.results.model import RunResult

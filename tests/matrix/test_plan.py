@@ -9,10 +9,10 @@ import pytest
 
 from harness.errors import ToolMissingError
 from harness.image.recipe import Recipe
-from harness.matrix.command import job_command
-from harness.matrix.jobs import Job, read_frozen, write_frozen
-from harness.matrix.plan import LeftOut, NotBuilt, Plan
-from harness.matrix.planfile import read_plan
+from harness.matrix.plan.jobs import Job, read_frozen, write_frozen
+from harness.matrix.plan.plan import LeftOut, NotBuilt, Plan
+from harness.matrix.plan.planfile import read_plan
+from harness.matrix.run.command import job_command
 from harness.plugin.options import Isolation
 from harness.strict import ConfigError
 
@@ -262,7 +262,7 @@ def test_builds_have_names_of_their_own(folder: Path) -> None:
 def test_without_the_projects_suites_a_plan_names_its_own(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.matrix.planfile._OWN_SUITES", folder / "not there")
+    monkeypatch.setattr("harness.matrix.plan.planfile._OWN_SUITES", folder / "not there")
     driver(folder / "a.sys")
     text = 'targets = ["reference:6.3"]\n[[driver]]\nname = "a"\nfile = "a.sys"'
     assert [mistake.partition(":")[0] for mistake in mistakes_of(folder, text)] == [

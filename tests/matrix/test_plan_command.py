@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.matrix.collect import Collected
-from harness.matrix.expand import expand
-from harness.matrix.plan import Plan
-from harness.matrix.prepare import Prepared
-from harness.matrix.preview import Preview
-from harness.matrix.schedule import Capacity
+from harness.matrix.plan.collect import Collected
+from harness.matrix.plan.expand import expand
+from harness.matrix.plan.plan import Plan
+from harness.matrix.plan.prepare import Prepared
+from harness.matrix.schedule.preview import Preview
+from harness.matrix.schedule.scheduler import Capacity
 from harness.results.folder import RunWriter
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome

@@ -18,10 +18,10 @@ import pytest
 import harness
 from harness.errors import UsageError
 from harness.machine.keep.processes import Process
-from harness.matrix.folder import MatrixFolder
-from harness.matrix.guard import end_marked, marked
-from harness.matrix.jobs import read_frozen
-from harness.matrix.lifecycle import check_unchanged, find_interrupted
+from harness.matrix.plan.jobs import read_frozen
+from harness.matrix.run.folder import MatrixFolder
+from harness.matrix.run.guard import end_marked, marked
+from harness.matrix.run.lifecycle import check_unchanged, find_interrupted
 from harness.results.folder import RunReader
 from tests.matrix.world import NEW, OLD, World, essence, with_driver
 
@@ -196,7 +196,7 @@ def guards_of(results: Path) -> list[Process]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"\0harness.matrix.guard\0" in command and os.fsencode(results) in command:
+            if b"\0harness.matrix.run.guard\0" in command and os.fsencode(results) in command:
                 found.append(Process(int(entry.name), 0, ""))
     return found
 
@@ -257,7 +257,7 @@ def test_it_refuses_to_go_on_as_something_else(world: World, changed: str) -> No
 def test_another_image_is_another_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from harness.matrix import origin
+    from harness.matrix.run import origin
 
     world.suite("test_a.py", "def test_a(target): pass\n")
     plan = world.plan()

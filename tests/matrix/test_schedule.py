@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.matrix.jobs import Job
-from harness.matrix.schedule import Capacity, Scheduler, lower_bound
-from harness.matrix.simulate import Span, makespan, simulate
+from harness.matrix.plan.jobs import Job
+from harness.matrix.schedule.scheduler import Capacity, Scheduler, lower_bound
+from harness.matrix.schedule.simulate import Span, makespan, simulate
 
 
 def job(name: str, expected: float, **more: object) -> Job:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.matrix.conductor import LocalHost, conduct
-from harness.matrix.folder import JobEnd, MatrixFolder
-from harness.matrix.jobs import Job
-from harness.matrix.lifecycle import begin, finish
-from harness.matrix.plan import Limits, Plan
-from harness.matrix.schedule import Capacity
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Limits, Plan
+from harness.matrix.run.conductor import LocalHost, conduct
+from harness.matrix.run.folder import JobEnd, MatrixFolder
+from harness.matrix.run.lifecycle import begin, finish
+from harness.matrix.schedule.scheduler import Capacity
 from harness.plugin.journal import Entry, Kind
 from harness.results.folder import RunReader
 from harness.results.model import RunResult

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import InfrastructureError
-from harness.matrix.collecting import OPTION
+from harness.matrix.plan.collecting import OPTION
 from harness.pytest_command import pytest_command
 from harness.strict import ConfigError, read_table
 
@@ -74,7 +74,7 @@ def collect(
     return tuple(read_table(Collected, row, root) for row in json.loads(found))
 
 
-_PLUGIN: Final = "harness.matrix.collecting"
+_PLUGIN: Final = "harness.matrix.plan.collecting"
 
 
 def _refusal(output: str, suites: Sequence[Path]) -> str:

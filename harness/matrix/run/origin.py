@@ -16,9 +16,9 @@ from harness.errors import UsageError
 from harness.image.digest import recipe_digest
 from harness.image.images import ensure_image, is_built
 from harness.image.recipe import load_recipe
-from harness.matrix.folder import write_whole
-from harness.matrix.jobs import Job
-from harness.matrix.plan import Plan
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Plan
+from harness.matrix.run.folder import write_whole
 from harness.targets import parse_target
 
 __all__ = ["Origin", "changes", "origin_of", "read_origin", "write_origin"]

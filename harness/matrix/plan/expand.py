@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from harness.matrix.collect import Collected
-from harness.matrix.estimate import START_SECONDS, Durations, Estimate, Estimator
-from harness.matrix.jobs import MAX_JOBS, Job
-from harness.matrix.plan import Build, Plan
+from harness.matrix.plan.collect import Collected
+from harness.matrix.plan.estimate import START_SECONDS, Durations, Estimate, Estimator
+from harness.matrix.plan.jobs import MAX_JOBS, Job
+from harness.matrix.plan.plan import Build, Plan
 from harness.strict import ConfigError
 
 __all__ = ["Appetite", "expand"]

@@ -18,12 +18,12 @@ from typing import Final
 
 import pytest
 
-from harness.matrix.blame import blame, blame_paths
-from harness.matrix.command import job_command, job_environment
-from harness.matrix.folder import JobEnd, JobFolder
-from harness.matrix.jobs import Job
-from harness.matrix.plan import Plan
-from harness.matrix.process import Ending, Patience, ProcessEnd, run_process
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Plan
+from harness.matrix.run.blame import blame, blame_paths
+from harness.matrix.run.command import job_command, job_environment
+from harness.matrix.run.folder import JobEnd, JobFolder
+from harness.matrix.run.process import Ending, Patience, ProcessEnd, run_process
 from harness.plugin.finished import standings
 from harness.plugin.journal import Entry, Kind
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
 
-from harness.matrix.plan import Plan
+from harness.matrix.plan.plan import Plan
 from harness.plugin.options import Isolation
 from harness.strict import ConfigError, Mistakes, plain, read_table
 from harness.targets import VM

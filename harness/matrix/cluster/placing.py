@@ -13,17 +13,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from harness.errors import InfrastructureError, UsageError
-from harness.matrix.blame import blame, blame_paths
-from harness.matrix.folder import JobEnd, JobFolder, MatrixFolder
-from harness.matrix.jobs import Job
-from harness.matrix.offer import needs
-from harness.matrix.origin import read_origin
-from harness.matrix.parcel import Began, Ended, FilePiece, JobParcel, Message, Receiver, Row, Told, entry_of
-from harness.matrix.plan import Plan
-from harness.matrix.rays import ClusterHost, alive_hosts
-from harness.matrix.remote import run_parcel
-from harness.matrix.running import Listener
-from harness.matrix.schedule import Capacity
+from harness.matrix.cluster.offer import needs
+from harness.matrix.cluster.parcel import (
+    Began,
+    Ended,
+    FilePiece,
+    JobParcel,
+    Message,
+    Receiver,
+    Row,
+    Told,
+    entry_of,
+)
+from harness.matrix.cluster.rays import ClusterHost, alive_hosts
+from harness.matrix.cluster.remote import run_parcel
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Plan
+from harness.matrix.run.blame import blame, blame_paths
+from harness.matrix.run.folder import JobEnd, JobFolder, MatrixFolder
+from harness.matrix.run.origin import read_origin
+from harness.matrix.run.running import Listener
+from harness.matrix.schedule.scheduler import Capacity
 from harness.plugin.finished import standings
 from harness.plugin.journal import Entry, Kind
 
@@ -100,7 +110,7 @@ class Cluster:
         return f"{job.target} needs {', '.join(wanted)}, and {job.memory_mib} MiB on one host: {why}"
 
     def working_on(self, run: MatrixFolder) -> ClusterRun:
-        """The jobs of one run: a `harness.matrix.conductor.Host`."""
+        """The jobs of one run: a `harness.matrix.run.conductor.Host`."""
         return ClusterRun(self, run)
 
     # -- for an attempt ------------------------------------------------------------------------------------

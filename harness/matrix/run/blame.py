@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from harness.matrix.folder import JobFolder
-from harness.matrix.jobs import Job
+from harness.matrix.plan.jobs import Job
+from harness.matrix.run.folder import JobFolder
 from harness.plugin.finished import standings
 from harness.plugin.journal import Entry, Kind
 from harness.results.folder import RunWriter

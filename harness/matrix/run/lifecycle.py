@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.matrix.folder import MatrixFolder
-from harness.matrix.jobs import Job, read_frozen, write_frozen
-from harness.matrix.merge import merge
-from harness.matrix.origin import changes, origin_of, read_origin, write_origin
-from harness.matrix.plan import Plan
+from harness.matrix.plan.jobs import Job, read_frozen, write_frozen
+from harness.matrix.plan.plan import Plan
+from harness.matrix.run.folder import MatrixFolder
+from harness.matrix.run.merge import merge
+from harness.matrix.run.origin import changes, origin_of, read_origin, write_origin
 from harness.results.folder import RunReader, find_run, new_run_folder, write_info
 from harness.results.model import RunInfo, RunResult
 from harness.results.outcome import Outcome

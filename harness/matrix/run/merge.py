@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from harness.matrix.folder import MatrixFolder, write_whole
-from harness.matrix.jobs import Job
+from harness.matrix.plan.jobs import Job
+from harness.matrix.run.folder import MatrixFolder, write_whole
 from harness.results.folder import ROWS_FILE
 from harness.results.model import RunResult
 

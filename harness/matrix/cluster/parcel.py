@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from harness.errors import InfrastructureError
-from harness.matrix.folder import JobFolder
-from harness.matrix.jobs import Job
-from harness.matrix.plan import Plan
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Plan
+from harness.matrix.run.folder import JobFolder
 from harness.plugin.journal import Entry
 from harness.results.folder import ROWS_FILE, RunWriter
 from harness.results.model import RunResult

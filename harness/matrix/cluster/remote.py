@@ -23,11 +23,21 @@ from harness.errors import InfrastructureError
 from harness.machine.keep.ledger import Owner, SessionId
 from harness.machine.keep.places import Places, private_folder
 from harness.machine.keep.sweep import remove_path
-from harness.matrix.conductor import LocalHost, clean_machines
-from harness.matrix.folder import JobEnd, MatrixFolder
-from harness.matrix.jobs import Job
-from harness.matrix.parcel import Began, Ended, JobParcel, Message, Row, Told, all_files, pieces, row_files
-from harness.matrix.plan import Plan
+from harness.matrix.cluster.parcel import (
+    Began,
+    Ended,
+    JobParcel,
+    Message,
+    Row,
+    Told,
+    all_files,
+    pieces,
+    row_files,
+)
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Plan
+from harness.matrix.run.conductor import LocalHost, clean_machines
+from harness.matrix.run.folder import JobEnd, MatrixFolder
 from harness.plugin.journal import Entry, Kind
 from harness.results.folder import ROWS_FILE
 from harness.results.model import RunResult

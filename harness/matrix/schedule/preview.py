@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from harness.matrix.jobs import Job
-from harness.matrix.plan import LeftOut
-from harness.matrix.prepare import Prepared
-from harness.matrix.schedule import Capacity, lower_bound
-from harness.matrix.simulate import makespan, simulate
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import LeftOut
+from harness.matrix.plan.prepare import Prepared
+from harness.matrix.schedule.scheduler import Capacity, lower_bound
+from harness.matrix.schedule.simulate import makespan, simulate
 from harness.strict import plain
 
 __all__ = ["Preview", "Share", "Skips"]

@@ -1,7 +1,7 @@
 """What a run of many jobs is about: targets, suites, builds of drivers, limits.
 
-A plan is complete and checked: names are resolved, files are there (`harness.matrix.planfile` reads it). With
-its jobs it is frozen into the run's folder, so that a run that goes on later does what it began with.
+A plan is complete and checked: names are resolved, files are there (`harness.matrix.plan.planfile` reads it).
+With its jobs it is frozen into the run's folder, so that a run that goes on later does what it began with.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ MARK: Final = "HARNESS_JOB_FOLDER"
 
 _PROC: Final = Path("/proc")
 #: Guards end by themselves once they have swept.
-_GUARDS: Final = (b"\0harness.machine.keep.guard\0", b"\0harness.matrix.guard\0")
+_GUARDS: Final = (b"\0harness.machine.keep.guard\0", b"\0harness.matrix.run.guard\0")
 #: A process that was being started while others were ended shows up in the next round.
 _ROUNDS: Final = 5
 
@@ -70,7 +70,7 @@ class JobGuard(GuardProcess):
 
     def __init__(self, folder: Path) -> None:
         # Without the mark of the job that this process itself may belong to.
-        super().__init__("harness.matrix.guard", folder, without=MARK)
+        super().__init__("harness.matrix.run.guard", folder, without=MARK)
 
     def __enter__(self) -> Self:
         return self

@@ -18,13 +18,13 @@ from typing import Final, Protocol
 from harness.errors import InfrastructureError
 from harness.machine.keep.clean import find_leftovers, remove
 from harness.machine.keep.places import Places, available_memory
-from harness.matrix.folder import JobEnd, MatrixFolder
-from harness.matrix.guard import JobGuard, end_marked
-from harness.matrix.jobs import Job
-from harness.matrix.lock import Exclusives
-from harness.matrix.plan import Limits, Plan
-from harness.matrix.running import Listener, run_job
-from harness.matrix.schedule import Capacity, Scheduler
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Limits, Plan
+from harness.matrix.run.folder import JobEnd, MatrixFolder
+from harness.matrix.run.guard import JobGuard, end_marked
+from harness.matrix.run.lock import Exclusives
+from harness.matrix.run.running import Listener, run_job
+from harness.matrix.schedule.scheduler import Capacity, Scheduler
 from harness.plugin.journal import Entry
 
 __all__ = ["Host", "LocalHost", "View", "clean_machines", "conduct", "host_capacity"]

@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from harness.matrix.jobs import Job
-from harness.matrix.schedule import Capacity, Scheduler
+from harness.matrix.plan.jobs import Job
+from harness.matrix.schedule.scheduler import Capacity, Scheduler
 
 __all__ = ["Span", "makespan", "simulate"]
 

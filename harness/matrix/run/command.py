@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.matrix.jobs import Job
-from harness.matrix.plan import Plan
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Plan
 from harness.pytest_command import pytest_command
 from harness.results.folder import ROWS_FILE
 

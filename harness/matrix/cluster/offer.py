@@ -20,7 +20,7 @@ from harness.image.finding import find_recipes
 from harness.image.images import is_built
 from harness.image.recipe import Recipe, load_recipe
 from harness.machine.keep.places import available_memory
-from harness.matrix.jobs import Job
+from harness.matrix.plan.jobs import Job
 from harness.targets import parse_target
 
 __all__ = ["SHARE", "Offer", "harness_resource", "image_resource", "needs", "offer"]

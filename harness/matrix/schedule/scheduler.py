@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.matrix.jobs import Job
+from harness.matrix.plan.jobs import Job
 
 __all__ = ["Capacity", "Scheduler", "check_room", "lower_bound"]
 

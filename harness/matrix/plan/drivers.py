@@ -15,7 +15,7 @@ from harness.between import parse_parameters
 from harness.errors import UsageError
 from harness.firstlook import architecture_of
 from harness.guest.base import Arch
-from harness.matrix.plan import Build
+from harness.matrix.plan.plan import Build
 from harness.strict import Mistakes
 from harness.targets import Target
 

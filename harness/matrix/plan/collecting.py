@@ -1,6 +1,6 @@
 """A pytest plugin that counts what was collected, by test file and target.
 
-`harness.matrix.collect` loads it into a pytest of its own and reads what it writes.
+`harness.matrix.plan.collect` loads it into a pytest of its own and reads what it writes.
 """
 
 from __future__ import annotations

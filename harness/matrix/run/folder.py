@@ -1,7 +1,7 @@
 """The folder of a matrix run, and of one job in it.
 
     results/<run>/run.json, plan.json      the run, and its frozen plan with its jobs
-                  origin.json              what the plan's result depends on besides: `harness.matrix.origin`
+                  origin.json              what its result depends on besides: `harness.matrix.run.origin`
                   conductor.lock           held by the process that works on the run
                   jobs/<id>/               the folder of a run of its own: rows.jsonl, evidence/, bundles/
                   jobs/<id>/output.log     what its pytest processes printed
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from harness.errors import UsageError
-from harness.matrix.jobs import PLAN_FILE
-from harness.matrix.lock import held
+from harness.matrix.plan.jobs import PLAN_FILE
+from harness.matrix.run.lock import held
 from harness.results.folder import ROWS_FILE, read_rows
 from harness.results.model import RunResult
 

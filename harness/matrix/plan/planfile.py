@@ -17,8 +17,8 @@ from harness.errors import HarnessError
 from harness.image.finding import recipe_folders
 from harness.image.images import is_built
 from harness.image.recipe import Recipe, load_recipe
-from harness.matrix.drivers import DriverTable, existing, read_builds
-from harness.matrix.plan import Build, Exclusive, LeftOut, Limits, NotBuilt, NotDrilled, Plan, Retention
+from harness.matrix.plan.drivers import DriverTable, existing, read_builds
+from harness.matrix.plan.plan import Build, Exclusive, LeftOut, Limits, NotBuilt, NotDrilled, Plan, Retention
 from harness.plugin.options import EvidencePolicy, Isolation
 from harness.results.known import load_known
 from harness.strict import Mistakes, load_toml, read_table

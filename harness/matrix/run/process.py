@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from harness.matrix.guard import MARK, end_marked
+from harness.matrix.run.guard import MARK, end_marked
 from harness.plugin.journal import MAX_LINE, Entry
 
 __all__ = ["JOURNAL_OPTION", "Ending", "Patience", "ProcessEnd", "run_process"]

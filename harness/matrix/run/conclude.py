@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.matrix.folder import MatrixFolder
-from harness.matrix.jobs import Job, read_frozen
-from harness.matrix.lifecycle import finish
-from harness.matrix.plan import Plan
+from harness.matrix.plan.jobs import Job, read_frozen
+from harness.matrix.plan.plan import Plan
+from harness.matrix.run.folder import MatrixFolder
+from harness.matrix.run.lifecycle import finish
 from harness.report import write_report
 from harness.results.folder import RunReader
 from harness.results.junit import render_junit

@@ -10,12 +10,12 @@ from typing import Final
 from harness.image.images import is_built
 from harness.image.recipe import load_recipe
 from harness.machine.describe.spec import Hardware
-from harness.matrix.collect import Collected, collect
-from harness.matrix.estimate import Durations
-from harness.matrix.expand import Appetite, expand
-from harness.matrix.jobs import Job
-from harness.matrix.plan import Plan
-from harness.matrix.planfile import Ready, draft_plan
+from harness.matrix.plan.collect import Collected, collect
+from harness.matrix.plan.estimate import Durations
+from harness.matrix.plan.expand import Appetite, expand
+from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.plan import Plan
+from harness.matrix.plan.planfile import Ready, draft_plan
 from harness.strict import Mistakes
 from harness.targets import parse_target
 

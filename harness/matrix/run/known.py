@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from harness.matrix.plan import Plan
+from harness.matrix.plan.plan import Plan
 from harness.results.known import Finding, load_known, review
 from harness.results.model import RunResult
 

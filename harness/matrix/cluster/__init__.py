@@ -1,0 +1,1 @@
+"""Jobs on the hosts of a Ray cluster."""

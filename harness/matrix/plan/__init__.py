@@ -1,0 +1,1 @@
+"""What runs: a plan is read and checked, its suites are collected, and jobs are made of it."""

@@ -1,0 +1,1 @@
+"""A run of jobs: its folder, its processes, what is left of killed ones, its end."""
