@@ -1,4 +1,4 @@
-"""The registry services with filters, without an emulator: structures, capture, statuses, versions."""
+"""The registry services with filters, without an emulator: structures, capture, outputs, versions."""
 
 from __future__ import annotations
 
@@ -9,71 +9,37 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from filtering_world import Callback, Notification, World
+from filtering_calls import (
+    BYPASS,
+    EVERYWHERE,
+    ROOT,
+    altitude,
+    at,
+    close,
+    create,
+    op,
+    open_,
+    query,
+    returns,
+    set_value,
+)
+from filtering_world import Notification, World
 
-from harness.errors import GuestCrashed
 from harness.guest import Arch
-from harness.registry.access import KEY_ALL_ACCESS, KEY_READ
+from harness.registry.access import KEY_READ
 from harness.registry.notify import NotifyClass, Post, Pre, delivered_by
 from harness.registry.status import NTSTATUS
 from harness.registry.version import (
-    MODELLED,
     VISTA,
-    VISTA_SP2,
     WIN7,
     WIN8,
     WIN10,
     WIN11_24H2,
-    WIN81,
     WS03,
-    WS2022,
     XP,
     WindowsVersion,
-    architectures,
 )
 from harness.workload.opcodes import Opcode
-from harness.workload.program import Operation
-
-ROOT = "\\REGISTRY\\MACHINE\\Software\\FilterTest"
-BYPASS = NTSTATUS.CALLBACK_BYPASS
-EVERYWHERE = [(version, Arch(arch)) for version in MODELLED for arch in architectures(version)]
-
-
-def op(opcode: Opcode, **fields: object) -> Operation:
-    return Operation(opcode=opcode, **fields)  # type: ignore[arg-type]
-
-
-def create(out: int = 0, name: str = ROOT, **fields: object) -> Operation:
-    return op(Opcode.CREATE_KEY, out=out, name=name, **{"access": KEY_ALL_ACCESS, **fields})
-
-
-def open_(out: int = 0, name: str = ROOT, **fields: object) -> Operation:
-    return op(Opcode.OPEN_KEY, out=out, name=name, **{"access": KEY_ALL_ACCESS, **fields})
-
-
-def set_value(handle: int = 0, name: str = "v", data: bytes = b"x\0", **fields: object) -> Operation:
-    return op(Opcode.SET_VALUE, handle=handle, value_name=name, type=1, data=data, **fields)
-
-
-def query(handle: int = 0, name: str = "v", length: int = 64) -> Operation:
-    return op(Opcode.QUERY_VALUE, handle=handle, value_name=name, info_class=2, length=length)
-
-
-def close(handle: int = 0) -> Operation:
-    return op(Opcode.CLOSE, handle=handle)
-
-
-def at(*classes: NotifyClass, do: Callback) -> Callback:
-    """A callback that acts on some classes and passes the others."""
-    return lambda note: do(note) if note.notify_class in classes else 0
-
-
-def returns(status: int) -> Callback:
-    return lambda note: status
-
-
-def altitude(version: WindowsVersion, text: str) -> str | None:
-    return text if version.has_layering else None
 
 
 @pytest.mark.parametrize(("version", "arch"), EVERYWHERE)
@@ -200,120 +166,6 @@ def test_an_override_does_not_undo() -> None:
     assert result[2].buffer[12:] == b"ab"  # B-NOT-25
 
 
-def substitute(world: World, path: str) -> int:
-    """The object of another key with a reference, as a driver gets it by handle."""
-    request = [open_(0, path, attributes=0x40)]
-    del request
-    key = world.cm.root.subkey("MACHINE")
-    assert key is not None
-    for name in path.split("\\")[3:]:
-        key = key.subkey(name)
-        assert key is not None
-    return world.engine.keys.create(key, 4).address
-
-
-@pytest.mark.parametrize("granted", [KEY_READ, 0, 0x02000000])
-def test_a_bypassed_open_gives_the_substitute(granted: int) -> None:
-    world = World(WIN11_24H2)
-    world.run(create(0, ROOT + "Other"))
-
-    def redirect(note: Notification) -> int:
-        if note.text("CompleteName") != ROOT:
-            return 0
-        note.world.memory.put_ptr(note.members["ResultObject"], substitute(note.world, ROOT + "Other"))
-        note.put("GrantedAccess", granted)
-        return BYPASS
-
-    world.add("redirector", "380010", at(Pre.OpenKeyEx, do=redirect))
-    before = sum(1 for _ in world.objects.of_type(world.engine.keys.type))
-    result = world.run(
-        open_(),
-        op(Opcode.QUERY_OBJECT_BASIC, handle=0, length=56),
-        op(Opcode.QUERY_KEY, handle=0, info_class=3, length=200),
-    )
-    assert result[0].status == 0  # B-NOT-14
-    expected = granted if granted == KEY_READ else 0  # B-NOT-16
-    assert int.from_bytes(result[1].buffer[4:8], "little") == expected
-    assert result[2].buffer[4:].decode("utf-16-le").upper() == (ROOT + "Other").upper()
-    assert sum(1 for _ in world.objects.of_type(world.engine.keys.type)) == before  # B-NOT-15
-
-
-def test_a_failed_open_is_turned_into_success() -> None:
-    world = World(WIN11_24H2)
-    world.run(create(0, ROOT + "Other"))
-
-    def rescue(note: Notification) -> int:
-        if note.members["Status"] != NTSTATUS.OBJECT_NAME_NOT_FOUND:
-            return 0
-        assert note.members["Object"] == 0  # B-OBJ-03
-        address = substitute(note.world, ROOT + "Other")
-        note.world.memory.put_ptr(note.pre["ResultObject"], address)
-        note.put("Object", address)
-        place = note.members["PreInformation"] + 0x3C
-        note.world.memory.put_u32(place, KEY_READ)
-        note.put("ReturnStatus", 0)
-        return BYPASS
-
-    world.add("rescuer", "380010", at(Post.OpenKeyEx, do=rescue))
-    result = world.run(open_(0, ROOT + "Missing"), op(Opcode.QUERY_KEY, handle=0, info_class=3, length=200))
-    assert result.statuses == (0, 0)  # B-NOT-26
-    assert result[1].buffer[4:].decode("utf-16-le").upper().endswith("OTHER")
-
-
-def test_success_without_an_object_is_not_found() -> None:
-    world = World(WIN11_24H2)
-    world.add("liar", "380010", at(Pre.OpenKeyEx, do=returns(BYPASS)))
-    assert world.run(open_()).statuses == (NTSTATUS.OBJECT_NAME_NOT_FOUND,)
-
-
-def test_a_made_up_result_object_is_a_bugcheck() -> None:
-    world = World(WIN11_24H2)
-
-    def lie(note: Notification) -> int:
-        note.world.memory.put_ptr(note.members["ResultObject"], 0xFFFF_F800_1234_5670)
-        return BYPASS
-
-    world.add("liar", "380010", at(Pre.OpenKeyEx, do=lie))
-    with pytest.raises(GuestCrashed) as caught:
-        world.run(open_())
-    assert caught.value.bugcheck.code == 0x18
-
-
-def test_paths_of_create_and_open() -> None:
-    world = World(WIN11_24H2)
-    world.add("monitor", "380010")
-    world.run(create(), open_(1, "", root=0), create(2, "sub", root=0, attributes=0x40 | 0x400))
-    absolute, relative = [note for note in world.seen if note.notify_class is Pre.CreateKeyEx]
-    assert absolute.text("CompleteName") == ROOT
-    assert absolute.text("RemainingName") == ROOT.removeprefix("\\REGISTRY\\")  # B-CRE-04
-    assert absolute.members["RootObject"] == world.engine.keys.root.address  # B-CRE-01
-    assert absolute.members["Version"] == 1
-    assert relative.text("CompleteName") == relative.text("RemainingName") == "sub"  # B-CRE-02
-    root = world.engine.keys.at(relative.members["RootObject"])
-    assert relative.members["Attributes"] == 0x440  # B-CRE-07
-    empty = world.first(Pre.OpenKeyEx)
-    assert empty.text("CompleteName") == ""
-    assert root is None or root.closing is False
-
-
-@pytest.mark.parametrize(
-    ("fields", "status"),
-    [
-        ({"name": "relative"}, NTSTATUS.OBJECT_PATH_SYNTAX_BAD),
-        ({"name": "\\NoSuch\\x"}, NTSTATUS.OBJECT_PATH_NOT_FOUND),
-        ({"name": "\\Device"}, NTSTATUS.OBJECT_TYPE_MISMATCH),
-        ({"access": 0x300 | KEY_READ}, NTSTATUS.INVALID_PARAMETER),
-        ({"options": 0x8000}, NTSTATUS.INVALID_PARAMETER),
-        ({"attributes": 0x10000}, NTSTATUS.INVALID_PARAMETER),
-    ],
-)
-def test_what_fails_before_any_notification(fields: dict[str, object], status: int) -> None:
-    world = World(WIN11_24H2)
-    world.add("monitor", "380010")
-    assert world.run(open_(**{"name": ROOT, **fields})).statuses == (status,)  # type: ignore[arg-type]
-    assert world.seen == []  # B-NOT-34
-
-
 def test_bad_handles_and_missing_rights_fail_without_a_notification() -> None:
     world = World(WIN11_24H2)
     world.run(create())
@@ -335,23 +187,6 @@ def test_bad_pointers_fail_without_a_notification(address: int) -> None:
     assert result[1].status in (NTSTATUS.ACCESS_VIOLATION, NTSTATUS.DATATYPE_MISALIGNMENT)
     assert result[2].status == NTSTATUS.ACCESS_VIOLATION
     assert not {Pre.QueryValueKey, Pre.SetValueKey} & set(world.classes())  # B-CAP-01
-
-
-def test_a_symbolic_link_is_followed_in_two_rounds() -> None:
-    world = World(WIN11_24H2)
-    world.add("monitor", "380010")
-    status = world.run(open_(0, "\\REGISTRY\\MACHINE\\SYSTEM\\CurrentControlSet", access=KEY_READ)).statuses
-    assert status == (0,)
-    rounds = [(n.notify_class, n.members.get("Status")) for n in world.seen[:4]]
-    assert rounds == [
-        (Pre.OpenKeyEx, None),
-        (Post.OpenKeyEx, NTSTATUS.REPARSE),
-        (Pre.OpenKeyEx, None),
-        (Post.OpenKeyEx, 0),
-    ]  # B-CRE-20
-    second = world.seen[2]
-    assert second.text("CompleteName").startswith("\\")
-    assert second.members["RootObject"] == world.engine.keys.root.address
 
 
 def test_close_notifications_come_with_the_last_reference() -> None:
@@ -396,116 +231,6 @@ def test_a_close_can_t_be_stopped() -> None:
     assert result.statuses == (0, 0, NTSTATUS.INVALID_HANDLE)  # B-NOT-36
 
 
-@pytest.mark.parametrize(("version", "is_root"), [(VISTA_SP2, True), (WIN7, False)])
-def test_object_of_a_create_that_a_lower_callback_blocked(version: WindowsVersion, is_root: bool) -> None:
-    world = World(version)
-    world.add("high", "380020")
-    world.add("low", "380010", at(Pre.CreateKeyEx, do=returns(NTSTATUS.ACCESS_DENIED)))
-    assert world.run(create()).statuses == (NTSTATUS.ACCESS_DENIED,)
-    after = world.first(Post.CreateKeyEx, "high")
-    assert after.members["Status"] == after.members["ReturnStatus"] == NTSTATUS.ACCESS_DENIED  # B-LAY-07
-    assert after.members["Object"] == (world.engine.keys.root.address if is_root else 0)  # B-LAY-10
-
-
-def test_names_are_stale_after_a_rename_until_all_handles_close() -> None:
-    world = World(WIN11_24H2)
-    names: list[str] = []
-
-    def ask(note: Notification) -> int:
-        key = world.engine.keys.at(note.members["Object"])
-        assert key is not None
-        names.append(world.memory.read_unicode(world.engine.keys.cached_name(key)).rpartition("\\")[2])
-        return 0
-
-    world.add("namer", "380010", at(Pre.SetValueKey, do=ask))
-    world.run(create(), set_value(), op(Opcode.RENAME_KEY, handle=0, new_name="Renamed"), set_value())
-    assert names == ["FilterTest", "FilterTest"]  # B-INF-10
-    assert world.pool.live == set()
-    names.clear()
-    world.run(open_(0, "\\REGISTRY\\MACHINE\\Software\\Renamed"), set_value())
-    assert names == ["Renamed"]
-
-
-def test_transactions_are_shown_and_bound() -> None:
-    world = World(WIN11_24H2)
-    world.run(create())
-    world.add("monitor", "380010")
-    result = world.run(
-        op(Opcode.CREATE_TRANSACTION, out=0),
-        op(Opcode.CREATE_KEY_TRANSACTED, out=1, transaction=0, name=ROOT + "\\tx", access=KEY_ALL_ACCESS),
-        create(2, "below", root=1),
-        op(Opcode.ROLLBACK, handle=0),
-        close(2),
-        close(1),
-        open_(3, ROOT + "\\tx"),
-    )
-    assert result.statuses == (0, 0, 0, 0, 0, 0, NTSTATUS.OBJECT_NAME_NOT_FOUND)
-    first, second = [note for note in world.seen if note.notify_class is Pre.CreateKeyEx]
-    assert first.members["Transaction"] != 0  # B-TXN-01
-    assert second.members["Transaction"] == 0  # B-TXN-02
-
-
-def test_an_application_hive_is_loaded_shown_and_unloaded() -> None:
-    world = World(WIN11_24H2)
-    world.add("monitor", "380010")
-    result = world.run(
-        op(Opcode.LOAD_APP_KEY, out=0, file="C:\\app.dat", access=KEY_ALL_ACCESS),
-        create(1, "inside", root=0),
-        op(Opcode.QUERY_KEY, handle=1, info_class=3, length=400),
-        open_(2, "\\REGISTRY\\A\\anything"),
-        op(Opcode.SET_SECURITY, handle=1, security_information=4, sddl="D:(A;;KA;;;WD)"),
-    )
-    assert result.statuses == (0, 0, 0, NTSTATUS.ACCESS_DENIED, NTSTATUS.ACCESS_DENIED)  # B-APP-03, B-APP-08
-    assert result[2].buffer[4:].decode("utf-16-le").startswith("\\REGISTRY\\A\\")  # B-APP-02
-    load = world.first(Pre.LoadKey)
-    assert load.members["Flags"] & 0x10
-    assert load.members["RootHandle"] != 0  # B-APP-15
-    assert load.text("SourceFile").endswith("app.dat")
-    assert world.first(Post.LoadKey).members["Object"] == 0
-    assert world.run(op(Opcode.DELETE_FILE, file="C:\\app.dat")).statuses == (0,)  # B-APP-07
-
-
-def test_a_hive_is_loaded_and_unloaded_with_its_event() -> None:
-    world = World(WIN81)
-    world.run(create(), op(Opcode.SAVE_KEY, handle=0, file="C:\\hive.dat"))
-    world.add("monitor", "380010")
-    mount = "\\REGISTRY\\MACHINE\\Mounted"
-    result = world.run(
-        op(Opcode.CREATE_EVENT, out=0),
-        op(Opcode.LOAD_KEY, name=mount, file="C:\\hive.dat", form=3, event=0),
-        open_(1, mount),
-        op(Opcode.UNLOAD_KEY, name=mount),
-        close(1),
-        op(Opcode.UNLOAD_KEY, name=mount),
-    )
-    assert result.statuses[:3] == (0, 0, 0)
-    assert result[3].status == NTSTATUS.CANNOT_DELETE  # B-HIV-07
-    assert result[5].status == 0
-    assert len(world.signalled) == 1  # B-HIV-05
-    assert world.first(Pre.LoadKey).members["RootHandle"] == 0
-
-
-@pytest.mark.parametrize(("version", "size"), [(WIN10, 0x58), (WS2022, 0x60)])
-def test_load_structure_by_version(version: WindowsVersion, size: int) -> None:
-    world = World(version)
-    world.add("monitor", "380010")
-    world.run(op(Opcode.LOAD_APP_KEY, out=0, file="C:\\app.dat", access=KEY_READ))
-    members = world.first(Pre.LoadKey).members
-    assert members.get("Version", 0) == (2 if size == 0x60 else 0)  # B-HIV-06
-
-
-def test_merged_save_has_no_object() -> None:
-    world = World(WS2022)
-    world.add("monitor", "380010")
-    result = world.run(
-        create(), create(1, ROOT + "2"), op(Opcode.SAVE_MERGED, handle=0, low_handle=1, file="C:\\merged.dat")
-    )
-    assert result[2].status == 0
-    before = world.first(Pre.SaveMergedKey)
-    assert before.members["Object"] == 0  # B-OBJ-08
-    assert before.members["HighKeyObject"] != before.members["LowKeyObject"] != 0
-
-
 def test_name_queries_can_be_forged_from_windows_10_on() -> None:
     world = World(WIN10)
 
@@ -530,19 +255,6 @@ def test_before_vista_a_block_is_final(version: WindowsVersion) -> None:
     result = world.run(create(), set_value())
     assert result[1].status == NTSTATUS.ACCESS_DENIED
     assert Post.SetValueKey not in world.classes()
-
-
-def test_xp_shows_names_and_results_of_create_and_open() -> None:
-    world = World(XP, Arch.X86)
-    world.add("monitor", None)
-    world.run(create(), open_(1, ROOT + "Missing"))
-    after = world.first(NotifyClass.POST_CREATE_KEY)
-    assert after.text("CompleteName") == ROOT
-    assert world.engine.keys.at(after.members["Object"]) is None  # closed by now
-    assert after.members["Status"] == 0
-    assert (
-        world.first(NotifyClass.POST_OPEN_KEY).members["Status"] == NTSTATUS.OBJECT_NAME_NOT_FOUND
-    )  # B-VER-13
 
 
 def test_calls_from_a_callback_are_kernel_calls_below() -> None:
