@@ -5,8 +5,8 @@
  * (harness/channel/abi.py, dissect.cstruct).
  *
  * A message is one frame: REGRUN_FRAME, then `length` bytes of payload. Both directions use the same frame;
- * a reply carries the request's id. The runner executes one request after the other, in order; PING and
- * CANCEL are answered at once by the thread that reads, also while another request runs.
+ * a reply carries the request's id. The runner executes one request after the other, in order; PING,
+ * CANCEL and HOLD are answered at once by the thread that reads, also while another request runs.
  *
  * A reader that finds garbage looks for the next header whose header_crc is right. When the payload's CRC is
  * wrong, or no byte arrives for REGRUN_STALL_MS in the middle of a frame (its sender died), the reader gives
@@ -23,7 +23,7 @@
 #endif
 
 #define REGRUN_PROTOCOL_MAJOR 1
-#define REGRUN_PROTOCOL_MINOR 0
+#define REGRUN_PROTOCOL_MINOR 1
 
 #define REGRUN_MAGIC 0x4E524752                /* "RGRN" as bytes on the wire */
 #define REGRUN_MAX_PAYLOAD 0x08000000          /* 128 MB, what harness.workload encodes at most */
@@ -71,6 +71,11 @@
  *  CRASH        {how "critical-process"|"hard-error"|"hang", code = 0xE2}  ->  no reply when it worked
  *  SHUTDOWN     {reboot bool, force bool = true}  ->  {}
  *  QUIESCE      {}  ->  {}: flush files and the registry; afterwards the runner sends nothing until asked
+ *  HOLD         {before: index of an operation, or REGRUN_NO_HOLD; absent: only ask, statuses = false}
+ *               ->  {running bool, held bool, operation, statuses bytes}
+ *               the program that runs, or the next one, waits before that operation until HOLD names another;
+ *               `operation` runs, waits or comes next; `statuses` are 32 bits for each before it, where asked
+ *               for. A program that waits goes on when the host's side of the stream goes away. Since version 1.1
  */
 #define REGRUN_HELLO 1
 #define REGRUN_PING 2
@@ -96,6 +101,9 @@
 #define REGRUN_CRASH 22
 #define REGRUN_SHUTDOWN 23
 #define REGRUN_QUIESCE 24
+#define REGRUN_HOLD 28
+
+#define REGRUN_NO_HOLD 0xFFFFFFFF
 
 /* Reply types: the request's type with REGRUN_REPLY, or REGRUN_FAILED with the map
  * {error REGRUN_ERROR_xxx, message text, status NTSTATUS|null, win32|null} */

@@ -6,6 +6,7 @@
 
 #include "process.h"
 #include "program_execute.h"
+#include "program_hold.h"
 #include "program_thread.h"
 #include "regrun.h"
 
@@ -213,8 +214,10 @@ static int run_operations(RUN *run)
         operation_decode(&operation, at, left, run->program.handle_count, &unused);
         at += operation.encoded_size;
         left -= operation.encoded_size;
+        hold_before(index);
         error = run_operation(run, &operation, &result);
         if (error == 0) {
+            hold_after(index, result.status);
             take_handles(run, &operation, (unsigned)operation.fields[FIELD_PROCESS].number, &result);
             result_encode(&run->results, &result);
         }
@@ -283,19 +286,23 @@ int program_run(const unsigned char *in, size_t in_size, unsigned char **out, si
     run.message = message;
     run.message_size = message_size;
     if (!program_decode(&run.program, in, in_size, &malformed)) {
+        hold_end();
         _snprintf(message, message_size - 1, "%s", malformed.text);
         message[message_size - 1] = 0;
         return malformed.limit ? REGRUN_ERROR_LIMIT : REGRUN_ERROR_MALFORMED;
     }
     run.slots = calloc(run.program.handle_count + 1, sizeof(*run.slots));
     if (run.slots == NULL) {
+        hold_end();
         return fail(&run, REGRUN_ERROR_MEMORY, "no memory for the program's handles", 0);
     }
     threads_adopt_caller();
     run.process_ids[0] = GetCurrentProcessId();
     cbor_writer_init(&run.results, PROGRAM_MAX_ENCODED - HEADER_ROOM);
+    hold_begin(run.program.count);
     error = run_operations(&run);
     close_leftovers(&run);
+    hold_end();
     if (error == 0) {
         error = write_result(&run, out, out_size);
     }

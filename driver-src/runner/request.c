@@ -12,6 +12,7 @@
 #include "files.h"
 #include "power.h"
 #include "program.h"
+#include "program_hold.h"
 #include "protocol.h"
 #include "version.h"
 
@@ -210,6 +211,8 @@ void request_answer(const REQUEST *request, ANSWER *answer)
         hello(request, NULL, &reply); /* whatever its payload is in another version */
     } else if (request->type == REGRUN_RUN) {
         run(request, &reply);
+    } else if (request->type == REGRUN_HOLD) {
+        reply_fail(&reply, REGRUN_ERROR_UNSUPPORTED, "no program runs beside requests that come as files");
     } else if (handler == end) {
         reply_fail(&reply, REGRUN_ERROR_UNKNOWN_REQUEST, "no request has type %u", request->type);
     } else {
@@ -259,4 +262,21 @@ void cancel_encode(ANSWER *answer, BOOL found)
     begin_reply(&reply);
     reply_bool(&reply, "found", found);
     answer_reply(REGRUN_CANCEL, &reply, answer);
+}
+
+void request_hold(const REQUEST *request, ANSWER *answer)
+{
+    static const FIELD fields[] = {{"before", FIELD_UINT, FALSE, HOLD_NOWHERE}, {"statuses", FIELD_BOOL, FALSE, 0}};
+    VALUE values[COUNT(fields)];
+    REPLY reply;
+
+    memset(values, 0, sizeof(values));
+    begin_reply(&reply);
+    if (fields_read(request, fields, COUNT(fields), values, &reply)) {
+        if (values[0].given) {
+            hold_set((uint32_t)values[0].number);
+        }
+        hold_tell(&reply, values[1].number != 0);
+    }
+    answer_reply(REGRUN_HOLD, &reply, answer);
 }

@@ -25,7 +25,7 @@ typedef struct ANSWER {
     unsigned char inside[ANSWER_INLINE];
 } ANSWER;
 
-/* Carry out any request but PING and CANCEL. Always gives an answer, be it a failure. */
+/* Carry out any request but PING, CANCEL and HOLD. Always gives an answer, be it a failure. */
 void request_answer(const REQUEST *request, ANSWER *answer);
 
 /* An answer that something failed without having been tried. */
@@ -36,5 +36,8 @@ void answer_free(ANSWER *answer);
 /* The payload of CANCEL. FALSE when it is malformed; the answer says so then. */
 BOOL cancel_decode(const REQUEST *request, uint32_t *id, ANSWER *answer);
 void cancel_encode(ANSWER *answer, BOOL found);
+
+/* Carry out HOLD, on the thread that reads. */
+void request_hold(const REQUEST *request, ANSWER *answer);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "program_hold.h"
 #include "protocol.h"
 #include "request.h"
 #include "runner.h"
@@ -166,11 +167,13 @@ static BOOL cancel_job(SESSION *session, uint32_t id)
     return found;
 }
 
-/* Nobody waits for the answers any more: end the commands, which may run for long, and begin none. */
+/* Nobody waits for the answers any more: end the commands, which may run for long, and begin none. A program that
+ * waits goes on to its end. */
 static void cancel_commands(SESSION *session)
 {
     JOB *job;
 
+    hold_set(HOLD_NOWHERE);
     EnterCriticalSection(&session->lock);
     if (session->running != NULL && session->running->request.cancel != NULL) {
         SetEvent(session->running->request.cancel);
@@ -195,6 +198,9 @@ static void dispatch(SESSION *session, const FRAME *frame)
         if (cancel_decode(&request, &id, &answer)) {
             cancel_encode(&answer, cancel_job(session, id));
         }
+        send_answer(session, frame->id, &answer);
+    } else if (frame->major == REGRUN_PROTOCOL_MAJOR && frame->type == REGRUN_HOLD) {
+        request_hold(&request, &answer);
         send_answer(session, frame->id, &answer);
     } else {
         enqueue(session, frame);
@@ -278,6 +284,7 @@ BOOL session_serve(TRANSPORT *transport, HANDLE stop)
     HANDLE worker = NULL;
     BOOL stopped;
 
+    hold_init();
     if (session != NULL) {
         session->transport = transport;
         InitializeCriticalSection(&session->writing);

@@ -1,6 +1,6 @@
 /*
- * Serving one transport: a thread that reads and answers PING and CANCEL at once, and a worker that carries out
- * one request after the other.
+ * Serving one transport: a thread that reads and answers PING, CANCEL and HOLD at once, and a worker that carries
+ * out one request after the other.
  */
 #ifndef RUNNER_SESSION_H
 #define RUNNER_SESSION_H

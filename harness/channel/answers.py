@@ -18,6 +18,7 @@ __all__ = [
     "FileDigest",
     "Hello",
     "OpenedDevice",
+    "ProgramState",
     "ServiceCaller",
     "ServiceOutcome",
     "ServiceState",
@@ -93,6 +94,19 @@ class ClockChange:
 
     previous_unix_us: int
     unix_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramState:
+    """How far the runner's program is: `operation` runs, is held, or comes next.
+
+    `statuses` are those of the operations before it, empty where nobody asked for them.
+    """
+
+    running: bool
+    held: bool
+    operation: int
+    statuses: tuple[int, ...] = ()
 
 
 class CrashKind(StrEnum):

@@ -55,6 +55,7 @@ class RequestType(IntEnum):
     CRASH = constant("REGRUN_CRASH")
     SHUTDOWN = constant("REGRUN_SHUTDOWN")
     QUIESCE = constant("REGRUN_QUIESCE")
+    HOLD = constant("REGRUN_HOLD")
 
 
 class RunnerErrorCode(IntEnum):

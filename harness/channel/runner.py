@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from harness.channel.answers import (
     FileDigest,
     Hello,
     OpenedDevice,
+    ProgramState,
     ServiceCaller,
     ServiceOutcome,
     ServiceState,
@@ -33,13 +35,16 @@ from harness.channel.sources import open_source
 from harness.errors import UsageError
 from harness.guest.base import ExecResult, IoctlResult
 from harness.workload.codec import decode_result, encode_program
+from harness.workload.fields import MAX_OPERATIONS
 from harness.workload.program import Program
 from harness.workload.result import ProgramResult
 
-__all__ = ["MAX_OUTPUT", "Requester", "RunnerClient"]
+__all__ = ["MAX_OUTPUT", "NO_HOLD", "Requester", "RunnerClient"]
 
 #: Bytes kept of each output stream of a command, everywhere.
 MAX_OUTPUT: Final = constant("REGRUN_MAX_OUTPUT")
+#: What `RunnerClient.hold` lets a program go on to its end with.
+NO_HOLD: Final = constant("REGRUN_NO_HOLD")
 _MAX_CHUNK: Final = constant("REGRUN_MAX_CHUNK")
 _MAX_IO: Final = constant("REGRUN_MAX_IO")
 _MAX_TEXT: Final = constant("REGRUN_MAX_TEXT")
@@ -77,6 +82,26 @@ class RunnerClient:
         """Execute a workload in one round trip."""
         payload = self._requester.request(RequestType.RUN, encode_program(program), timeout=timeout)
         return decode_result(payload, program)
+
+    def hold(
+        self, before: int | None = None, *, statuses: bool = False, timeout: float = 60.0
+    ) -> ProgramState:
+        """Let the program that runs, or the next one, go as far as before an operation; how far it is.
+
+        `before` None only asks, `NO_HOLD` lets it go on to its end. May be called while another thread is in
+        `run`. Raises `RunnerError` where the runner is older than this, or reached by files (WinRM).
+        """
+        reply = self._ask(RequestType.HOLD, timeout, before=before, statuses=statuses or None)
+        operation = reply.integer("operation", most=MAX_OPERATIONS)
+        codes = reply.bytes("statuses", most=4 * MAX_OPERATIONS)
+        if len(codes) not in (0, 4 * operation):
+            raise ChannelError(f"the runner tells {len(codes)} bytes of statuses of {operation} operations")
+        return ProgramState(
+            reply.boolean("running"),
+            reply.boolean("held"),
+            operation,
+            struct.unpack(f"<{len(codes) // 4}I", codes),
+        )
 
     # -- files ----------------------------------------------------------------------------------------------
 
