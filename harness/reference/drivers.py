@@ -21,6 +21,7 @@ from harness.reference.faults import GuestException
 from harness.reference.filtering.kernel_calls import KernelCalls
 from harness.reference.filtering.services_key import delete_key
 from harness.reference.kernel.checks import irql_name
+from harness.reference.kernel.flt import unload_calls
 from harness.reference.kernel.leftovers import check_leftovers, release_leftovers
 from harness.reference.kernel.objects import KERNEL_MODE
 from harness.registry.access import KEY_ALL_ACCESS
@@ -199,27 +200,42 @@ class DriverServices:
     # -- stopping ----------------------------------------------------------------------------------------
 
     def stop(self, name: str) -> int:
-        """Call DriverUnload and take the image away; STATUS_INVALID_DEVICE_REQUEST when there is no such
-        routine."""
+        """Unload the driver and take the image away.
+
+        STATUS_INVALID_DEVICE_REQUEST when nothing in it can be called for that, STATUS_DEVICE_BUSY while a
+        device of it is open.
+        """
         service = self.get(name)
         if service.module is None or service.driver is None:
             return NTSTATUS.OBJECT_NAME_NOT_FOUND
         m = self.m
-        unload = m.kernel.io.driver_layout.at(m.memory, service.driver.address)["DriverUnload"]
-        if not unload:
+        routines = self._unload_routines(service.module, service.driver)
+        if not routines:
             return NTSTATUS.INVALID_DEVICE_REQUEST
         if any(device.body.files for device in service.driver.body.devices):
             m.kernel.debug.note(f"{service.name}: a device is still open; it is unloaded when it is closed")
             return NTSTATUS.DEVICE_BUSY
         with m.running_as(m.kernel.processes.system_thread):
-            m.cpu.call(unload, service.driver.address)
-            if m.cpu.irql:
-                m.bugcheck(
-                    0x4A, unload, m.cpu.irql, reason=f"DriverUnload returned at {irql_name(m.cpu.irql)}"
-                )
+            for routine, argument in routines:
+                m.cpu.call(routine, argument)
+                if m.cpu.irql:
+                    reason = f"the driver's unload routine returned at {irql_name(m.cpu.irql)}"
+                    m.bugcheck(0x4A, routine, m.cpu.irql, reason=reason)
             m.kernel.scheduler.drain()
             self._gone(service, "after DriverUnload")
         return NTSTATUS.SUCCESS
+
+    def _unload_routines(self, module: Driver, driver: KernelObject) -> list[tuple[int, int]]:
+        """What stopping a service calls, each with its argument; nothing where it can't be stopped.
+
+        A minifilter's FilterUnloadCallback comes first. No page says what becomes of a DriverUnload besides
+        it; here it is called afterwards.
+        """
+        filters = unload_calls(self.m, module)
+        if filters is None:
+            return []
+        unload = self.m.kernel.io.driver_layout.at(self.m.memory, driver.address)["DriverUnload"]
+        return [*filters, (unload, driver.address)] if unload else filters
 
     def _gone(self, service: Service, when: str) -> None:
         m = self.m

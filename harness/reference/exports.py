@@ -257,6 +257,13 @@ class ExportTable:
         ]
         return fitting[-1] if fitting else None
 
+    def on_other_windows(self, module: str, name: str | int) -> tuple[Export, ...]:
+        """What `module` exports as `name` on some Windows, of either architecture; no ordinals."""
+        if isinstance(name, int):
+            return ()
+        wanted = _canonical(module)
+        return tuple(e for e in self._all.get(name, ()) if wanted in map(_canonical, e.modules))
+
     def address_of(self, name: str) -> int:
         """The address of an export, 0 when this Windows lacks it (what MmGetSystemRoutineAddress gives)."""
         address = self._addresses.get(name)

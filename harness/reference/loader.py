@@ -23,6 +23,7 @@ from harness.reference.pe import (
     PeImage,
     parse,
 )
+from harness.reference.refusal import refusal
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
@@ -31,8 +32,6 @@ __all__ = ["Driver", "Loader"]
 
 CONFLICTING_ADDRESSES: Final = 0xC0000018
 INSUFFICIENT_RESOURCES: Final = 0xC000009A
-PROCEDURE_NOT_FOUND: Final = 0xC000007A
-DRIVER_ENTRYPOINT_NOT_FOUND: Final = 0xC0000263
 
 #: Gap between images: a driver that runs off its end meets nothing.
 _GAP: Final = 0x10000
@@ -53,7 +52,7 @@ class Loader:
 
         `path` is where the file came from, for its symbols. Raises `DriverRefusedError` with the NTSTATUS
         that loading would give: STATUS_INVALID_IMAGE_FORMAT, STATUS_CONFLICTING_ADDRESSES (it can't be moved
-        and its place is taken), STATUS_DRIVER_ENTRYPOINT_NOT_FOUND with every import that is not modelled.
+        and its place is taken), STATUS_DRIVER_ENTRYPOINT_NOT_FOUND with every import that can't be bound.
         """
         machine = self._machine
         image = parse(bytes(data))
@@ -116,19 +115,10 @@ class Loader:
     # --- steps -----------------------------------------------------------------------------------
 
     def _check_imports(self, image: PeImage, name: str) -> None:
-        missing = tuple(
-            str(wanted)
-            for wanted in image.imports
-            if self._machine.exports.find(wanted.module, wanted.name) is None
-        )
+        machine = self._machine
+        missing = [each for each in image.imports if machine.exports.find(each.module, each.name) is None]
         if missing:
-            listed = ", ".join(missing)
-            raise DriverRefusedError(
-                f"{name} imports what Windows {self._machine.version} ({self._machine.arch}) does not export "
-                f"or the reference guest does not model: {listed}",
-                status=DRIVER_ENTRYPOINT_NOT_FOUND,
-                unmodelled=missing,
-            )
+            raise refusal(name, missing, machine.exports, f"{machine.version} ({machine.arch})")
 
     def _declined(self, image: PeImage) -> tuple[str, ...]:
         found = (self._machine.exports.find(wanted.module, wanted.name) for wanted in image.imports)

@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
+from harness import reference
 from harness.registry.status import NTSTATUS
-from tests.field.world import ioctl, running
+from tests.field.world import image, ioctl, running
 
 SYSTEMS = [("6.1", "x64"), ("10.0.10240", "x86"), ("10.0.26100", "x64")]
 _PORT_DISCONNECTED = 0xC0000037
@@ -49,3 +50,35 @@ def test_a_minifilter_that_filters_the_registry_besides(version: str, arch: str)
     # What is not modelled is named when the driver is loaded, all at once.
     (named,) = [line for line in debug if "imports routines that are not modelled" in line]
     assert named.endswith(": FltAllocateContext, FltGetFileNameInformation")
+
+
+@pytest.mark.parametrize(("version", "arch"), SYSTEMS)
+def test_the_filter_manager_unloads_a_minifilter(version: str, arch: str) -> None:
+    with running("minifilter", version, arch) as (guest, registry):
+        with registry.program() as p:
+            p.set_value(p.create_key(p.test_root / "minifilter"), "a", 1)
+        assert guest.stop_driver("minifilter") == 0
+        assert "minifilter: unloaded with flags 1 after 1 values" in guest.debug_output()
+        assert guest.start_driver("minifilter") == 0
+
+
+def test_a_minifilter_may_refuse_that_its_service_stops() -> None:
+    with reference.boot("10.0.26100") as guest:
+        guest.install_driver("minifilter", image("minifilter", "x64"), parameters={"KeepService": 1})
+        assert guest.start_driver("minifilter") == 0
+        assert guest.stop_driver("minifilter") == NTSTATUS.INVALID_DEVICE_REQUEST
+        assert any("DO_NOT_SUPPORT_SERVICE_STOP" in line for line in guest.debug_output())
+
+
+@pytest.mark.parametrize(("version", "arch"), SYSTEMS)
+def test_a_thread_that_waits_on_a_queue(version: str, arch: str) -> None:
+    with running("queue", version, arch) as (guest, registry):
+        with registry.program() as p:
+            p.set_value(p.create_key(p.test_root / "queue"), "a", 1)
+        data = guest.ioctl(r"\\.\FieldQueue", ioctl(0), output=16).data
+        queued, handled, timeouts, waiting = struct.unpack("<4I", data)
+        assert guest.stop_driver("queue") == 0
+        assert "queue: 2 left" in guest.debug_output()
+        assert guest.start_driver("queue") == 0
+    assert queued == handled > 4
+    assert (timeouts, waiting) == (2, 0)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
 from harness.guest import Arch
-from harness.reference.exports import collect
+from harness.reference.exports import Convention, collect
 from harness.reference.machine import Machine
 from tests.reference.native import machine
 
@@ -27,6 +31,8 @@ OF_ARCH: Final = {
     Arch.X64: ("__C_specific_handler", "__chkstk"),
     Arch.X86: ("_except_handler3", "_chkstk", "_allmul", "_alldiv", "_aulldvrm", "_allshl", "_aullshr"),
 }
+NM: Final = "i686-w64-mingw32-nm"
+LIBRARIES: Final = tuple(f"/usr/i686-w64-mingw32/lib/lib{name}.a" for name in ("ntoskrnl", "hal"))
 #: From the kernel on x64, from the HAL on x86.
 ELSEWHERE: Final = ("ExAcquireFastMutex", "ExReleaseFastMutex", "KeGetCurrentIrql")
 
@@ -42,6 +48,37 @@ def test_what_filters_commonly_import_is_modelled(either: Machine) -> None:
     found = {name: either.exports.find("ntoskrnl.exe", name) for name in names}
     assert [name for name, export in found.items() if export is None or export.declined] == []
     assert [name for name in ELSEWHERE if either.exports.find("hal.dll", name) is None] == []
+
+
+#: What the import library has wrong: both take a second argument, or one, by every page about them.
+NOT_AS_IN_THE_LIBRARY: Final = {
+    "ExAcquireRundownProtectionCacheAwareEx", "ExAcquireRundownProtectionEx", "ExfReleasePushLock",
+    "RtlRaiseException",
+}  # fmt: skip
+
+
+def conventions(library: str) -> Iterator[tuple[str, Convention, int]]:
+    """Routine, convention and bytes of arguments of every decorated name in an x86 import library."""
+    listed = subprocess.run([NM, library], capture_output=True, text=True, check=True).stdout
+    for mark, name, size in re.findall(r" T ([@_])(\w+)@(\d+)$", listed, re.MULTILINE):
+        yield name, Convention.FASTCALL if mark == "@" else Convention.STDCALL, int(size)
+
+
+def test_x86_routines_take_their_arguments_as_the_import_libraries_say() -> None:
+    """One that pops too little or too much breaks its caller's stack."""
+    if shutil.which(NM) is None:
+        pytest.skip(f"{NM} is not installed")
+    theirs = {name: found for library in LIBRARIES for name, *found in conventions(library)}
+    assert len(theirs) > 1000
+    ours = {
+        name: [each.convention, 4 * sum(kind.slots for kind in each.args)]
+        for name, entries in collect().items()
+        for each in entries
+        if Arch.X86 in each.arches and not each.data and name in theirs
+    }
+    assert len(ours) > 700
+    different = {name for name, found in ours.items() if found != theirs[name]}
+    assert different - NOT_AS_IN_THE_LIBRARY == set()
 
 
 def test_no_routine_is_modelled_and_declined() -> None:

@@ -15,8 +15,8 @@ COMPILERS = {8: "x86_64-w64-mingw32-gcc", 4: "i686-w64-mingw32-gcc"}
 INCLUDE = "/usr/share/mingw-w64/include/ddk"
 #: Structures whose layout here stops before their end, or whose last member the headers shape otherwise.
 OPEN_ENDED = {"GENERAL_LOOKASIDE", "ACCESS_STATE", "DEVICE_OBJECT"}
-#: What no header declares.
-UNDECLARED = {"KLDR_DATA_TABLE_ENTRY"}
+#: What no header here declares.
+UNDECLARED = {"KLDR_DATA_TABLE_ENTRY", "FLT_REGISTRATION"}
 #: Our member -> the header's expression; members that are spelled alike need no entry.
 SPELLED = {
     ("IRP", "SystemBuffer"): "AssociatedIrp",
@@ -31,6 +31,8 @@ SPELLED = {
     ("KEVENT", "WaitListHead"): "Header.WaitListHead",
     ("KMUTEX", "SignalState"): "Header.SignalState",
     ("KMUTEX", "WaitListHead"): "Header.WaitListHead",
+    ("KQUEUE", "SignalState"): "Header.SignalState",
+    ("KQUEUE", "WaitListHead"): "Header.WaitListHead",
     ("KSEMAPHORE", "SignalState"): "Header.SignalState",
     ("KSEMAPHORE", "WaitListHead"): "Header.WaitListHead",
     ("KTIMER", "SignalState"): "Header.SignalState",
@@ -46,7 +48,7 @@ OWN = {
     *{("DEVICE_OBJECT", part) for part in ("Timer", "Spare1", "Reserved", "DeviceQueue")},
     *{("FAST_MUTEX", part) for part in ("Contention", "Event")},
     *{("GENERAL_LOOKASIDE", part) for part in ("AllocateMisses", "FreeMisses")},
-    *{(name, part) for name in ("KEVENT", "KMUTEX", "KSEMAPHORE", "KTIMER") for part in _HEADER},
+    *{(name, part) for name in ("KEVENT", "KMUTEX", "KQUEUE", "KSEMAPHORE", "KTIMER") for part in _HEADER},
     ("IO_STACK_LOCATION", "Parameters"),
     ("KDPC", "Number"),
     ("IMAGE_INFO", "Properties"),

@@ -15,7 +15,7 @@ from harness.guest import Arch
 from harness.reference.machine import Machine
 from harness.reference.memory import EXECUTE, READ
 from harness.reference.pe import INVALID_IMAGE_FORMAT, parse
-from harness.registry.version import XP
+from harness.registry.version import WIN10_22H2, XP, WindowsVersion
 from tests.reference.native import BOTH, Seh, built, machine
 
 CONFLICTING_ADDRESSES = 0xC0000018
@@ -37,8 +37,14 @@ def directory(data: bytearray, index: int) -> int:
     return header(data) + (112 if wide else 96) + 8 * index
 
 
-def refused(data: bytes, arch: Arch = Arch.X64) -> DriverRefusedError:
-    with machine(arch) as m:
+def renamed(data: bytearray, name: bytes, other: bytes) -> None:
+    """Put `other`, no longer than `name`, in the place of a module's or an import's name."""
+    at = data.index(name + b"\0")
+    data[at : at + len(name)] = other.ljust(len(name), b"\0")
+
+
+def refused(data: bytes, arch: Arch = Arch.X64, version: WindowsVersion = WIN10_22H2) -> DriverRefusedError:
+    with machine(arch, version) as m:
         before = m.memory.free_pages()
         with pytest.raises(DriverRefusedError) as caught:
             m.loader.load(bytes(data), "bad.sys")
@@ -103,9 +109,24 @@ def test_all_missing_imports_are_named_at_once() -> None:
 
 def test_an_import_from_the_wrong_module_is_missing() -> None:
     data = image()
-    at = data.index(b"ntoskrnl.exe\0")
-    data[at : at + 13] = b"netio.sys\0\0\0\0"
+    renamed(data, b"ntoskrnl.exe", b"netio.sys")
     assert all(name.startswith("netio.sys!") for name in refused(data).unmodelled)
+
+
+def test_an_import_of_another_windows_says_of_which() -> None:
+    data = image(Arch.X86)
+    renamed(data, b"ExAllocatePoolWithTag", b"CmGetCallbackVersion")  # as long, since Vista
+    error = refused(data, Arch.X86, version=XP)
+    assert error.unmodelled == ()
+    assert "Windows 5.1 (x86) does not export: ntoskrnl.exe!CmGetCallbackVersion (since 6.0)" in str(error)
+
+
+def test_a_framework_driver_is_called_one() -> None:
+    data = image()
+    renamed(data, b"ntoskrnl.exe", b"WDFLDR.SYS")
+    error = refused(data)
+    assert "it is a KMDF driver (WDFLDR.SYS!" in str(error)
+    assert "does not model" not in str(error)
 
 
 def test_an_image_that_can_not_be_moved_needs_its_place() -> None:

@@ -12,6 +12,7 @@ from harness.reference.exports import export
 from harness.reference.kernel.checks import INTERNAL
 from harness.reference.kernel.ex_pool import allocate_pool
 from harness.reference.kernel.layouts import layout
+from harness.reference.kernel.linked_lists import insert_head, insert_tail, remove_head
 from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
@@ -104,68 +105,37 @@ def ex_interlocked_add_large_statistic(m: Machine, address: int, value: int) -> 
 # -- doubly linked lists -----------------------------------------------------------------------------------
 
 
-def _link(m: Machine, entry: int, before: int, after: int) -> None:
-    size = m.memory.pointer_size
-    m.memory.put_ptr(entry, after)
-    m.memory.put_ptr(entry + size, before)
-    m.memory.put_ptr(before, entry)
-    m.memory.put_ptr(after + size, entry)
-
-
-def _insert_head(m: Machine, head: int, entry: int) -> int:
-    first = m.memory.ptr(head)
-    _link(m, entry, head, first)
-    return 0 if first == head else first
-
-
-def _insert_tail(m: Machine, head: int, entry: int) -> int:
-    last = m.memory.ptr(head + m.memory.pointer_size)
-    _link(m, entry, last, head)
-    return 0 if last == head else last
-
-
-def _remove_head(m: Machine, head: int) -> int:
-    size = m.memory.pointer_size
-    first = m.memory.ptr(head)
-    if first == head:
-        return 0
-    following = m.memory.ptr(first)
-    m.memory.put_ptr(head, following)
-    m.memory.put_ptr(following + size, head)
-    return first
-
-
 @export("ExInterlockedInsertHeadList", args="ptr, ptr, ptr", arches=("x64",))
 def ex_interlocked_insert_head_list(m: Machine, head: int, entry: int, lock: int) -> int:
-    return _insert_head(m, head, entry)
+    return insert_head(m, head, entry)
 
 
 @export("ExInterlockedInsertTailList", args="ptr, ptr, ptr", arches=("x64",))
 def ex_interlocked_insert_tail_list(m: Machine, head: int, entry: int, lock: int) -> int:
-    return _insert_tail(m, head, entry)
+    return insert_tail(m, head, entry)
 
 
 @export("ExInterlockedRemoveHeadList", args="ptr, ptr", arches=("x64",))
 def ex_interlocked_remove_head_list(m: Machine, head: int, lock: int) -> int:
-    return _remove_head(m, head)
+    return remove_head(m, head)
 
 
 @export("ExInterlockedInsertHeadList", args="ptr, ptr, ptr", arches=_X86)
 @export("ExfInterlockedInsertHeadList", args="ptr, ptr, ptr", cc="fastcall", arches=_X86)
 def exf_interlocked_insert_head_list(m: Machine, head: int, entry: int, lock: int) -> int:
-    return _insert_head(m, head, entry)
+    return insert_head(m, head, entry)
 
 
 @export("ExInterlockedInsertTailList", args="ptr, ptr, ptr", arches=_X86)
 @export("ExfInterlockedInsertTailList", args="ptr, ptr, ptr", cc="fastcall", arches=_X86)
 def exf_interlocked_insert_tail_list(m: Machine, head: int, entry: int, lock: int) -> int:
-    return _insert_tail(m, head, entry)
+    return insert_tail(m, head, entry)
 
 
 @export("ExInterlockedRemoveHeadList", args="ptr, ptr", arches=_X86)
 @export("ExfInterlockedRemoveHeadList", args="ptr, ptr", cc="fastcall", arches=_X86)
 def exf_interlocked_remove_head_list(m: Machine, head: int, lock: int) -> int:
-    return _remove_head(m, head)
+    return remove_head(m, head)
 
 
 # -- SLists ------------------------------------------------------------------------------------------------

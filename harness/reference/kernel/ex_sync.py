@@ -59,7 +59,7 @@ def _mutex(m: Machine, address: int) -> View:
 
 
 @export("ExInitializeFastMutex", args="ptr")
-@export("KeInitializeGuardedMutex", args="ptr", since=(5, 2))
+@export("KeInitializeGuardedMutex", args="ptr", cc="fastcall", since=(5, 2))
 def ex_initialize_fast_mutex(m: Machine, address: int) -> None:
     view = _mutex(m, address)
     view["Count"] = 1

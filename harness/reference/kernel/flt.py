@@ -1,12 +1,15 @@
 """The filter manager, as far as registry filters that are minifilters besides need it to start.
 
-Registrations and communication ports are accepted, work items run; no file operation is ever filtered and no
-program ever connects to a port. The debug output says so. Sources: nf-fltkernel-fltregisterfilter,
-nf-fltkernel-fltcreatecommunicationport, nf-fltkernel-fltsendmessage, nf-fltkernel-fltqueuegenericworkitem.
+Registrations and communication ports are accepted, work items run, filters are unloaded; no file operation is
+ever filtered and no program ever connects to a port. The debug output says so. Sources:
+nf-fltkernel-fltregisterfilter, ns-fltkernel-_flt_registration,
+ifs/when-the-filterunloadcallback-routine-is-called, nf-fltkernel-fltcreatecommunicationport,
+nf-fltkernel-fltsendmessage, nf-fltkernel-fltqueuegenericworkitem.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
@@ -21,14 +24,44 @@ from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
+    from harness.reference.modules import Driver
 
-__all__: list[str] = []
+__all__ = ["MiniFilter", "unload_calls"]
 
 _FLT: Final = ("fltmgr.sys",)
 _TAG_SECURITY: Final = int.from_bytes(b"FMsd", "little")
 _TAG_WORK: Final = int.from_bytes(b"FMgw", "little")
 _WORK_ITEM_SIZE: Final = 0x60
 _PORT_DISCONNECTED: Final = 0xC0000037
+#: FLT_REGISTRATION: the high byte of every FLT_REGISTRATION_VERSION, and its Flags.
+_MAJOR_VERSION: Final = 2
+_NO_SERVICE_STOP: Final = 1
+_UNLOAD_MANDATORY: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MiniFilter:
+    """One registration. `unload` is its FilterUnloadCallback, 0 for none."""
+
+    driver: Driver | None
+    unload: int
+    flags: int
+
+
+def unload_calls(m: Machine, driver: Driver) -> list[tuple[int, int]] | None:
+    """What the filter manager calls when `driver`'s service stops: routines, each with its argument.
+
+    None when a filter doesn't let services be stopped. What the routines return is of no account, because
+    this kind of unload is mandatory.
+    """
+    mine = [each for each in m.kernel.minifilters.values() if each.driver is driver and each.unload]
+    if any(each.flags & _NO_SERVICE_STOP for each in mine):
+        m.kernel.debug.note(
+            f"{driver.name} registered a minifilter with FLTFL_REGISTRATION_DO_NOT_SUPPORT_SERVICE_STOP: its "
+            "service can't be stopped"
+        )
+        return None
+    return [(each.unload, _UNLOAD_MANDATORY) for each in mine]
 
 
 def _is_filter(m: Machine, handle: int, routine: str) -> None:
@@ -39,8 +72,13 @@ def _is_filter(m: Machine, handle: int, routine: str) -> None:
 @export("FltRegisterFilter", args="ptr, ptr, ptr", modules=_FLT)
 def flt_register_filter(m: Machine, driver: int, registration: int, out: int) -> int:
     need_irql(m, PASSIVE_LEVEL, "FltRegisterFilter", "nf-fltkernel-fltregisterfilter")
+    given = layout("FLT_REGISTRATION", m.memory.pointer_size).at(m.memory, registration)
+    if given["Version"] >> 8 != _MAJOR_VERSION:
+        return NTSTATUS.INVALID_PARAMETER
     handle = m.objects.heap.alloc(64)
-    m.kernel.minifilters[handle] = m.calling_driver()
+    m.kernel.minifilters[handle] = MiniFilter(
+        m.calling_driver(), given["FilterUnloadCallback"], given["Flags"]
+    )
     m.memory.put_ptr(out, handle)
     m.kernel.debug.note("FltRegisterFilter was accepted; the model filters no file operations")
     return NTSTATUS.SUCCESS

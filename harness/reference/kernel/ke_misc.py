@@ -296,10 +296,8 @@ def ke_is_executing_dpc(m: Machine) -> int:
 
 
 @export("KeRegisterBugCheckCallback", args="ptr, ptr, ptr, ulong, ptr")
-@export("KeRegisterBugCheckReasonCallback", args="ptr, ptr, ulong, ptr, ptr")
-def ke_register_bug_check_callback(
-    m: Machine, record: int, routine: int, third: int, fourth: int, fifth: int
-) -> int:
+@export("KeRegisterBugCheckReasonCallback", args="ptr, ptr, ulong, ptr")
+def ke_register_bug_check_callback(m: Machine, record: int, routine: int, *about: int) -> int:
     """Accepted; the model ends at a bugcheck without running anything."""
     return 1
 

@@ -83,6 +83,10 @@ STRUCTURES: Final[dict[str, str]] = {
     "TimerListEntry:list Dpc:ptr Processor:u32x64 Period:u32",
     "KDPC": "Type:u8 Importance:u8 Number:u16 DpcListEntry:list DeferredRoutine:ptr DeferredContext:ptr "
     "SystemArgument1:ptr SystemArgument2:ptr DpcData:ptr",
+    "FLT_REGISTRATION": "Size:u16 Version:u16 Flags:u32 ContextRegistration:ptr OperationRegistration:ptr "
+    "FilterUnloadCallback:ptr",
+    "KQUEUE": "Type:u8 Absolute:u8 Size:u8 Inserted:u8 SignalState:u32 WaitListHead:list EntryListHead:list "
+    "CurrentCount:u32 MaximumCount:u32 ThreadListHead:list",
     "FAST_MUTEX": "Count:u32 Owner:ptr Contention:u32 Event:header OldIrql:u32",
     "GENERAL_LOOKASIDE": "ListHead:slist Depth:u16 MaximumDepth:u16 TotalAllocates:u32 AllocateMisses:u32 "
     "TotalFrees:u32 FreeMisses:u32 Type:u32 Tag:u32 Size:u32 Allocate:ptr Free:ptr",

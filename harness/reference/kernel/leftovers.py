@@ -39,7 +39,7 @@ def live_routines(m: Machine, driver_object: KernelObject, module: Driver) -> li
     for link, owner in kernel.symbolic_links.values():
         if owner is module:
             left.append(f"symbolic link {kernel.namespace.full_name(link)}")
-    left += [f"minifilter {handle:#x}" for handle, owner in kernel.minifilters.items() if owner is module]
+    left += [f"minifilter {at:#x}" for at, each in kernel.minifilters.items() if each.driver is module]
     left += [f"callback object routine at {each.routine:#x}" for each in registrations(m, module)]
     ports = m.objects.of_type(m.objects.types["FilterConnectionPort"])
     left += [

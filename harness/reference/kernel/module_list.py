@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.kernel.layouts import layout
+from harness.reference.kernel.linked_lists import insert_tail, make_empty
 from harness.reference.kernel.text import wide_encode
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ class LoadedModules:
         self._layout = layout("KLDR_DATA_TABLE_ENTRY", self._step)
         #: Where the list begins (PsLoadedModuleList).
         self.head = machine.memory.alloc_static(_ENTRY_SIZE)
-        machine.memory.put_ptr(self.head, self.head)
-        machine.memory.put_ptr(self.head + self._step, self.head)
+        make_empty(machine, self.head)
         self._entries: dict[int, int] = {}  # image base -> entry
         self._names: dict[int, int] = {}  # entry -> its text
         nt = machine.memory.map.nt
@@ -74,7 +74,7 @@ class LoadedModules:
         return self._layout.at(self._m.memory, entry)
 
     def _insert(self, base: int, size: int, start: int, name: str, path: str, flags: int) -> int:
-        memory, step = self._m.memory, self._step
+        memory = self._m.memory
         entry = self._m.objects.heap.alloc(_ENTRY_SIZE)
         raw, short = wide_encode(path), wide_encode(name)
         text = self._m.objects.heap.alloc(len(raw) + 2)
@@ -86,11 +86,7 @@ class LoadedModules:
             view.of("BaseDllName"), len(short), len(short) + 2, text + len(raw) - len(short)
         )
         view["Flags"], view["LoadCount"] = _ORDINARY | flags, 1
-        last = memory.ptr(self.head + step)
-        memory.put_ptr(entry, self.head)
-        memory.put_ptr(entry + step, last)
-        memory.put_ptr(last, entry)
-        memory.put_ptr(self.head + step, entry)
+        insert_tail(self._m, self.head, entry)
         self._entries[base] = entry
         self._names[entry] = text
         return entry

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.cm.tokens import ADMINISTRATOR, SYSTEM, Token
+from harness.reference.kernel.linked_lists import make_empty
 from harness.reference.kernel.objects import GenericMapping, HandleTable, KernelObject
 from harness.reference.threads import KERNEL_MODE, USER_MODE, Process, Thread
 
@@ -26,6 +27,7 @@ _ETHREAD_SIZE: Final = 0x900
 _PROCESS_OBJECT: Final = 3
 _THREAD_OBJECT: Final = 6
 #: Where the model keeps the image name in its EPROCESS: drivers get it from PsGetProcessImageFileName only.
+_WAIT_LIST: Final = 8  # of a DISPATCHER_HEADER
 _IMAGE_NAME_AT: Final = 0x450
 _IMAGE_NAME_SIZE: Final = 15
 
@@ -113,7 +115,7 @@ class Processes:
         process.body = body
         obj.body = body
         m.memory.put_u8(obj.address, _PROCESS_OBJECT)
-        self._link(obj.address)
+        make_empty(m, obj.address + _WAIT_LIST)
         raw = name.encode("ascii", "replace")[: _IMAGE_NAME_SIZE - 1]
         m.memory.write(obj.address + _IMAGE_NAME_AT, raw)
         self.by_pid[process.pid] = process
@@ -141,18 +143,12 @@ class Processes:
         thread.body = body
         obj.body = body
         m.memory.put_u8(obj.address, _THREAD_OBJECT)
-        self._link(obj.address)
+        make_empty(m, obj.address + _WAIT_LIST)
         self.by_tid[thread.tid] = thread
         process.body.threads.append(thread)
         if not process.system:
             m.kernel.notify.thread(process.pid, thread.tid, created=True)
         return thread
-
-    def _link(self, address: int) -> None:
-        """An empty wait list, as every dispatcher object has."""
-        head = address + 8
-        self.m.memory.put_ptr(head, head)
-        self.m.memory.put_ptr(head + self.m.memory.pointer_size, head)
 
     def image_name_address(self, process: Process) -> int:
         return process.address + _IMAGE_NAME_AT

@@ -27,6 +27,7 @@ from harness.reference.layout import PAGE
 if TYPE_CHECKING:
     from harness.reference.cm.filesystem import FileSystem
     from harness.reference.kernel.ex_sync import Resource
+    from harness.reference.kernel.flt import MiniFilter
     from harness.reference.kernel.io_request import WorkItem
     from harness.reference.kernel.irps import IoResult
     from harness.reference.kernel.rtl_tables import GenericTable
@@ -80,8 +81,8 @@ class Kernel:
     driver_extensions: dict[int, dict[int, int]] = field(default_factory=dict)
     #: Names MmGetSystemRoutineAddress did not find, in order, for the driver's developer.
     unresolved: dict[str, None] = field(default_factory=dict)
-    #: Registered minifilters with their driver.
-    minifilters: dict[int, Any] = field(default_factory=dict)
+    #: Registered minifilters by handle.
+    minifilters: dict[int, MiniFilter] = field(default_factory=dict)
     #: Providers and hashes of the kernel's cryptography, by handle.
     cng: dict[int, Any] = field(default_factory=dict)
     random_state: int = 1
