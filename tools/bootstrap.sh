@@ -63,7 +63,8 @@ esac
 # The tests of the report open it in this.
 browser=
 case " $* " in *" browser "*)
-    have chromium || have chromium-browser || have google-chrome || browser=chromium
+    # Ubuntu's package of Chromium only fetches its snap: tests there run in Chrome where somebody installed it.
+    have chromium || have chromium-browser || have google-chrome || grep -qsx ID=ubuntu /etc/os-release || browser=chromium
 esac
 
 # The tests of the channel over SSH start this program by themselves.
@@ -80,7 +81,7 @@ lacks_libvirt_user() {
 # The environment is tied to its place and its Python, and brought up to date when its contents are to change.
 made_for="$PWD ${PYTHON:-newest}"
 made_from=$(cat pyproject.toml tools/bootstrap.sh | cksum)
-stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/$1" 2>/dev/null)" = "$2" ]; }
+stamped() { [ -x .venv/bin/python ] && [ ! -e .venv/torn ] && [ "$(cat ".venv/$1" 2>/dev/null)" = "$2" ]; }
 extras="reference history dev $*"
 there=" $(cat .venv/extras 2>/dev/null || true) "
 # shellcheck disable=SC2086  # $extras is a list
@@ -123,10 +124,13 @@ else
         fi
     done
     python=${python:-$newest}
-    [ -n "$python" ] || die "Python 3.11 or newer is needed and there is none; on Debian and Ubuntu: apt-get install python3"
+    [ -n "$python" ] || ! have python3 ||
+        die "Python 3.11 or newer is needed, and $(python3 --version) is the newest here; name another by PYTHON="
 fi
 # Debian and Ubuntu split ensurepip off into a package of its own.
-if ! complete "$python"; then
+if [ -z "$python" ]; then
+    missing="$missing python3 python3-venv"
+elif ! complete "$python"; then
     missing="$missing $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 fi
 
@@ -136,8 +140,11 @@ if [ $with_machines = yes ] && ! { stamped made-for "$made_for" && .venv/bin/pyt
     have gcc || binding="$binding gcc libc6-dev"
     have pkg-config || binding="$binding pkg-config"
     pkg-config --exists libvirt 2>/dev/null || binding="$binding libvirt-dev"
-    "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+    if [ -z "$python" ]; then
+        binding="$binding python3-dev"
+    elif ! "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null; then
         binding="$binding $("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
+    fi
 fi
 
 # -- system packages ------------------------------------------------------------------------------------------------
@@ -187,12 +194,18 @@ if [ -n "$missing" ] && have apt-get && [ "$as_root" != none ]; then
 elif [ -n "$missing" ]; then
     say "these system packages are missing and can't be installed from here:$missing"
     say "as root: apt-get install$missing"
+    [ -n "$python" ] || die "without Python this ends here; 3.11 or newer is needed"
     complete "$python" || die "$python can't make an environment without its venv package, so this ends here"
     if [ -n "$no_compiler" ]; then
         say "going on with the compiler of the ziglang wheel"
         extras="$extras toolchain"
     fi
     have osslsigncode || say "without osslsigncode, drivers are signed by the harness itself"
+fi
+
+if [ -z "$python" ]; then
+    python=python3
+    modern "$python" || die "Python 3.11 or newer is needed, and this system's package python3 is older"
 fi
 
 if [ -n "$machine_missing$binding" ]; then
@@ -265,10 +278,13 @@ if ! stamped made-for "$made_for"; then
     "$python" -m venv .venv
     printf '%s\n' "$made_for" > .venv/made-for
 fi
-rm -f .venv/made-from
 # What is never imported need not be compiled now.
+: > .venv/torn
 .venv/bin/python -m pip install --disable-pip-version-check --no-compile --quiet --progress-bar on \
-    -e ".[$(printf '%s' "$extras" | tr ' ' ',' | sed 's/,$//')]"
+    -e ".[$(printf '%s' "$extras" | tr ' ' ',' | sed 's/,$//')]" || failed=$?
+# Without the index, for one, pip gives up before it changes anything. Killed, it leaves halves.
+[ "${failed:-0}" -gt 128 ] || rm .venv/torn
+[ -z "${failed:-}" ] || die "pip could not install the Python packages; the reason is above"
 printf '%s\n' "$extras" > .venv/extras
 printf '%s\n' "$made_from" > .venv/made-from
 say "ready"
