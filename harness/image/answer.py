@@ -89,7 +89,6 @@ class AnswerFacts:
     image_index: int = 1
     language: str = "en-US"
     product_key: str = ""
-    test_signing: bool = True
     hibernation: bool = False
     has_dump_disk: bool = True
     winrm: WinRmSetup | None = None
@@ -157,13 +156,20 @@ class AnswerFacts:
 
     @property
     def encrypts_devices(self) -> bool:
-        """24H2 and Server 2025 encrypt the disk by themselves where there is a TPM."""
+        """24H2 and Server 2025 encrypt the disk by themselves where there is a TPM
+        (windows-hardware/design/device-experiences/oem-bitlocker, which names the registry value too).
+        """
         return self.version >= WIN11_24H2
 
     @property
     def has_bcd(self) -> bool:
         """bcdedit and certutil -addstore; test signing exists from Vista on."""
         return self.is_nt6
+
+    @property
+    def switches_test_signing(self) -> bool:
+        """By the first boot. Windows refuses that while Secure Boot is on."""
+        return self.has_bcd and self.firmware is not Firmware.UEFI_SECURE
 
     @property
     def has_dedicated_dump(self) -> bool:
@@ -174,6 +180,16 @@ class AnswerFacts:
     def diskpart_formats(self) -> bool:
         """diskpart has `format` from Vista on."""
         return self.is_nt6
+
+    @property
+    def diskpart_has_online(self) -> bool:
+        """`online disk` and `attributes disk`: servers may keep a new disk offline (their SAN policy)."""
+        return self.version >= WIN7
+
+    @property
+    def lacks_tls12(self) -> bool:
+        """Windows 7 and Server 2008 R2 (windows/win32/secauthn/protocols-in-tls-ssl--schannel-ssp-)."""
+        return WIN7 <= self.version < WIN8
 
     @property
     def has_image_state(self) -> bool:
@@ -195,7 +211,7 @@ class AnswerFacts:
 
     @property
     def has_powercfg(self) -> bool:
-        """powercfg by name of a scheme: XP and 2003."""
+        """powercfg by number of a scheme: XP and 2003 (KB 324347, "How to use Powercfg.exe")."""
         return not self.is_nt6 and self.answer is AnswerFile.WINNT
 
     @property
@@ -249,12 +265,16 @@ class AnswerFacts:
         """Run as SYSTEM before the first user exists."""
         network = r"HKLM\SYSTEM\CurrentControlSet\Control\Network\NewNetworkWindowOff"
         signature = r"HKLM\SOFTWARE\Policies\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures"
-        return (
+        encryption = r"HKLM\SYSTEM\CurrentControlSet\Control\BitLocker"
+        commands = (
             _told("echo HARNESS-STAGE specialize"),
             _told("ver"),  # here already it can be seen that it is another Windows
             f'reg add "{network}" /f',
             f'reg add "{signature}\\FirstNetwork" /v Category /t REG_DWORD /d 1 /f',
         )
+        if self.encrypts_devices:
+            commands += (f'reg add "{encryption}" /v PreventDeviceEncryption /t REG_DWORD /d 1 /f',)
+        return commands
 
     @property
     def driver_paths(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.guest.base import Arch
-from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup, render
+from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup, render, shared_folder
 from harness.image.answer_schema import check_autounattend
 from harness.image.scripts import check_cmd
 from harness.machine.describe.spec import Firmware
@@ -45,6 +45,16 @@ def facts(version: WindowsVersion, **more: object) -> AnswerFacts:
     return AnswerFacts(**{**given, **more})  # type: ignore[arg-type]
 
 
+#: Names of groups, accounts and power schemes that Windows translates.
+ENGLISH = {
+    "Administrators",
+    "Administrators:F",
+    "Administrator",
+    "SYSTEM:F",
+    "Everyone",
+    "Users",
+    "Home/Office",
+}
 NT6 = (VISTA_SP2, WIN7, WIN81, WIN10_22H2, WIN11_24H2)
 ALL = (XP, WS03, *NT6)
 
@@ -69,6 +79,38 @@ def test_nt5_is_asked_for_nothing_it_has_not() -> None:
     text = render("first-boot.cmd", facts(XP))
     for newer in ("bcdedit", "certutil", "powershell", "winrm", "DedicatedDumpFile"):
         assert newer not in text, newer
+
+
+@pytest.mark.parametrize("version", [WIN10_22H2, WIN11_24H2], ids=str)
+def test_test_signing_is_left_alone_while_secure_boot_is_on(version: WindowsVersion) -> None:
+    """bcdedit refuses it then, and the first boot would fail."""
+    assert "testsigning on" in render("first-boot.cmd", facts(version))
+    assert "testsigning on" not in render("first-boot.cmd", facts(version, firmware=Firmware.UEFI_SECURE))
+
+
+def test_hosts_of_today_can_talk_to_winrm_of_every_version() -> None:
+    """Windows 7 has TLS 1.2 and does not offer it until told; all later ones do."""
+    winrm = WinRmSetup("secret", "AB" * 20)
+    for version in (WIN7, WIN81, WIN10_22H2, WIN11_24H2):
+        text = render("first-boot.cmd", facts(version, winrm=winrm))
+        told = [line for line in text.splitlines() if r"SCHANNEL\Protocols\TLS 1.2\Server" in line]
+        assert len(told) == (2 if version == WIN7 else 0), version
+
+
+@pytest.mark.parametrize("version", ALL, ids=str)
+def test_no_command_names_anything_in_the_systems_language(version: WindowsVersion) -> None:
+    """Groups are "Administratoren" in German, power schemes "Heim/Büro": SIDs and numbers are the same."""
+    winrm = WinRmSetup("secret", "AB" * 20) if version >= WIN7 else None
+    script = render("first-boot.cmd", facts(version, winrm=winrm, openssh=version >= WIN10_22H2))
+    for text in (script, *(file.read_text() for file in sorted(shared_folder().glob("*.ps1")))):
+        for line in text.splitlines():
+            if not line.startswith(("rem ", "#")):
+                assert not ENGLISH & set(line.replace("'", " ").replace('"', " ").split()), line
+
+
+def test_the_disk_may_not_encrypt_itself_where_windows_would() -> None:
+    assert "PreventDeviceEncryption" in render("autounattend.xml", facts(WIN11_24H2))
+    assert "PreventDeviceEncryption" not in render("autounattend.xml", facts(WIN10_22H2))
 
 
 def test_winrm_opens_after_everything_else_is_settled() -> None:

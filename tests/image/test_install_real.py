@@ -141,7 +141,7 @@ def test_a_medium_becomes_a_sealed_image_once(bench: Bench) -> None:
         "image.json",
     ]
     assert stat.S_IMODE(Path(system).stat().st_mode) == 0o400
-    assert first["asked"] == ["disk.qcow2"]
+    assert (first["asked"], first["switched"]) == (["disk.qcow2"], [])
     again = bench.install(medium)
     assert (again["digest"], again["seen"], again["asked"]) == (first["digest"], [], [])
 
@@ -249,6 +249,22 @@ def test_secure_boot_starts_a_medium_that_is_signed(secure_bench: Bench) -> None
     (facts,) = found["facts"]
     assert facts["stages"] == ["windows-setup", "ready"]
     assert (Path(found["disks"][0]).parent / "variables.fd").stat().st_size > 0
+    # Windows refuses test signing as long as Secure Boot is on: once it is off, and before it is asked.
+    assert (found["switched"], found["asked"]) == (["disk.qcow2 on uefi"], ["disk.qcow2"])
+
+
+def test_test_signing_is_switched_on_for_good_in_a_start_of_its_own(bench: Bench) -> None:
+    found = bench.install(bench.medium(), switch=1, clone=1)
+    assert "error" not in found
+    # Setup's start, that of the first boot, this one: on the disk itself. The one that asks is on an overlay.
+    assert found["clones"] == ["6.1.7601 BOOT4"] * 2
+
+
+def test_test_signing_that_is_refused_is_no_image(bench: Bench) -> None:
+    found = bench.install(bench.medium(exit_code=5), switch=1)
+    assert "'bcdedit.exe /set {current} testsigning on' ended with 5: 0x1" in found["error"]
+    assert "the same command goes on from it" in found["error"]
+    assert (found["facts"], bench.leftovers()) == ([], [])
 
 
 def test_another_medium_is_another_image(bench: Bench) -> None:

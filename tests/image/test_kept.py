@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,19 @@ def test_what_is_not_whole_counts_as_none(store: ImageStore, tmp_path: Path) -> 
     for damage in ("", "[]", '{"facts": 1, "sizes": {}}'):
         (kept.folder / "installed.json").write_text(damage)
         assert kept.find() is None
+
+
+def test_while_it_is_written_to_it_counts_for_nothing(store: ImageStore, tmp_path: Path) -> None:
+    kept = KeptInstall(store, "tiny", KEY)
+    kept.put(made(tmp_path / "a"), {"stages": ["ready"]})
+    with kept.changing({"stages": ["ready"]}):
+        (kept.folder / "disk.qcow2").write_bytes(b"a larger disk")
+        assert kept.find() is None
+    assert kept.find() == {"stages": ["ready"]}
+    with suppress(OSError), kept.changing({}):
+        (kept.folder / "disk.qcow2").write_bytes(b"larger still")
+        raise OSError("full")
+    assert kept.find() == {}  # type: ignore[unreachable]
 
 
 def test_one_recipe_has_one_and_leaves_others_alone(store: ImageStore, tmp_path: Path) -> None:

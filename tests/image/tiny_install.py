@@ -25,6 +25,7 @@ from harness.image.install.builder import InstallSettings, install_image
 from harness.image.install.ingredients import InstallRequest
 from harness.image.install.run import InstallFailedError
 from harness.image.install.stages import Progress, Schedule
+from harness.image.install.testsigning import switch_test_signing_on
 from harness.image.install.window import Window
 from harness.image.installspec import Install
 from harness.image.recipe import Recipe
@@ -85,13 +86,23 @@ def main(
     recipe = find_recipe("tiny", [recipes])
     assert isinstance(recipe.source, Install)
     asked: list[str] = []
+    switched: list[str] = []
     seen: list[str] = []
 
     def attest(
         recipe: Recipe, image: SealedImage, session: Session, host: Host, how: Accelerator, evidence: Path
     ) -> Environment:
         asked.append(image.disks[0].path.name)
-        return environment()
+        if "switch" not in options:
+            return environment()
+        # As for an install with Secure Boot on, which no runner of the tests lives through.
+        switch_test_signing_on(recipe, image, session, host, how, evidence)
+        return attest_image(recipe, image, session, host, how, evidence)
+
+    def switch(
+        recipe: Recipe, image: SealedImage, session: Session, host: Host, how: Accelerator, evidence: Path
+    ) -> None:
+        switched.append(f"{image.disks[0].path.name} on {image.hardware.firmware}")
 
     store = ImageStore(cache / "images")
     virtio = medium.with_name("virtio-win.iso")
@@ -113,6 +124,7 @@ def main(
             prompt=options.get("prompt", 60),
         ),
         attest=attest_image if "ask" in options else attest,
+        switch_test_signing=switch,
         observer=observe,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
         room=1 << 30,
@@ -149,7 +161,7 @@ def main(
                 result["error"] = str(error)
         result["left"] = [str(process) for process in of_folders((session.folder, session.disk))]
     result["facts"] = [dict(one.facts) for one in store.named("tiny")]
-    return {**result, "asked": asked, "seen": seen, "seconds": time.monotonic() - began}
+    return {**result, "asked": asked, "switched": switched, "seen": seen, "seconds": time.monotonic() - began}
 
 
 if __name__ == "__main__":

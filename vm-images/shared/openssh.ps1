@@ -13,10 +13,13 @@ if (Test-Path $release) {
 $data = Join-Path $env:ProgramData 'ssh'
 New-Item -ItemType Directory -Force $data | Out-Null
 Copy-Item -Force (Join-Path $here 'ssh\*') $data
-$keys = Join-Path $data 'administrators_authorized_keys'
-icacls $keys /inheritance:r /grant 'Administrators:F' /grant 'SYSTEM:F' | Out-Null
-Get-ChildItem $data -Filter 'ssh_host_*_key' | ForEach-Object {
-    icacls $_.FullName /inheritance:r /grant 'Administrators:F' /grant 'SYSTEM:F' | Out-Null
+# sshd refuses files that others can read. By SID: names of groups are in the system's language.
+$private = @(Join-Path $data 'administrators_authorized_keys') +
+    @(Get-ChildItem $data -Filter 'ssh_host_*_key' | ForEach-Object { $_.FullName })
+foreach ($file in $private) {
+    icacls $file /inheritance:r /grant '*S-1-5-32-544:F' /grant '*S-1-5-18:F' | Out-Null
+    if ($LASTEXITCODE -ne 0) { throw "icacls ended with $LASTEXITCODE for $file" }
 }
 Set-Service sshd -StartupType Automatic
 netsh advfirewall firewall add rule name='regfilter-harness ssh' dir=in action=allow protocol=TCP localport=22 | Out-Null
+if ($LASTEXITCODE -ne 0) { throw "netsh ended with $LASTEXITCODE" }

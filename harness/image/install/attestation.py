@@ -6,36 +6,20 @@ kept: build, architecture, test signing, Secure Boot. A difference is an error w
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from harness.channel.deadline import Deadline
 from harness.channel.environment import Environment
-from harness.channel.errors import ChannelError
-from harness.channel.opening import open_channel
-from harness.channel.runner import RunnerClient
 from harness.errors import InfrastructureError
 from harness.guest.base import GuestKind
+from harness.image.install.start import answered, started
 from harness.image.recipe import Recipe
-from harness.machine.clones.template import machine_spec
-from harness.machine.describe.spec import Accelerator, DiskFormat, SealedImage
-from harness.machine.disk.disks import create_overlay
-from harness.machine.evidence import collect
-from harness.machine.hypervisor.events import EventKind
+from harness.machine.describe.spec import Accelerator, SealedImage
 from harness.machine.hypervisor.host import Host
-from harness.machine.hypervisor.machine import Machine
 from harness.machine.inside.attest import Promise, check_promise
-from harness.machine.keep.places import private_folder
 from harness.machine.keep.session import Session
 
 __all__ = ["AnotherSystemError", "Attest", "attest_image"]
-
-_STEP: Final = 5.0
-_PAUSE: Final = 1.0
-_GONE: Final = (EventKind.EXIT, EventKind.SHUTDOWN, EventKind.PANIC)
 
 
 class AnotherSystemError(InfrastructureError):
@@ -59,40 +43,8 @@ def attest_image(
     Raises `InfrastructureError` when no runner answers in the recipe's time, with the machine's evidence in
     the folder `evidence`, and `AnotherSystemError` when the guest is another one.
     """
-    name = session.new_name("a")
-    work = session.disk_folder(name)
-    session.expect_machine(name)
-    try:
-        disks = []
-        for number, disk in enumerate(image.disks):
-            overlay = work / f"disk{number}.qcow2"
-            create_overlay(overlay, disk.path, disk.format)
-            disks.append(replace(disk, path=overlay, format=DiskFormat.QCOW2))
-        variables, tpm = image.firmware_variables, None
-        if variables is not None:
-            variables = Path(shutil.copyfile(variables, work / "variables"))
-        if image.hardware.tpm:
-            tpm = private_folder(work / "tpm")
-            if image.tpm_state is not None:
-                shutil.copytree(image.tpm_state, tpm, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        spec = machine_spec(
-            image,
-            name=name,
-            folder=session.machine_folder(name),
-            disks=tuple(disks),
-            accelerator=accelerator,
-            firmware_variables=variables,
-            tpm_state=tpm,
-        )
-        with host.start(spec) as machine:
-            try:
-                found = _asked(machine, recipe)
-            except InfrastructureError as error:
-                shutil.rmtree(evidence, ignore_errors=True)
-                collect(machine, private_folder(evidence), error)
-                raise InfrastructureError(f"{error}; evidence is in {evidence}") from error
-    finally:
-        session.machine_gone(name)
+    with started(image, session, host, accelerator, evidence=evidence) as machine:
+        found = answered(machine, recipe.name, recipe.boot_seconds)
     promise = Promise.of(recipe.kind, recipe.version, recipe.arch, recipe.hardware)
     try:
         check_promise(promise, found, recipe.name)
@@ -104,23 +56,3 @@ def attest_image(
             f"{recipe.version.service_pack}, the guest {found.service_pack}"
         )
     return found
-
-
-def _asked(machine: Machine, recipe: Recipe) -> Environment:
-    """What the runner says, as soon as it answers."""
-    deadline = Deadline.after(recipe.boot_seconds)
-    while True:
-        try:
-            with open_channel(machine.spec.channel_socket, timeout=deadline.at_most(_STEP)) as channel:
-                return RunnerClient(channel).environment()
-        except ChannelError as error:
-            gone = next((event for event in machine.events if event.kind in _GONE), None)
-            if gone is not None or deadline.passed:
-                ended = f"the machine ended ({gone})" if gone is not None else "it did not answer in time"
-                raise InfrastructureError(
-                    f"{recipe.name} was installed, but its runner can't be asked: {ended} ({error})"
-                ) from error
-        try:  # its port takes nothing before the runner is there
-            machine.wait_for(*_GONE, timeout=deadline.at_most(_PAUSE))
-        except InfrastructureError:
-            continue

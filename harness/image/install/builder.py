@@ -31,6 +31,7 @@ from harness.image.install.medium import look_at_medium
 from harness.image.install.plan import CERTIFICATE, RUNNER, InstallPlan, plan_install
 from harness.image.install.run import Observer, run_install
 from harness.image.install.stages import Progress, Schedule, schedule_of
+from harness.image.install.testsigning import SwitchTestSigning, switch_test_signing_on
 from harness.image.installspec import Install
 from harness.image.recipe import Recipe
 from harness.image.store import KEEP, ImageStore, Stored
@@ -58,6 +59,7 @@ class InstallSettings:
     accelerator: Accelerator = Accelerator.TCG
     schedule: Schedule | None = None  # None: by the recipe and the accelerator
     attest: Attest = attest_image
+    switch_test_signing: SwitchTestSigning = switch_test_signing_on
     observer: Observer | None = None
     tell: Tell = quiet
     room: int = _ROOM
@@ -141,17 +143,17 @@ class _Maker:
 
     def _asked(self, kept: KeptInstall, facts: Mapping[str, Any]) -> Environment:
         """What the installed system says. Of one that says nothing the disk is kept."""
-        recipe = self.plan.recipe
-        self.settings.tell("first start: asking what was installed")
+        recipe, settings = self.plan.recipe, self.settings
+        image = installed_image(recipe, Stored(recipe.name, self.key, kept.folder, {}, facts))
+        evidence = evidence_folder(self.store, recipe.name)
+        given = (recipe, image, self.session, self.host, settings.accelerator, evidence)
         try:
-            return self.settings.attest(
-                recipe,
-                installed_image(recipe, Stored(recipe.name, self.key, kept.folder, {}, facts)),
-                self.session,
-                self.host,
-                self.settings.accelerator,
-                evidence_folder(self.store, recipe.name),
-            )
+            if self.plan.switches_test_signing_later:
+                settings.tell("a start with Secure Boot off: switching test signing on")
+                with kept.changing(facts):
+                    settings.switch_test_signing(*given)
+            settings.tell("first start: asking what was installed")
+            return settings.attest(*given)
         except AnotherSystemError:
             kept.discard()
             raise

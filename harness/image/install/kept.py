@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +45,19 @@ class KeptInstall:
         self.discard()
         private_folder(self.folder)
         _move(made, self.folder)
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        self._note(facts)
+
+    @contextmanager
+    def changing(self, facts: Mapping[str, Any]) -> Iterator[None]:
+        """While its disk is written to. Killed in between, it counts no longer."""
+        (self.folder / _NOTE).unlink()
+        try:
+            yield
+        finally:
+            self._note(facts)
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        files = [path for path in self.folder.rglob("*") if path.is_file() and path.name != _NOTE]
         sizes = {str(path.relative_to(self.folder)): path.stat().st_size for path in files}
         note = json.dumps({"facts": dict(facts), "sizes": sizes}).encode()
         write_atomically(self.folder / _NOTE, note, mode=0o600)

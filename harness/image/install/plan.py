@@ -24,7 +24,7 @@ from harness.image.installspec import Delivery, Install, ProductKey
 from harness.image.payload import port_name
 from harness.image.recipe import AccessKind, Recipe
 from harness.image.virtio import EARLY, VirtioDrivers, with_virtio
-from harness.machine.describe.spec import ChannelPort, DiskBus, Nic
+from harness.machine.describe.spec import ChannelPort, DiskBus, Firmware, Nic
 
 __all__ = ["DiscContents", "Ingredients", "InstallPlan", "plan_install"]
 
@@ -79,6 +79,16 @@ class InstallPlan:
     #: The first boot's files and drivers, by path on the disc.
     files: Mapping[str, bytes] = field(repr=False)
     drivers: VirtioDrivers | None = None
+
+    @property
+    def switches_test_signing_later(self) -> bool:
+        """Installed with Secure Boot on, run with it off: `harness.image.install.testsigning`."""
+        run_with = self.recipe.hardware.firmware
+        return (
+            self.answers.has_bcd
+            and not self.answers.switches_test_signing
+            and run_with is not Firmware.UEFI_SECURE
+        )
 
     @property
     def discs(self) -> DiscContents:

@@ -206,15 +206,15 @@ def _one_answer(subject: Subject) -> Iterator[str]:
 
 
 def _signing(subject: Subject) -> Iterator[str]:
-    if subject.template.hardware.firmware is Firmware.UEFI_SECURE and subject.plan.answers.test_signing:
+    answers, script = subject.plan.answers, subject.plan.script
+    switched = "testsigning on" in script
+    if subject.template.hardware.firmware is Firmware.UEFI_SECURE and answers.has_bcd:
         yield "Secure Boot is on where tests run: test signing can't be switched on"
-    if "nointegritychecks" in subject.plan.script:
+    if subject.machine.hardware.firmware is Firmware.UEFI_SECURE and switched:
+        yield "the first boot switches test signing on with Secure Boot on, which is refused"
+    if "nointegritychecks" in script:
         yield "nointegritychecks is ignored by Windows 7 and 8"
-    if (
-        subject.plan.answers.has_bcd
-        and subject.plan.answers.test_signing
-        and "testsigning on" not in subject.plan.script
-    ):
+    if answers.has_bcd and not switched and not subject.plan.switches_test_signing_later:
         yield "test signing is not switched on"
     installed, tested = (find_firmware(each.hardware) for each in (subject.machine, subject.template))
     if installed is not None and tested is not None:
@@ -353,7 +353,8 @@ TRAPS: Final[tuple[Trap, ...]] = (
     Trap(
         14,
         "Secure Boot with test signing",
-        "what is installed with Secure Boot is run without it, on firmware with the same variables",
+        "what is installed with Secure Boot is run without it, on firmware with the same variables, and test "
+        "signing is switched on then, in a start of its own",
         _signing,
     ),
     Trap(

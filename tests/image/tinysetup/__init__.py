@@ -50,10 +50,10 @@ ENVIRONMENT: dict[str, Any] = {
 }
 
 
-def answers(environment: Mapping[str, Any] | None = None) -> bytes:
-    """The answers of runner.c, by request."""
+def answers(environment: Mapping[str, Any] | None = None, *, exit_code: int = 0) -> bytes:
+    """The answers of runner.c, by request; every command ends with `exit_code`."""
     hello = {"major": 1, "minor": 0, "program_format": 1, "arch": "x86", "pointer_size": 4, "pid": 4}
-    done = {"exit_code": 0, "stdout": b"0x1", "stderr": b"", "stdout_lost": 0, "stderr_lost": 0}
+    done = {"exit_code": exit_code, "stdout": b"0x1", "stderr": b"", "stdout_lost": 0, "stderr_lost": 0}
     said: dict[int, bytes] = {
         RequestType.HELLO: cbor2.dumps({**hello, "max_payload": 4096, "build": "tiny"}),
         RequestType.ENVIRONMENT: cbor2.dumps({**ENVIRONMENT, **(environment or {})}),
@@ -101,13 +101,15 @@ def medium(
     build_number: int = 7601,
     reactos: bool = False,
     environment: Mapping[str, Any] | None = None,
+    exit_code: int = 0,
 ) -> Path:
     """An ISO that a BIOS starts, with the catalogue of a Windows 7 for x86.
 
     `reactos`: with a folder of ReactOS in its place. `environment` is what the runner of the installed system
-    says it is, where that is not `ENVIRONMENT`.
+    says it is, where that is not `ENVIRONMENT`; `exit_code` is how commands end there.
     """
-    program = _patched(_patched(program, _CONFIG, wishes.encode()), _ANSWERS, answers(environment))
+    said = answers(environment, exit_code=exit_code)
+    program = _patched(_patched(program, _CONFIG, wishes.encode()), _ANSWERS, said)
     catalogue = wim(edition("Windows 7 Enterprise", build_number, arch="0"))
     iso = pycdlib.PyCdlib()
     iso.new(vol_ident="TINY_SETUP", joliet=3, interchange_level=3)
