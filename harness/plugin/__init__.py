@@ -1,27 +1,22 @@
-"""The pytest plugin: options, markers, fixtures and outcomes, thin over the rest of the package."""
+"""The pytest plugin: options, markers, fixtures and outcomes, thin over the rest of the package.
+
+pytest loads this module in every run where the package is installed, also for projects that have nothing to
+do with it. So it declares, and imports nothing more. `harness.plugin.hooks` and what they need come when they
+are asked for: by an option, by a test with a guest, by a test that names statements of the catalogue.
+"""
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections.abc import Generator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from harness.plugin import (
-    finished,
-    journal,
-    known,
-    leaks,
-    native,
-    options,
-    recording,
-    reproduction,
-    selection,
-)
+from harness.plugin import agreed, commandline
 from harness.plugin.fixtures import (
+    TARGET_FIXTURE,
+    _case_parameter,
     _station,
     _target_parameter,
     app_hive,
@@ -32,11 +27,9 @@ from harness.plugin.fixtures import (
     registry,
     target,
 )
-from harness.plugin.leaklog import GateLog
-from harness.plugin.native import NativeFile, _case_parameter, collect_file, parametrise_cases
-from harness.plugin.session import RunLog, status_words
-from harness.plugin.station import POOL, GuestPool
-from harness.results.folder import new_run_folder
+
+if TYPE_CHECKING:
+    from harness.plugin.native import NativeFile
 
 __all__ = [
     "_case_parameter",
@@ -51,102 +44,59 @@ __all__ = [
     "target",
 ]
 
-_RUN_FOLDER = "harness_run_folder"
+_HOOKS: Final = "harness.plugin.hooks"
+#: What a report has that only the hooks put there (`harness.plugin.recording`).
+_OURS: Final = "harness_"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    options.add_options(parser)
-    finished.add_options(parser)
-    journal.add_options(parser)
-    known.add_options(parser)
-    leaks.add_options(parser)
-    native.add_options(parser)
-    reproduction.add_options(parser)
+    commandline.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    options.register_markers(config)
-    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-    if worker is None:
-        given = config.getoption("--run-folder")
-        results = Path(config.getoption("--results") or config.rootpath / "results")
-        folder = Path(given) if given else new_run_folder(results)
-    else:
-        folder = Path(worker[_RUN_FOLDER])
-    settings = config.stash[options.SETTINGS] = options.settings_of(config, folder)
-    known.configure(config)
-    config.stash[POOL] = GuestPool(settings.isolation, settings.guests)
-    if worker is None:
-        log = RunLog(settings)
-        config.pluginmanager.register(log, "harness-run-log")
-        config.pluginmanager.register(GateLog(config, log.add), "harness-leak-gate")
-        descriptor = config.getoption("--journal")
-        if descriptor is not None:
-            config.pluginmanager.register(journal.Journal(descriptor), "harness-journal")
-    leaves_out = finished.Finished.of(config)
-    if leaves_out is not None:
-        config.pluginmanager.register(leaves_out, "harness-finished")
+    commandline.register_markers(config)
+    if commandline.is_given(config):
+        _use(config)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """pytest-xdist: tell a worker where the run's evidence goes."""
-    node.workerinput[_RUN_FOLDER] = str(node.config.stash[options.SETTINGS].run_folder)
-    node.workerinput[reproduction.SEED_INPUT] = reproduction.seed_of(node.config)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    pool = config.stash.get(POOL, None)
-    if pool is not None:
-        pool.close()
+def _use(config: pytest.Config) -> None:
+    """The run has to do with the harness; from now on the hooks see it."""
+    config.pluginmanager.import_plugin(_HOOKS)  # once, whoever asks
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> NativeFile | None:
+    if ".native." not in file_path.name:
+        return None
+    from harness.plugin.native import collect_file
+
     return collect_file(file_path, parent)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if not parametrise_cases(metafunc):
-        selection.parametrise_targets(metafunc)
+    if TARGET_FIXTURE in metafunc.fixturenames or commandline.names_statements(metafunc.definition):
+        _use(metafunc.config)
+        from harness.plugin.native import parametrise_cases
+        from harness.plugin.selection import parametrise_targets
+
+        if not parametrise_cases(metafunc):
+            parametrise_targets(metafunc)
+
+
+# -- pytest-xdist: the controller collects nothing; its workers tell it whether the run has to do with us ---
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    agreed.tell_worker(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    if any("[reference:" in nodeid for nodeid in ids):  # without --target no other
+        _use(node.config)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    reproduction.seed_test(item)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep the collector of cycles away from what lives until the end: modules, tests, fixtures."""
-    if any(selection.TARGET_FIXTURE in getattr(item, "fixturenames", ()) for item in session.items):
-        gc.freeze()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield from recording.make_report(item, call)
-    leaks.attach_gate(item, report)
-    return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    leaks.note_next(item, nextitem)
-
-
-def pytest_report_teststatus(
-    report: pytest.CollectReport | pytest.TestReport,
-) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    return status_words(report)
-
-
-def pytest_assertrepr_compare(
-    config: pytest.Config, op: str, left: object, right: object
-) -> list[str] | None:
-    """Expected and seen events side by side."""
-    if "harness.probe" not in sys.modules:
-        return None  # nothing here can be a trace
-    from harness.plugin.comparisons import explain
-
-    return explain(config, op, left, right)
+def pytest_report_from_serializable(config: pytest.Config, data: Mapping[str, object]) -> None:
+    if any(name.startswith(_OURS) for name in data):
+        _use(config)

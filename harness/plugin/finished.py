@@ -21,7 +21,7 @@ from harness.results.folder import read_rows
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
 
-__all__ = ["Finished", "Standing", "add_options", "standings"]
+__all__ = ["Finished", "Standing", "standings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +39,6 @@ class Standing:
 def standings(rows: Iterable[RunResult]) -> dict[tuple[str, str], Standing]:
     """By test and target; a later row replaces an earlier one."""
     return {(row.test, row.target): Standing(row.attempt, row.outcome) for row in rows}
-
-
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("harness")
-    group.addoption(
-        "--finished",
-        metavar="FILE",
-        help="rows.jsonl of an interrupted run: tests that have a row there are left out",
-    )
-    group.addoption(
-        "--again",
-        type=int,
-        default=0,
-        metavar="N",
-        help="with --finished: run instead the tests that ended INFRA there, each up to N times more",
-    )
 
 
 class Finished:

@@ -1,37 +1,57 @@
-"""The fixtures a suite uses. Each is thin: what it gives away is usable from a REPL without pytest."""
+"""The fixtures a suite uses. Each is thin: what it gives away is usable from a REPL without pytest.
+
+pytest must know fixtures in every run, before it collects; they import what they need when a test has them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from harness.between import Between
-from harness.guest.base import Guest
-from harness.plugin.options import SETTINGS
-from harness.plugin.recording import LOG, TestLog
-from harness.plugin.selection import TARGET_FIXTURE, exclusion, limitation, missing_capability
-from harness.plugin.station import POOL, Station
-from harness.results.model import MAX_RECORDED, clip
-from harness.targets import Target
-
 if TYPE_CHECKING:
+    from harness.between import Between
+    from harness.guest.base import Guest
+    from harness.plugin.station import Station
     from harness.probe import Probe
+    from harness.targets import Target
     from harness.workload import Registry
 
-__all__ = ["Recorder", "app_hive", "guest", "own_driver", "probe", "record", "registry", "target"]
+__all__ = [
+    "CASE_FIXTURE",
+    "TARGET_FIXTURE",
+    "Recorder",
+    "app_hive",
+    "guest",
+    "own_driver",
+    "probe",
+    "record",
+    "registry",
+    "target",
+]
 
 #: What the `record` fixture is: a name and what was seen.
 Recorder = Callable[[str, object], None]
+
+#: The fixture that carries the target; private, so that a test file's own `target` fixture stays its own.
+TARGET_FIXTURE: Final = "_harness_target"
+#: The fixture that carries the case of a native suite.
+CASE_FIXTURE: Final = "_harness_case"
 
 
 @pytest.fixture(name=TARGET_FIXTURE)
 def _target_parameter(request: pytest.FixtureRequest) -> Target:
     """Carries the target the test was parametrised with."""
-    chosen = request.param
-    assert isinstance(chosen, Target)
+    chosen: Target = request.param
     return chosen
+
+
+@pytest.fixture(name=CASE_FIXTURE)
+def _case_parameter(request: pytest.FixtureRequest) -> str | None:
+    """The name of a native case; None where the cases could not be listed."""
+    case: str | None = request.param
+    return case
 
 
 @pytest.fixture
@@ -43,6 +63,10 @@ def target(_harness_target: Target) -> Target:
 @pytest.fixture
 def _station(request: pytest.FixtureRequest, _harness_target: Target) -> Station:
     """The guest and what is loaded in it; skips when the guest lacks a required capability."""
+    from harness.plugin.recording import LOG, TestLog
+    from harness.plugin.selection import exclusion, limitation, missing_capability
+    from harness.plugin.station import POOL
+
     item = request.node
     if reason := exclusion(item, _harness_target) or limitation(item, _harness_target):
         pytest.skip(reason)
@@ -89,6 +113,8 @@ def app_hive(registry: Registry) -> str:
 @pytest.fixture
 def own_driver(_station: Station, probe: Probe, request: pytest.FixtureRequest) -> Iterator[Between]:
     """The driver given with ``--driver``, loaded between two probe filters; skips without one."""
+    from harness.plugin.options import SETTINGS
+
     settings = request.config.stash[SETTINGS]
     path = settings.driver
     if path is None:
@@ -100,6 +126,9 @@ def own_driver(_station: Station, probe: Probe, request: pytest.FixtureRequest) 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Recorder:
     """Keeps what was seen where the documentation is silent: ``record("status", write.status)``."""
+    from harness.plugin.recording import LOG, TestLog
+    from harness.results.model import MAX_RECORDED, clip
+
     log = request.node.stash.setdefault(LOG, TestLog())
 
     def keep(name: str, value: object) -> None:

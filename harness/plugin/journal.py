@@ -20,7 +20,7 @@ from harness.plugin.recording import ROW_ATTRIBUTE
 from harness.plugin.selection import row_key
 from harness.results.model import MAX_NAME, clip
 
-__all__ = ["MAX_LINE", "Entry", "Journal", "Kind", "add_options"]
+__all__ = ["MAX_LINE", "Entry", "Journal", "Kind"]
 
 #: Longest line, in bytes. A test's name is somebody's parameter, so it is bounded.
 MAX_LINE = 64 * 1024
@@ -62,16 +62,6 @@ class Entry:
             raise ValueError("not a line of a journal")
         texts = {name: str(content.get(name, "")) for name in ("test", "target", "outcome", "why")}
         return cls(Kind(str(content.get("kind"))), **texts)
-
-
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("harness")
-    group.addoption(
-        "--journal",
-        type=int,
-        metavar="N",
-        help="write what is planned, begun and over to file descriptor N, as JSON lines",
-    )
 
 
 class Journal:

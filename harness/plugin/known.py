@@ -18,7 +18,7 @@ from harness.results.model import RunResult
 from harness.results.outcome import Outcome
 from harness.targets import Target
 
-__all__ = ["add_options", "configure", "excuse", "issue_of", "summarise"]
+__all__ = ["excuse", "issue_of", "read_known", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,7 @@ class _Known:
 _KNOWN = pytest.StashKey[_Known]()
 
 
-def add_options(parser: pytest.Parser) -> None:
-    parser.getgroup("harness").addoption(
-        "--known",
-        metavar="FILE.toml",
-        help="known issues: failures that this file expects count as KNOWN instead",
-    )
-
-
-def configure(config: pytest.Config) -> None:
+def read_known(config: pytest.Config) -> None:
     """Read the file. Raises `pytest.UsageError` with everything that is wrong with it."""
     file = config.getoption("--known")
     if file is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.probe import Probe
     from harness.probe.info import ProbeStatistics
 
-__all__ = ["GATE", "GATE_ATTRIBUTE", "LeakWatch", "add_options", "attach_gate", "gate_after", "note_next"]
+__all__ = ["GATE", "GATE_ATTRIBUTE", "LeakWatch", "attach_gate", "gate_after", "note_next"]
 
 #: The name that stands for a module's gate among its tests.
 GATE: Final = "leak-gate"
@@ -83,14 +83,6 @@ def _held_by(counters: ProbeStatistics) -> Iterator[Held]:
         yield Held(Holding.CONTEXTS, _PROBE, counters.live_contexts)
     if counters.filters:
         yield Held(Holding.CALLBACKS, _PROBE, counters.filters)
-
-
-def add_options(parser: pytest.Parser) -> None:
-    parser.getgroup("harness").addoption(
-        "--no-leak-gate",
-        action="store_true",
-        help="don't check after each module that drivers gave back pool, contexts and handles",
-    )
 
 
 # -- where the tests run -----------------------------------------------------------------------------------

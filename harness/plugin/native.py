@@ -17,26 +17,19 @@ from _pytest._code.code import TerminalRepr
 from harness.errors import HarnessError, InfrastructureError
 from harness.guest.base import Capability
 from harness.native.spec import SUFFIX, NativeIsolation, NativeSuite, load_suite
-from harness.plugin.options import SETTINGS, Isolation
-from harness.plugin.selection import TARGET_FIXTURE, allowed_targets, limitation
+from harness.plugin.commandline import Isolation
+from harness.plugin.fixtures import CASE_FIXTURE, TARGET_FIXTURE
+from harness.plugin.options import SETTINGS
+from harness.plugin.selection import allowed_targets, limitation
 from harness.plugin.station import ISOLATION, POOL, Station
 from harness.targets import Target
 
-__all__ = ["NativeCase", "NativeFile", "add_options", "collect_file", "parametrise_cases"]
+__all__ = ["NativeCase", "NativeFile", "collect_file", "parametrise_cases"]
 
 #: The name of the one test in a native suite's file, so that node ids read ``x.native.toml::case[...]``.
 _TEST = "case"
-_CASE_FIXTURE = "_harness_case"
 #: Where cases that were listed are kept, below the cache of images and templates.
 _CACHE = "native"
-
-
-def add_options(parser: pytest.Parser) -> None:
-    parser.getgroup("harness").addoption(
-        "--listed-before",
-        action="store_true",
-        help="boot no guest to list native cases: where none listed them before, one item stands for all",
-    )
 
 
 class NativeCase(pytest.Function):
@@ -148,13 +141,6 @@ def _run(suite: NativeSuite, station: Station, case: str | None) -> None:
             raise CaseFailedError(judgement.reason, result.output)
 
 
-@pytest.fixture(name=_CASE_FIXTURE)
-def _case_parameter(request: pytest.FixtureRequest) -> str | None:
-    """The case's name; None where the cases could not be listed."""
-    case: str | None = request.param
-    return case
-
-
 # -- which cases -------------------------------------------------------------------------------------------
 
 
@@ -172,7 +158,7 @@ def parametrise_cases(metafunc: pytest.Metafunc) -> bool:
             pytest.param(target, case, id=target.name if case is None else f"{target.name}-{case}")
             for case in _cases(parent, target)
         ]
-    metafunc.parametrize((TARGET_FIXTURE, _CASE_FIXTURE), parameters, indirect=True)
+    metafunc.parametrize((TARGET_FIXTURE, CASE_FIXTURE), parameters, indirect=True)
     return True
 
 

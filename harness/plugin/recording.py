@@ -20,8 +20,9 @@ import harness
 from harness.errors import GuestCrashed, HarnessError, UnsupportedError
 from harness.guest.base import GuestKind
 from harness.guest.bugcheck import Bugcheck
+from harness.plugin.commandline import EvidencePolicy, names_statements
 from harness.plugin.known import excuse
-from harness.plugin.options import SETTINGS, EvidencePolicy
+from harness.plugin.options import SETTINGS
 from harness.plugin.reproduction import keep_bundle
 from harness.plugin.selection import behaviours_of, name_without_target, target_of
 from harness.plugin.station import Station
@@ -217,14 +218,13 @@ def _keep_machine(item: pytest.Item, log: TestLog, error: BaseException | None) 
 def _row(item: pytest.Item, log: TestLog) -> RunResult | None:
     outcome = worst(log.outcomes) or Outcome.PASS
     target = target_of(item)
-    behaviours = behaviours_of(item)
-    if target is None and not behaviours:
+    if target is None and not names_statements(item):
         return None  # an ordinary test of somebody's Python
     return RunResult(
         test=name_without_target(item),
         target="" if target is None else target.name,
         outcome=outcome,
-        behaviours=behaviours,
+        behaviours=behaviours_of(item),
         duration=round(log.duration, 6),
         message=log.message,
         detail=log.detail,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import linecache
 import random
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from harness.errors import DriverRefusedError, GuestCrashed, HarnessError
 from harness.guest.base import Guest, GuestKind
+from harness.plugin.agreed import seed_of
 from harness.plugin.options import SETTINGS
 from harness.plugin.selection import name_without_target, target_of
 from harness.plugin.version import own_version
@@ -34,39 +34,10 @@ if TYPE_CHECKING:
     from harness.plugin.recording import TestLog
     from harness.targets import Target
 
-__all__ = ["SEED_INPUT", "add_options", "keep_bundle", "seed_of", "seed_test"]
-
-SEED = pytest.StashKey[str]()
-#: Where a worker of pytest-xdist finds the seed.
-SEED_INPUT: Final = "harness_seed"
+__all__ = ["keep_bundle", "seed_test"]
 
 #: What leaves a bundle. INFRA says nothing about what was tested.
 _BUNDLED: Final = frozenset({Outcome.FAIL, Outcome.CRASH, Outcome.HANG})
-
-
-def add_options(parser: pytest.Parser) -> None:
-    group = parser.getgroup("harness")
-    group.addoption(
-        "--seed",
-        metavar="TEXT",
-        default="",
-        help="seed of Python's random numbers in each test; default: a new one for each run, kept in bundles",
-    )
-    group.addoption(
-        "--bundle-machine",
-        action="store_true",
-        help="put a machine's disks (what it wrote) and memory into the bundle of a failure; 8 GiB at most",
-    )
-
-
-def seed_of(config: pytest.Config) -> str:
-    """The run's seed: given, that of pytest-xdist's controller, or a new one."""
-    found = config.stash.get(SEED, "")
-    if not found:
-        given: dict[str, Any] = getattr(config, "workerinput", {})
-        found = str(given.get(SEED_INPUT) or config.getoption("--seed") or secrets.token_hex(4))
-        config.stash[SEED] = found
-    return found
 
 
 def seed_test(item: pytest.Item) -> None:

@@ -10,12 +10,13 @@ import pytest
 from harness.catalogue import Catalogue
 from harness.errors import HarnessError
 from harness.guest.base import Arch, Capability, GuestInfo
-from harness.plugin.options import SETTINGS, Isolation
+from harness.plugin.commandline import Isolation
+from harness.plugin.fixtures import TARGET_FIXTURE
+from harness.plugin.options import SETTINGS
 from harness.registry.version import WindowsVersion
 from harness.targets import Target
 
 __all__ = [
-    "TARGET_FIXTURE",
     "allowed_targets",
     "behaviours_of",
     "exclusion",
@@ -26,9 +27,6 @@ __all__ = [
     "row_key",
     "target_of",
 ]
-
-#: The fixture that carries the target; private, so that a test file's own `target` fixture stays its own.
-TARGET_FIXTURE = "_harness_target"
 
 
 def parametrise_targets(metafunc: pytest.Metafunc) -> None:
@@ -69,6 +67,9 @@ def allowed_targets(metafunc: pytest.Metafunc) -> list[tuple[Target, tuple[pytes
 
 def _check_markers(definition: pytest.Item) -> None:
     try:
+        for marker in definition.iter_markers("behaviour"):
+            if not marker.args or marker.kwargs or not all(isinstance(name, str) for name in marker.args):
+                raise ValueError('the behaviour marker takes ids of the catalogue: behaviour("B-LAY-03")')
         for behaviour in behaviours_of(definition):
             Catalogue.load().get(behaviour)
         for marker in definition.iter_markers("requires"):
@@ -84,12 +85,8 @@ def _mistake(definition: pytest.Item, error: Exception) -> pytest.Collector.Coll
 
 def behaviours_of(node: pytest.Item | pytest.Collector) -> tuple[str, ...]:
     """The ids of all `behaviour` markers on a test, its class and its module, each once."""
-    found: dict[str, None] = {}
-    for marker in node.iter_markers("behaviour"):
-        if not marker.args or marker.kwargs or not all(isinstance(argument, str) for argument in marker.args):
-            raise ValueError('the behaviour marker takes ids of the catalogue: behaviour("B-LAY-03")')
-        found.update(dict.fromkeys(marker.args))
-    return tuple(found)
+    named = (name for marker in node.iter_markers("behaviour") for name in marker.args)
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def target_of(item: pytest.Item) -> Target | None:

@@ -100,7 +100,7 @@ def test_the_users_driver_is_the_one_to_verify(suite: pytest.Pytester, run: Run)
     with (suite.path / "conftest.py").open("a") as conftest:
         conftest.write(
             "\nfrom harness.plugin.options import SETTINGS\n"
-            "def pytest_sessionstart(session):\n"
+            "def pytest_collection_finish(session):\n"
             "    print('verified:', session.config.stash[SETTINGS].guests.verified)\n"
         )
     run("--driver", "Mine.sys", "-s").stdout.fnmatch_lines(["*verified: ('Mine.sys',)"])
