@@ -266,7 +266,7 @@ class AnswerFacts:
         network = r"HKLM\SYSTEM\CurrentControlSet\Control\Network\NewNetworkWindowOff"
         signature = r"HKLM\SOFTWARE\Policies\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures"
         encryption = r"HKLM\SYSTEM\CurrentControlSet\Control\BitLocker"
-        commands = (
+        commands: tuple[str, ...] = (
             _told("echo HARNESS-STAGE specialize"),
             _told("ver"),  # here already it can be seen that it is another Windows
             f'reg add "{network}" /f',

@@ -31,7 +31,7 @@ from harness.machine.hypervisor.accelerator import choose_accelerator
 from harness.machine.hypervisor.host import Host
 from harness.machine.hypervisor.machine import Machine
 from harness.machine.inside.attest import set_clock
-from harness.machine.inside.axes import check_axes, is_another_boot, switch_on
+from harness.machine.inside.axes import begins_after, check_axes, in_effect, switch_on
 from harness.machine.inside.hibernation import check_resumed, hibernate
 from harness.machine.keep.eviction import free_up
 from harness.machine.keep.places import Places, available_memory
@@ -249,8 +249,8 @@ def _switch_on(machine: Machine, image: SealedImage, identity: Identity, way: Wa
         before = found = runner.environment()
         restarts = switch_on(runner, identity.on, before, identity.name)
     if restarts:
-        deadline = Deadline.after(image.boot_seconds)
-        while not is_another_boot(before, found):
+        deadline = Deadline.after(image.boot_seconds + begins_after(identity.on))
+        while not in_effect(identity.on, before, found):
             if deadline.passed:
                 raise InfrastructureError(
                     f"{identity.name}: no other boot within {image.boot_seconds:g} s after "

@@ -18,6 +18,7 @@ from harness.machine.inside.axes import (
     check_axes,
     hardware_with,
     image_with,
+    in_effect,
     is_another_boot,
     steps_for,
     switch_on,
@@ -149,6 +150,15 @@ def test_what_is_not_on_is_infra_with_both_values(axis: Axis, found: dict[str, o
         check_axes(on, seen, "vm:x")
     assert says in str(caught.value)
     assert len(unproven(on, seen)) == 1
+
+
+def test_low_resources_are_in_effect_when_allocations_do_fail() -> None:
+    """Driver Verifier waits up to eight minutes after a start, and a clone goes on where it was frozen."""
+    early, late = replace(PROVEN, uptime_ms=8 * 60_000), replace(PROVEN, uptime_ms=9 * 60_000)
+    assert not in_effect(SwitchedOn((Axis.LOWRES,), DRIVERS), PLAIN, early)
+    assert in_effect(SwitchedOn((Axis.LOWRES,), DRIVERS), PLAIN, late)
+    assert in_effect(SwitchedOn((Axis.VERIFIER,), DRIVERS), PLAIN, replace(PROVEN, uptime_ms=1))
+    assert not in_effect(SwitchedOn((Axis.VERIFIER,), DRIVERS), PLAIN, PLAIN)
 
 
 # -- carrying it out -----------------------------------------------------------------------------------------
