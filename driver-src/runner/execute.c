@@ -16,6 +16,7 @@
 /* The process has ended and its output goes silent without ending: another process holds it and may live long. */
 #define SILENCE_MS 250
 #define DRAIN_MS 10000 /* or it never goes silent */
+#define AGAIN_MS 10
 
 typedef struct STREAM {
     HANDLE pipe, child;
@@ -137,10 +138,26 @@ static void complete(STREAM *stream)
     }
 }
 
+static BOOL is_anyone_left(HANDLE job)
+{
+    JOBOBJECT_BASIC_ACCOUNTING_INFORMATION facts;
+
+    return QueryInformationJobObject(job, JobObjectBasicAccountingInformation, &facts, sizeof(facts), NULL) &&
+           facts.ActiveProcesses != 0;
+}
+
+/* Until nobody is left in the job: one that is just being created may be missed by the first call (under Wine it is). */
 static void end_tree(COMMAND *command)
 {
+    DWORD since = GetTickCount();
+
     if (command->job == NULL || !TerminateJobObject(command->job, ENDED_EXIT_CODE)) {
         TerminateProcess(command->process, ENDED_EXIT_CODE);
+        return;
+    }
+    while (is_anyone_left(command->job) && GetTickCount() - since < DRAIN_MS) {
+        Sleep(AGAIN_MS);
+        TerminateJobObject(command->job, ENDED_EXIT_CODE);
     }
 }
 

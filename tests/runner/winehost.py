@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -103,6 +103,24 @@ class Wine:
                 except OSError:
                     continue  # ended, or somebody else's
         return found
+
+    def still_running(self, pids: Iterable[int], name: bytes, patience: float = PATIENCE) -> list[int]:
+        """Those of `pids` with `name` in their command line that don't end: Wine's view is a little ahead."""
+        left = []
+        for pid in pids:
+            try:
+                descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            try:
+                named = name in Path(f"/proc/{pid}/cmdline").read_bytes()
+                if named and not select.select([descriptor], [], [], patience)[0]:
+                    left.append(pid)
+            except FileNotFoundError:
+                continue
+            finally:
+                os.close(descriptor)
+        return left
 
     def close(self) -> None:
         """End everything in the prefix; `wineserver -k` alone may leave driver hosts behind."""
