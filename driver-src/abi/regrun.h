@@ -36,6 +36,9 @@
 #define REGRUN_MAX_TEXT 32767                  /* UTF-16 units of a path, name or command line */
 #define REGRUN_MAX_DEVICES 64                  /* devices open at once */
 #define REGRUN_MAX_PARAMETERS 256              /* values of a service's Parameters key */
+#define REGRUN_MAX_TAGS 256                    /* pool tags asked for at once */
+#define REGRUN_MAX_VERIFIED 1024               /* drivers under Driver Verifier that are told */
+#define REGRUN_MAX_OPEN_KEYS 256               /* open keys that are listed */
 
 /*
  * Requests. The payload is CBOR, a map with text keys unless said otherwise; so is the reply's. Absent
@@ -76,6 +79,15 @@
  *               the program that runs, or the next one, waits before that operation until HOLD names another;
  *               `operation` runs, waits or comes next; `statuses` are 32 bits for each before it, where asked
  *               for. A program that waits goes on when the host's side of the stream goes away. Since version 1.1
+ *  POOL_TAGS    {tags: 4 bytes each}  ->  {tags [{tag bytes, paged_allocs, paged_frees, paged_bytes,
+ *               nonpaged_allocs, nonpaged_frees, nonpaged_bytes}]}
+ *               those that were used since the boot; the counts go round after 32 bits. Since version 1.1
+ *  POOL_VERIFIED {}  ->  {drivers [{name, flags, paged, nonpaged: allocations, paged_bytes, nonpaged_bytes}]}
+ *               what each driver under Driver Verifier holds. Since version 1.1
+ *  OPEN_KEYS    {key: its path as the kernel has it}
+ *               ->  {hive text, runner: its own process id, count, keys [{process id, program text|null, name}]}
+ *               every open key there and below, REGRUN_MAX_OPEN_KEYS of `count` at most; `hive` is the key whose
+ *               hive was asked. Since version 1.1
  */
 #define REGRUN_HELLO 1
 #define REGRUN_PING 2
@@ -101,6 +113,9 @@
 #define REGRUN_CRASH 22
 #define REGRUN_SHUTDOWN 23
 #define REGRUN_QUIESCE 24
+#define REGRUN_POOL_TAGS 25
+#define REGRUN_POOL_VERIFIED 26
+#define REGRUN_OPEN_KEYS 27
 #define REGRUN_HOLD 28
 
 #define REGRUN_NO_HOLD 0xFFFFFFFF

@@ -7,12 +7,10 @@
 
 #define CLASS_MODULES 11
 #define CLASS_VERIFIER 51
-#define STATUS_LENGTH_MISMATCH ((NT_STATUS)0xC0000004)
 #define MEMORY_MANAGEMENT L"SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management"
 #define MAX_DRIVERS 1024
 #define MAX_FILTERS 256
 #define MAX_VERIFIED 2048 /* UTF-16 units of the list of verified drivers */
-#define MAX_QUERY 0x100000
 
 /* As Microsoft's aux_klib.h and ntldr.h have it; 32-bit callers on x64 get 32-bit pointers. */
 typedef struct MODULE {
@@ -27,35 +25,6 @@ typedef struct MODULES {
     ULONG count;
     MODULE module[];
 } MODULES;
-
-/* From malloc; NULL when the system doesn't say. */
-static void *query_whole(ULONG class, ULONG *size)
-{
-    ULONG capacity = 0x10000, needed;
-    NT_STATUS status;
-    void *data, *larger;
-
-    data = malloc(capacity);
-    while (data != NULL && native()->query_system != NULL) {
-        needed = 0;
-        status = native()->query_system(class, data, capacity, &needed);
-        if (NT_IS_SUCCESS(status)) {
-            *size = needed < capacity ? needed : capacity;
-            return data;
-        }
-        if (status != STATUS_LENGTH_MISMATCH || capacity >= MAX_QUERY) {
-            break;
-        }
-        capacity *= 2;
-        larger = realloc(data, capacity);
-        if (larger == NULL) {
-            break;
-        }
-        data = larger;
-    }
-    free(data);
-    return NULL;
-}
 
 /* Verified drivers as a list with spaces between, "*" for all; an array of texts. */
 static void reply_verified(REPLY *reply, wchar_t *list)
@@ -90,7 +59,8 @@ static void reply_verifier(REPLY *reply)
     unsigned outside = reply->pairs;
     ULONG size = 1;
     DWORD flags;
-    void *active = native_is_wine() ? NULL : query_whole(CLASS_VERIFIER, &size);
+    NT_STATUS status;
+    void *active = native_is_wine() ? NULL : native_query_system(CLASS_VERIFIER, &size, &status);
 
     reply_key(reply, "verifier");
     cbor_put_map(&reply->body, 2);
@@ -140,8 +110,9 @@ static void reply_module(REPLY *reply, const MODULE *module)
 static void reply_drivers(REPLY *reply)
 {
     ULONG size, count, index;
+    NT_STATUS status;
     /* Wine has one made-up module. */
-    MODULES *modules = native_is_wine() ? NULL : query_whole(CLASS_MODULES, &size);
+    MODULES *modules = native_is_wine() ? NULL : native_query_system(CLASS_MODULES, &size, &status);
 
     if (modules == NULL || size < offsetof(MODULES, module)) {
         reply_null(reply, "drivers");

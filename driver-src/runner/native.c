@@ -1,5 +1,9 @@
 #include "native.h"
 
+#include <stdlib.h>
+
+#define MAX_SYSTEM_QUERY 0x400000
+
 static NATIVE calls;
 static volatile LONG looked_up;
 
@@ -22,6 +26,7 @@ const NATIVE *native(void)
         FIND(write_file, "NtWriteFile");
         FIND(close, "NtClose");
         FIND(query_system, "NtQuerySystemInformation");
+        FIND(query_open_keys, "NtQueryOpenSubKeysEx");
         FIND(query_firmware, "NtQuerySystemEnvironmentValueEx");
         FIND(set_system_time, "NtSetSystemTime");
         FIND(raise_hard_error, "NtRaiseHardError");
@@ -44,12 +49,48 @@ BOOL native_is_wine(void)
     return native()->wine_version != NULL;
 }
 
+BOOL native_is_wow64(void)
+{
+    SYSTEM_INFO info;
+
+    GetNativeSystemInfo(&info);
+    return sizeof(void *) == 4 && info.wProcessorArchitecture != PROCESSOR_ARCHITECTURE_INTEL;
+}
+
 NT_STATUS native_enable(ULONG privilege)
 {
     BOOLEAN before;
 
     return native()->adjust_privilege == NULL ? STATUS_NOT_IMPLEMENTED_
                                               : native()->adjust_privilege(privilege, TRUE, FALSE, &before);
+}
+
+void *native_query_system(ULONG class, ULONG *size, NT_STATUS *status)
+{
+    ULONG capacity = 0x10000, needed;
+    void *data, *larger;
+
+    *status = STATUS_NOT_IMPLEMENTED_;
+    data = malloc(capacity);
+    while (data != NULL && native()->query_system != NULL) {
+        needed = 0;
+        *status = native()->query_system(class, data, capacity, &needed);
+        if (NT_IS_SUCCESS(*status)) {
+            *size = needed < capacity ? needed : capacity;
+            return data;
+        }
+        if (*status != STATUS_LENGTH_MISMATCH_ || capacity >= MAX_SYSTEM_QUERY) {
+            break;
+        }
+        capacity *= 2;
+        larger = realloc(data, capacity);
+        if (larger == NULL) {
+            break;
+        }
+        data = larger;
+    }
+    free(data);
+    return NULL;
 }
 
 void native_string(NT_STRING *string, const wchar_t *text)

@@ -9,12 +9,14 @@ typedef LONG NT_STATUS;
 #define STATUS_NOT_IMPLEMENTED_ ((NT_STATUS)0xC0000002)
 #define STATUS_PRIVILEGE_NOT_HELD_ ((NT_STATUS)0xC0000061)
 #define STATUS_PENDING_ ((NT_STATUS)0x00000103)
+#define STATUS_LENGTH_MISMATCH_ ((NT_STATUS)0xC0000004)
 /* Success, information and warnings carry data; errors (0xC.......) don't. */
 #define NT_IS_ERROR(status) (((ULONG)(status) >> 30) == 3)
 #define NT_IS_SUCCESS(status) ((NT_STATUS)(status) >= 0)
 
 #define PRIVILEGE_LOAD_DRIVER 10
 #define PRIVILEGE_SYSTEMTIME 12
+#define PRIVILEGE_RESTORE 18
 #define PRIVILEGE_SHUTDOWN 19
 #define PRIVILEGE_DEBUG 20
 #define PRIVILEGE_SYSTEM_ENVIRONMENT 22
@@ -53,6 +55,7 @@ typedef struct NATIVE {
                                  LARGE_INTEGER *, ULONG *);
     NT_STATUS(NTAPI *close)(HANDLE);
     NT_STATUS(NTAPI *query_system)(ULONG, void *, ULONG, ULONG *);
+    NT_STATUS(NTAPI *query_open_keys)(NT_ATTRIBUTES *, ULONG, void *, ULONG *);
     NT_STATUS(NTAPI *query_firmware)(NT_STRING *, const GUID *, void *, ULONG *, ULONG *);
     NT_STATUS(NTAPI *set_system_time)(const LARGE_INTEGER *, LARGE_INTEGER *);
     NT_STATUS(NTAPI *raise_hard_error)(NT_STATUS, ULONG, ULONG, ULONG_PTR *, ULONG, ULONG *);
@@ -71,8 +74,14 @@ BOOL native_has(const char *name);
 /* Wine: some of its routines report success and do nothing. */
 BOOL native_is_wine(void);
 
+/* A 32-bit process on a 64-bit system, which can't read the structures of its kernel. */
+BOOL native_is_wow64(void);
+
 /* Enable a privilege of this process; STATUS_PRIVILEGE_NOT_HELD when its account hasn't got it. */
 NT_STATUS native_enable(ULONG privilege);
+
+/* What NtQuerySystemInformation says, whole: `size` bytes from malloc. NULL with its status when it doesn't. */
+void *native_query_system(ULONG class, ULONG *size, NT_STATUS *status);
 
 void native_string(NT_STRING *string, const wchar_t *text);
 

@@ -10,6 +10,8 @@
 #include "execute.h"
 #include "fields.h"
 #include "files.h"
+#include "open_keys.h"
+#include "pool.h"
 #include "power.h"
 #include "program.h"
 #include "program_hold.h"
@@ -51,6 +53,8 @@ static const FIELD close_fields[] = {{"handle", FIELD_UINT, TRUE, 0xFFFFFFFF}};
 static const FIELD clock_fields[] = {{"unix_us", FIELD_UINT, TRUE, MAX_UNIX_US}};
 static const FIELD crash_fields[] = {{"how", FIELD_TEXT, TRUE, 64}, {"code", FIELD_UINT, FALSE, 0xFFFFFFFF}};
 static const FIELD shutdown_fields[] = {{"reboot", FIELD_BOOL, TRUE, 0}, {"force", FIELD_BOOL, FALSE, 0}};
+static const FIELD tags_fields[] = {{"tags", FIELD_BYTES, TRUE, REGRUN_MAX_TAGS * POOL_TAG_SIZE}};
+static const FIELD key_fields[] = {{"key", FIELD_TEXT, TRUE, REGRUN_MAX_TEXT}};
 
 static void hello(const REQUEST *request, const VALUE *values, REPLY *reply)
 {
@@ -99,6 +103,9 @@ static const HANDLER handlers[] = {
     {REGRUN_CRASH, crash, crash_fields, COUNT(crash_fields)},
     {REGRUN_SHUTDOWN, system_shutdown, shutdown_fields, COUNT(shutdown_fields)},
     {REGRUN_QUIESCE, quiesce, NULL, 0},
+    {REGRUN_POOL_TAGS, pool_tags, tags_fields, COUNT(tags_fields)},
+    {REGRUN_POOL_VERIFIED, pool_verified, NULL, 0},
+    {REGRUN_OPEN_KEYS, open_keys, key_fields, COUNT(key_fields)},
 };
 
 static void encode_failure(const REPLY *reply, CBOR_WRITER *writer)

@@ -55,6 +55,9 @@ class RequestType(IntEnum):
     CRASH = constant("REGRUN_CRASH")
     SHUTDOWN = constant("REGRUN_SHUTDOWN")
     QUIESCE = constant("REGRUN_QUIESCE")
+    POOL_TAGS = constant("REGRUN_POOL_TAGS")
+    POOL_VERIFIED = constant("REGRUN_POOL_VERIFIED")
+    OPEN_KEYS = constant("REGRUN_OPEN_KEYS")
     HOLD = constant("REGRUN_HOLD")
 
 

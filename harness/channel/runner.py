@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -30,10 +30,19 @@ from harness.channel.deadline import Deadline
 from harness.channel.environment import Environment
 from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError, RunnerError
 from harness.channel.frames import RequestType
+from harness.channel.holdings import (
+    OpenKeys,
+    PoolTag,
+    VerifiedDriver,
+    read_open_keys,
+    read_pool_tags,
+    read_verified,
+)
 from harness.channel.replies import U64, Reply, pack
 from harness.channel.sources import open_source
 from harness.errors import UsageError
 from harness.guest.base import ExecResult, IoctlResult
+from harness.registry.paths import RegistryPath
 from harness.workload.codec import decode_result, encode_program
 from harness.workload.fields import MAX_OPERATIONS
 from harness.workload.program import Program
@@ -312,6 +321,24 @@ class RunnerClient:
 
     def close_device(self, handle: int, *, timeout: float = 60.0) -> None:
         self._ask(RequestType.DEVICE_CLOSE, timeout, handle=handle)
+
+    # -- what drivers hold ----------------------------------------------------------------------------------
+
+    def pool_tags(self, tags: Collection[bytes], *, timeout: float = 60.0) -> tuple[PoolTag, ...]:
+        """What is held with each of `tags`, at most `MAX_TAGS`; without those never used since the boot.
+
+        These three raise `RunnerError` where the system or its runner can't tell; the message says why.
+        """
+        reply = self._ask(RequestType.POOL_TAGS, timeout, tags=b"".join(tags))
+        return read_pool_tags(reply, tags)
+
+    def verified_drivers(self, *, timeout: float = 60.0) -> tuple[VerifiedDriver, ...]:
+        """What drivers under Driver Verifier hold."""
+        return read_verified(self._ask(RequestType.POOL_VERIFIED, timeout))
+
+    def open_keys(self, key: RegistryPath, *, timeout: float = 60.0) -> OpenKeys:
+        """Who has `key` or keys below it open. Deleted keys are not told, even when they are open."""
+        return read_open_keys(self._ask(RequestType.OPEN_KEYS, timeout, key=str(key)))
 
     # -- the machine ----------------------------------------------------------------------------------------
 

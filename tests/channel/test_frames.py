@@ -40,6 +40,7 @@ def test_every_request_and_error_of_the_header_has_its_member() -> None:
         "REGRUN_STALL_MS",
         "REGRUN_REPLY",
         "REGRUN_FAILED",
+        "REGRUN_NO_HOLD",
         *(name for name in numbers if name.startswith(("REGRUN_MAX_", "REGRUN_PROTOCOL_", "REGRUN_ERROR_"))),
     }
     requests = {name: value for name, value in numbers.items() if name not in no_request}
