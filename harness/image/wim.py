@@ -73,18 +73,18 @@ def read_wim_images(file: BinaryIO, size: int) -> tuple[WimImage, ...]:
     file.seek(offset)
     raw = file.read(length)
     try:
-        by_wimlib = read_catalogue(file, size)
-    except WimlibRefusedError as error:
-        raise WimFormatError(f"wimlib can't read it: {error}") from None
-    if by_wimlib is not None and by_wimlib.removeprefix(_MARK) != raw.removeprefix(_MARK):
-        raise WimFormatError("wimlib reads another catalogue in it than its header names")
-    try:
         text = raw.decode("utf-16")
         if "<!" in text:  # no catalogue declares entities; one that does is an attack on the parser
             raise WimFormatError("its catalogue has a document type declaration")
         root = ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
         raise WimFormatError(f"its catalogue can't be read: {error}") from None
+    try:
+        by_wimlib = read_catalogue(file, size)
+    except WimlibRefusedError as error:
+        raise WimFormatError(f"wimlib can't read it: {error}") from None
+    if by_wimlib is not None and by_wimlib.removeprefix(_MARK) != raw.removeprefix(_MARK):
+        raise WimFormatError("wimlib reads another catalogue in it than its header names")
     images = root.findall("IMAGE")
     if not images or len(images) > _MAX_IMAGES:
         raise WimFormatError(f"its catalogue names {len(images)} images")
