@@ -1,8 +1,6 @@
-"""Validation of answer files: component names, passes and elements, as Microsoft documents them.
+"""Validation of answer files against what Microsoft documents (`harness.image.answer_settings`).
 
-Source of the names: "Unattended Windows Setup Reference" (the page of each component lists the passes it is
-valid in and its child elements). Only what the templates may use is listed: an element that is not here is a
-mistake until its page has been read. Setup itself skips what it does not know without a word.
+Setup itself skips what it does not know, in another pass or for another processor, without a word.
 """
 
 from __future__ import annotations
@@ -12,157 +10,37 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from harness.image.answer_settings import COMPONENTS, PASSES, Setting
+from harness.registry.version import WindowsVersion
+
 __all__ = ["check_autounattend"]
 
 _NAMESPACE: Final = "{urn:schemas-microsoft-com:unattend}"
 _ACTION: Final = "{http://schemas.microsoft.com/WMIConfig/2002/State}action"
 _TOKEN: Final = "31bf3856ad364e35"
 
-#: Element name -> what may be below it; None: text.
-Elements = Mapping[str, "Elements | None"]
-
 
 @dataclass(frozen=True, slots=True)
-class _Component:
-    passes: frozenset[str]
-    elements: Elements
+class _Medium:
+    """What the file is for."""
+
+    version: WindowsVersion
+    architecture: str
 
 
-def _text(*names: str) -> dict[str, None]:
-    return dict.fromkeys(names)
+def check_autounattend(text: str, architecture: str, version: WindowsVersion) -> tuple[str, ...]:
+    """What is wrong with an answer file for `version` on `architecture` ("amd64", "x86"), in words.
 
-
-_LOCALES: Final = _text("InputLocale", "SystemLocale", "UILanguage", "UILanguageFallback", "UserLocale")
-_PASSWORD: Final[Elements] = _text("Value", "PlainText")
-_RUN_SYNCHRONOUS: Final[Elements] = {
-    "RunSynchronousCommand": _text("Description", "Order", "Path", "WillReboot")
-}
-
-_COMPONENTS: Final[dict[str, _Component]] = {
-    "Microsoft-Windows-International-Core-WinPE": _Component(
-        frozenset({"windowsPE"}),
-        {**_LOCALES, "SetupUILanguage": _text("UILanguage", "WillShowUI"), "LayeredDriver": None},
-    ),
-    "Microsoft-Windows-PnpCustomizationsWinPE": _Component(
-        frozenset({"windowsPE"}), {"DriverPaths": {"PathAndCredentials": _text("Path")}}
-    ),
-    "Microsoft-Windows-International-Core": _Component(frozenset({"specialize", "oobeSystem"}), _LOCALES),
-    "Microsoft-Windows-Setup": _Component(
-        frozenset({"windowsPE"}),
-        {
-            "DynamicUpdate": _text("Enable", "WillShowUI"),
-            "DiskConfiguration": {
-                "WillShowUI": None,
-                "Disk": {
-                    **_text("DiskID", "WillWipeDisk"),
-                    "CreatePartitions": {"CreatePartition": _text("Order", "Type", "Size", "Extend")},
-                    "ModifyPartitions": {
-                        "ModifyPartition": _text(
-                            "Order", "PartitionID", "Format", "Label", "Letter", "Active", "TypeID", "Extend"
-                        )
-                    },
-                },
-            },
-            "ImageInstall": {
-                "OSImage": {
-                    "InstallFrom": {"MetaData": _text("Key", "Value"), "Path": None},
-                    "InstallTo": _text("DiskID", "PartitionID"),
-                    "InstallToAvailablePartition": None,
-                    "WillShowUI": None,
-                }
-            },
-            "UserData": {
-                **_text("AcceptEula", "FullName", "Organization"),
-                "ProductKey": _text("Key", "WillShowUI"),
-            },
-            "RunSynchronous": _RUN_SYNCHRONOUS,
-        },
-    ),
-    "Microsoft-Windows-LUA-Settings": _Component(frozenset({"offlineServicing"}), _text("EnableLUA")),
-    "Microsoft-Windows-Deployment": _Component(
-        frozenset({"auditUser", "specialize", "oobeSystem"}), {"RunSynchronous": _RUN_SYNCHRONOUS}
-    ),
-    "Microsoft-Windows-Security-SPP-UX": _Component(frozenset({"specialize"}), _text("SkipAutoActivation")),
-    "Microsoft-Windows-Security-Licensing-SLC-UX": _Component(
-        frozenset({"specialize"}), _text("SkipAutoActivation")
-    ),
-    "Microsoft-Windows-ServerManager-SvrMgrNc": _Component(
-        frozenset({"specialize"}), _text("DoNotOpenServerManagerAtLogon")
-    ),
-    "Microsoft-Windows-OutOfBoxExperience": _Component(
-        frozenset({"specialize"}), _text("DoNotOpenInitialConfigurationTasksAtLogon")
-    ),
-    "Microsoft-Windows-SecureStartup-FilterDriver": _Component(
-        frozenset({"specialize", "oobeSystem"}), _text("PreventDeviceEncryption")
-    ),
-    "Microsoft-Windows-Shell-Setup": _Component(
-        frozenset({"specialize", "oobeSystem", "auditSystem", "auditUser", "generalize"}),
-        {
-            **_text("ComputerName", "TimeZone", "RegisteredOwner", "RegisteredOrganization", "ProductKey"),
-            "OOBE": _text(
-                "HideEULAPage",
-                "HideLocalAccountScreen",
-                "HideOEMRegistrationScreen",
-                "HideOnlineAccountScreens",
-                "HideWirelessSetupInOOBE",
-                "NetworkLocation",
-                "ProtectYourPC",
-                "SkipMachineOOBE",
-                "SkipUserOOBE",
-            ),
-            "UserAccounts": {
-                "AdministratorPassword": _PASSWORD,
-                "LocalAccounts": {
-                    "LocalAccount": {
-                        **_text("Name", "DisplayName", "Description", "Group"),
-                        "Password": _PASSWORD,
-                    }
-                },
-            },
-            "AutoLogon": {**_text("Enabled", "Username", "Domain", "LogonCount"), "Password": _PASSWORD},
-            "FirstLogonCommands": {
-                "SynchronousCommand": _text("CommandLine", "Description", "Order", "RequiresUserInput")
-            },
-        },
-    ),
-}
-
-#: Elements of lists: each needs wcm:action="add".
-_LISTED: Final = frozenset(
-    {
-        "Disk",
-        "CreatePartition",
-        "ModifyPartition",
-        "MetaData",
-        "RunSynchronousCommand",
-        "SynchronousCommand",
-        "LocalAccount",
-        "PathAndCredentials",
-    }
-)
-_PASSES: Final = frozenset(
-    {
-        "windowsPE",
-        "offlineServicing",
-        "generalize",
-        "specialize",
-        "auditSystem",
-        "auditUser",
-        "oobeSystem",
-    }
-)
-
-
-def check_autounattend(text: str, architecture: str) -> tuple[str, ...]:
-    """What is wrong with an answer file for `architecture` ("amd64", "x86"), in words; empty when sound."""
+    Empty when it is sound.
+    """
     try:
         root = ElementTree.fromstring(text.encode("utf-8"))
     except ElementTree.ParseError as error:
         return (f"not well-formed XML: {error}",)
-    return tuple(_mistakes(root, architecture))
+    return tuple(_mistakes(root, _Medium(version, architecture)))
 
 
-def _mistakes(root: ElementTree.Element, architecture: str) -> Iterator[str]:
+def _mistakes(root: ElementTree.Element, medium: _Medium) -> Iterator[str]:
     if root.tag != f"{_NAMESPACE}unattend":
         yield f"the root is {root.tag}, not unattend of urn:schemas-microsoft-com:unattend"
         return
@@ -173,7 +51,7 @@ def _mistakes(root: ElementTree.Element, architecture: str) -> Iterator[str]:
             continue
         where = settings.get("pass", "")
         passes.append(where)
-        if where not in _PASSES:
+        if where not in PASSES:
             yield f"there is no pass {where!r}"
         seen: set[str] = set()
         for component in settings:
@@ -181,24 +59,22 @@ def _mistakes(root: ElementTree.Element, architecture: str) -> Iterator[str]:
             if name in seen:
                 yield f"{where}: {name} twice"
             seen.add(name)
-            yield from _component(component, name, where, architecture)
+            yield from _component(component, name, where, medium)
     for doubled in sorted({where for where in passes if passes.count(where) > 1}):
         yield f"pass {doubled} twice"
     if "windowsPE" not in passes:
         yield "no windowsPE pass: the commands of specialize are not run without one"
 
 
-def _component(component: ElementTree.Element, name: str, where: str, architecture: str) -> Iterator[str]:
-    known = _COMPONENTS.get(name)
+def _component(component: ElementTree.Element, name: str, where: str, medium: _Medium) -> Iterator[str]:
+    known = COMPONENTS.get(name)
     if known is None:
         yield f"{where}: the component {name!r} is not a documented one"
         return
-    if where not in known.passes:
-        yield f"{name} is valid in {', '.join(sorted(known.passes))}, not in {where}"
-    if component.get("processorArchitecture") != architecture:
+    if component.get("processorArchitecture") != medium.architecture:
         yield (
             f"{where}: {name} is for {component.get('processorArchitecture')!r}, the medium for "
-            f"{architecture!r}: setup skips it without a word"
+            f"{medium.architecture!r}: setup skips it without a word"
         )
     for attribute, wanted in (
         ("publicKeyToken", _TOKEN),
@@ -207,24 +83,61 @@ def _component(component: ElementTree.Element, name: str, where: str, architectu
     ):
         if component.get(attribute) != wanted:
             yield f"{where}: {name} has {attribute}={component.get(attribute)!r}, not {wanted!r}"
-    yield from _elements(component, known.elements, f"{where}: {name}")
+    for child in component:
+        setting = known.get(_name(child))
+        if setting is not None and where not in setting.passes:
+            valid = ", ".join(sorted(setting.passes))
+            yield f"{name}/{_name(child)} is valid in {valid}, not in {where}"
+    valid_here = {key: setting for key, setting in known.items() if where in setting.passes}
+    yield from _elements(component, known, valid_here, f"{where}: {name}", medium)
 
 
-def _elements(parent: ElementTree.Element, allowed: Elements, where: str) -> Iterator[str]:
+def _elements(
+    parent: ElementTree.Element,
+    allowed: Mapping[str, Setting],
+    possible: Mapping[str, Setting],
+    where: str,
+    medium: _Medium,
+) -> Iterator[str]:
+    """`possible` is what of `allowed` may be there: what is needed of it must be."""
+    names = [_name(child) for child in parent]
+    for name, setting in possible.items():
+        if setting.needed and name not in names:
+            yield f"{where}: {name} is missing, and setup stops to ask, or fails"
+    for name in sorted(set(names)):
+        if names.count(name) > 1 and name in allowed and not allowed[name].listed:
+            yield f"{where}: {name} twice"
     for child in parent:
         name = _name(child)
         if name not in allowed:
             yield f"{where}: no element {name!r} is documented there"
-            continue
-        if name in _LISTED and child.get(_ACTION) != "add":
-            yield f"{where}: {name} needs wcm:action='add'"
-        below = allowed[name]
-        if below is not None:
-            yield from _elements(child, below, f"{where}/{name}")
-        elif len(child):
-            yield f"{where}: {name} holds text, not elements"
-        elif not (child.text or "").strip():
-            yield f"{where}: {name} is empty, and setup stops to ask"
+        else:
+            yield from _element(child, allowed[name], f"{where}/{name}", medium)
+    yield from _orders(parent, where)
+    if {"Size", "Extend"} <= set(names):
+        yield f"{where}: Size and Extend exclude each other"
+
+
+def _element(element: ElementTree.Element, setting: Setting, where: str, medium: _Medium) -> Iterator[str]:
+    if not setting.is_known_to(medium.version):
+        yield f"{where}: Windows {medium.version} does not know it"
+    if setting.listed and element.get(_ACTION) != "add":
+        yield f"{where} needs wcm:action='add'"
+    text = (element.text or "").strip()
+    if setting.below:
+        yield from _elements(element, setting.below, setting.below, where, medium)
+    elif len(element):
+        yield f"{where} holds text, not elements"
+    elif not text:
+        yield f"{where} is empty, and setup stops to ask"
+    elif setting.longest and len(text) > setting.longest:
+        yield f"{where} has {len(text)} characters; {setting.longest} are possible"
+
+
+def _orders(parent: ElementTree.Element, where: str) -> Iterator[str]:
+    orders = [order.text for child in parent if (order := child.find(f"{_NAMESPACE}Order")) is not None]
+    if len(set(orders)) != len(orders):
+        yield f"{where}: an Order twice"
 
 
 def _name(element: ElementTree.Element) -> str:

@@ -12,6 +12,7 @@ from harness.errors import UsageError
 from harness.guest.base import Arch
 from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup, render, shared_folder
 from harness.image.answer_schema import check_autounattend
+from harness.image.answer_settings import COMPONENTS, PASSES
 from harness.image.scripts import check_cmd
 from harness.machine.describe.spec import Firmware
 from harness.registry.version import (
@@ -63,7 +64,7 @@ ALL = (XP, WS03, *NT6)
 @pytest.mark.parametrize("version", NT6, ids=str)
 def test_every_answer_file_is_as_documented(version: WindowsVersion, is_server: bool) -> None:
     text = render("autounattend.xml", facts(version, is_server=is_server))
-    assert check_autounattend(text, "amd64") == ()
+    assert check_autounattend(text, "amd64", version) == ()
 
 
 @pytest.mark.parametrize("version", ALL, ids=str)
@@ -189,12 +190,47 @@ def test_winnt_sif_ends_its_lines_as_setup_wants_them() -> None:
         ('<Disk wcm:action="add">', "<Disk>", "Disk needs wcm:action"),
         ("</unattend>", "", "not well-formed XML"),
         ('publicKeyToken="31bf3856ad364e35"', 'publicKeyToken=""', "publicKeyToken=''"),
+        ('pass="offlineServicing"', 'pass="generalize"', "EnableLUA is valid in offlineServicing, not in"),
+        ("<ProtectYourPC>3</ProtectYourPC>", "", "OOBE: ProtectYourPC is missing"),
+        ("<SystemLocale>en-US</SystemLocale>", "", "Core-WinPE: SystemLocale is missing"),
+        (
+            "<Extend>true</Extend>",
+            "<Extend>true</Extend><Size>9</Size>",
+            "Size and Extend exclude each other",
+        ),
+        ("<Order>2</Order>", "<Order>1</Order>", "an Order twice"),
+        (">REGFILTER<", ">REGFILTER-HARNESS<", "ComputerName has 17 characters; 15 are possible"),
+        ("<AcceptEula>true", "<AcceptEula>true</AcceptEula><AcceptEula>true", "AcceptEula twice"),
+        ("<FullName>", "<WillReboot>Never</WillReboot><FullName>", "no element 'WillReboot' is documented"),
     ],
 )
 def test_each_mistake_in_an_answer_file_is_named(old: str, new: str, says: str) -> None:
     text = render("autounattend.xml", facts(WIN11_24H2))
     assert old in text
-    assert any(says in found for found in check_autounattend(text.replace(old, new, 1), "amd64"))
+    assert any(says in found for found in check_autounattend(text.replace(old, new, 1), "amd64", WIN11_24H2))
+
+
+@pytest.mark.parametrize(
+    ("made_for", "checked_for", "says"),
+    [
+        (WIN11_24H2, WIN7, "HideOnlineAccountScreens: Windows 6.1 does not know it"),
+        (WIN7, VISTA_SP2, "SPP-UX/SkipAutoActivation: Windows 6.0.6002 does not know it"),
+        (VISTA_SP2, WIN81, "SLC-UX/SkipAutoActivation: Windows 6.3 does not know it"),
+    ],
+)
+def test_what_another_version_has_is_a_mistake(
+    made_for: WindowsVersion, checked_for: WindowsVersion, says: str
+) -> None:
+    text = render("autounattend.xml", facts(made_for))
+    assert check_autounattend(text, "amd64", made_for) == ()
+    assert any(says in found for found in check_autounattend(text, "amd64", checked_for))
+
+
+@pytest.mark.parametrize("name", sorted(COMPONENTS))
+def test_every_setting_names_passes_that_there_are(name: str) -> None:
+    for setting in COMPONENTS[name].values():
+        assert setting.passes
+        assert setting.passes <= PASSES
 
 
 @pytest.mark.parametrize(

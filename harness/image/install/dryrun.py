@@ -133,7 +133,7 @@ def _write_texts(plan: InstallPlan, into: Path) -> list[str]:
 
 def _answer_problems(plan: InstallPlan) -> tuple[str, ...]:
     if plan.install.answer is AnswerFile.AUTOUNATTEND:
-        return check_autounattend(plan.answer, plan.answers.processor_architecture)
+        return check_autounattend(plan.answer, plan.answers.processor_architecture, plan.recipe.version)
     found = []
     if not plan.answer.isascii():
         found.append("holds characters beyond ASCII")

@@ -175,7 +175,8 @@ def _layout(subject: Subject) -> Iterator[str]:
 
 def _components(subject: Subject) -> Iterator[str]:
     if subject.is_nt6:
-        yield from check_autounattend(subject.plan.answer, subject.plan.answers.processor_architecture)
+        plan = subject.plan
+        yield from check_autounattend(plan.answer, plan.answers.processor_architecture, plan.recipe.version)
     yield from check_cmd(subject.plan.script)
 
 
