@@ -19,6 +19,8 @@ class Holding(StrEnum):
     CONTEXTS = "object contexts"
     HANDLES = "handles on keys"
     REFERENCES = "references on keys"  # pointers to key objects that no handle accounts for
+    KERNEL_HANDLES = "kernel handles"  # on anything but keys: files, events, threads
+    PROCESS_REFERENCES = "references on processes and threads"
 
 
 @dataclass(frozen=True, slots=True)

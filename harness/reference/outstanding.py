@@ -12,15 +12,17 @@ from harness.reference.pool import tag_text
 
 if TYPE_CHECKING:
     from harness.reference.filtering.contract import Registration
-    from harness.reference.kernel.objects import KernelObject
+    from harness.reference.kernel.objects import Handle, KernelObject
     from harness.reference.machine import Machine
+    from harness.reference.threads import Process
 
 __all__ = ["outstanding"]
 
 
 def outstanding(m: Machine) -> Outstanding:
-    """Everything at this moment, but for the kernel's own pool and for objects that aren't keys."""
-    return Outstanding((*_drivers(m), *_pool(m), *_callbacks(m), *_handles(m)))
+    """Everything at this moment, but for the kernel's own pool and for pointers to other kinds of objects."""
+    held = (_drivers, _pool, _callbacks, _handles, _kernel_handles, _process_references)
+    return Outstanding(tuple(each for kind in held for each in kind(m)))
 
 
 def _drivers(m: Machine) -> Iterator[Held]:
@@ -51,14 +53,13 @@ def _name_of(m: Machine, registration: Registration) -> str:
 
 
 def _handles(m: Machine) -> Iterator[Held]:
-    """Handles on keys by path and process, then key objects with more references than handles."""
+    """Handles on keys by path and opener, then key objects with more references than handles."""
     key_type = m.registry.keys.type
     handles: Counter[str] = Counter()
     for process in m.kernel.processes.by_pid.values():  # the kernel's own handles are those of System
-        owner, table = process.name, process.body.handles
-        for handle in table.entries.values():
+        for handle in process.body.handles.entries.values():
             if handle.object.type is key_type:
-                handles[f"{_path(m, handle.object)}, opened by {owner}"] += 1
+                handles[f"{_path(m, handle.object)}, opened by {_opener(handle, process)}"] += 1
     references: Counter[str] = Counter()
     for obj in m.objects.of_type(key_type):
         more = obj.references - obj.handles
@@ -68,6 +69,39 @@ def _handles(m: Machine) -> Iterator[Held]:
         yield Held(Holding.HANDLES, what, count)
     for what, count in references.items():
         yield Held(Holding.REFERENCES, what, count)
+
+
+def _kernel_handles(m: Machine) -> Iterator[Held]:
+    """The kernel's handles on anything but keys, by type, name and opener."""
+    found: Counter[str] = Counter()
+    system = m.kernel.processes.system
+    for handle in system.body.handles.entries.values():
+        kind = handle.object.type
+        if kind is not m.registry.keys.type:
+            name = kind.query_name(handle.object) if kind.query_name is not None else None
+            found[f"{kind.name} {name or '(unnamed)'}, opened by {_opener(handle, system)}"] += 1
+    return (Held(Holding.KERNEL_HANDLES, what, count) for what, count in found.items())
+
+
+def _process_references(m: Machine) -> Iterator[Held]:
+    """Pointers to processes and threads, ended ones too, beyond their handles and their own life."""
+    processes = m.kernel.processes
+    for obj in m.objects.of_type(processes.process_type):
+        process = obj.body.process
+        yield from _more_references(obj, f"process {process.pid} ({process.name})")
+    for obj in m.objects.of_type(processes.thread_type):
+        thread = obj.body.thread
+        yield from _more_references(obj, f"thread {thread.tid} of {thread.process.name}")
+
+
+def _more_references(obj: KernelObject, what: str) -> Iterator[Held]:
+    more = obj.references - obj.handles - int(obj.permanent)
+    if more > 0:
+        yield Held(Holding.PROCESS_REFERENCES, what, more)
+
+
+def _opener(handle: Handle, process: Process) -> str:
+    return handle.opener.name if handle.opener is not None else process.name
 
 
 def _path(m: Machine, obj: KernelObject) -> str:

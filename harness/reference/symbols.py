@@ -77,9 +77,12 @@ class Symboliser:
         self._machine = machine
 
     def frame(self, address: int, *, exact: bool) -> Frame:
-        """The frame of an instruction (``exact``) or of a return address (looked up one byte earlier)."""
+        """The frame of an instruction (``exact``) or of a return address (looked up one byte earlier).
+
+        An export that called the guest again is there by its entry point, further out in the stack too.
+        """
         machine = self._machine
-        place = address if exact else address - 1
+        place = address if exact or machine.cpu.code.is_slot(address) else address - 1
         export = machine.cpu.code.export_at(place)
         if export is not None:
             return Frame(address, "nt", function=export.name)

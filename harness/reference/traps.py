@@ -275,6 +275,10 @@ class KernelCode:
             return None
         return self.exports[index] if index < len(self.exports) else None
 
+    def is_slot(self, address: int) -> bool:
+        """Whether `address` is the entry point of an export. No return address is: a slot calls nothing."""
+        return self.slots <= address < self.hooks and (address - self.slots) % _SLOT_SIZE == 0
+
     def slot_of(self, hook: int) -> int:
         """The entry point of the slot whose hook instruction is at `hook`."""
         return self.slots + (hook - self.hooks) // _HOOK_SIZE * _SLOT_SIZE

@@ -61,6 +61,7 @@ CRASHES = {
     "writes_read_only": wrong(trigger, 0xBE),
     "executes_data": wrong(trigger, 0xFC, function=""),
     "stack_overflow": wrong(trigger, 0x7F, function="Deeper"),
+    "waits_in_dpc": wrong(trigger, 0xC4, function="Deferred"),
     "exception_in_irp": wrong(request, 0x1E, 0x3B, 0x7E, 0x8E, function="Control"),
     "irp_completed_twice": wrong(request, 0x44, function="Control"),
 }
@@ -74,6 +75,7 @@ HANGS = {
 LEAKS = {
     "handle_kept": {Holding.HANDLES},
     "reference_kept": {Holding.REFERENCES},
+    "process_kept": {Holding.PROCESS_REFERENCES, Holding.KERNEL_HANDLES},
     "stays_loaded": {Holding.DRIVERS, Holding.CALLBACKS, Holding.POOL},
 }
 
@@ -145,6 +147,13 @@ def test_a_driver_that_gives_everything_back_leaves_nothing(arch: str) -> None:
         guest.stop_driver("blocks_silently")
         assert left_over(before.held, guest.outstanding().held) == ()
     assert not before.unknown
+
+
+def test_the_stack_goes_on_through_the_kernel_routine_that_called_back(arch: str) -> None:
+    with workload.started("waits_in_dpc", arch, WIN10_22H2) as guest, pytest.raises(GuestCrashed) as caught:
+        workload.set_values(guest, "trigger")
+    functions = [frame.function for frame in caught.value.bugcheck.stack]
+    assert functions == ["KeWaitForSingleObject", "Deferred", "KeInsertQueueDpc", "Callback"]
 
 
 def test_how_much_leaked_is_told(arch: str) -> None:

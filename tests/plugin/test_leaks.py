@@ -91,7 +91,7 @@ def test_a_leak_fails_the_module_and_no_test(
     found = gate(rows)
     assert (found["outcome"], found["target"]) == ("FAIL", "reference:10.0.26100")
     assert "handles on keys: " in found["message"]
-    assert "opened by System" in found["message"]
+    assert "opened by handle_kept.sys" in found["message"]
     assert "handle_kept" in found["attestation"]["drivers"]
     # With a guest for each test, the one that leaked is known.
     assert ("after test_leaks[" in found["message"]) == (isolation == "test")

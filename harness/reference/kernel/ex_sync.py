@@ -153,13 +153,13 @@ def ex_release_fast_mutex_and_leave_region(m: Machine, address: int) -> None:
 def ke_acquire_guarded_mutex(m: Machine, address: int) -> None:
     need_irql(m, APC_LEVEL, "KeAcquireGuardedMutex", "nf-wdm-keacquireguardedmutex")
     _acquire(m, address, "KeAcquireGuardedMutex")
-    m.current.body.apc_disable -= 1
+    m.current.body.special_apc_disable -= 1
 
 
 @export("KeReleaseGuardedMutex", args="ptr", cc="fastcall", since=(5, 2))
 def ke_release_guarded_mutex(m: Machine, address: int) -> None:
     _release(m, address, "KeReleaseGuardedMutex")
-    m.current.body.apc_disable += 1
+    m.current.body.special_apc_disable += 1
 
 
 @export("KeTryToAcquireGuardedMutex", args="ptr", cc="fastcall", since=(5, 2))
@@ -203,7 +203,7 @@ def ex_delete_resource_lite(m: Machine, address: int) -> int:
 
 
 def _apcs(m: Machine, address: int, code: int) -> None:
-    if m.cpu.irql < APC_LEVEL and m.current.body.apc_disable == 0 and not m.current.system:
+    if m.cpu.irql < APC_LEVEL and not m.current.body.combined_apc_disable and not m.current.system:
         m.bugcheck(
             0xC4, code, m.cpu.irql, 0, address, reason="a resource is used while normal APCs are enabled"
         )

@@ -288,7 +288,7 @@ class IrpEngine:
         major = location["MajorFunction"]
         routine = m.memory.ptr(driver.of("MajorFunction") + major * self._step)
         before = m.cpu.irql
-        disabled = m.current.body.apc_disable
+        disabled = m.current.body.combined_apc_disable
         status = m.cpu.call(routine, device.address, address, any_irql=True) & 0xFFFFFFFF
         if m.cpu.irql != before:
             m.bugcheck(
@@ -303,13 +303,13 @@ class IrpEngine:
                 f"{irql_name(before)} "
                 f"and returned at {irql_name(m.cpu.irql)}",
             )
-        if m.current.body.apc_disable != disabled:
+        if m.current.body.combined_apc_disable != disabled:
             m.bugcheck(
                 0xC4,
                 0xC5,
                 routine,
-                m.current.body.apc_disable & 0xFFFFFFFF,
-                disabled & 0xFFFFFFFF,
+                m.current.body.combined_apc_disable,
+                disabled,
                 driver=device.body.driver.body.module,
                 stack=(routine, *m.stacks.addresses()),
                 reason="a dispatch routine changed the thread's APC disable count (critical region or mutex)",

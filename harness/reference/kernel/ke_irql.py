@@ -284,19 +284,21 @@ def ke_leave_critical_region(m: Machine) -> None:
 
 @export("KeEnterGuardedRegion", args="", since=(5, 2))
 def ke_enter_guarded_region(m: Machine) -> None:
-    m.current.body.apc_disable -= 1
+    m.current.body.special_apc_disable -= 1
 
 
 @export("KeLeaveGuardedRegion", args="", since=(5, 2))
 def ke_leave_guarded_region(m: Machine) -> None:
-    m.current.body.apc_disable += 1
+    if m.current.body.special_apc_disable >= 0:
+        m.bugcheck(0xC4, 0x3F, 0, 0, 0, reason="KeLeaveGuardedRegion without KeEnterGuardedRegion")
+    m.current.body.special_apc_disable += 1
 
 
 @export("KeAreApcsDisabled", args="", since=(5, 1))
 def ke_are_apcs_disabled(m: Machine) -> int:
-    return int(m.current.body.apc_disable < 0 or m.cpu.irql >= APC_LEVEL)
+    return int(m.current.body.combined_apc_disable != 0 or m.cpu.irql >= APC_LEVEL)
 
 
 @export("KeAreAllApcsDisabled", args="", since=(5, 2))
 def ke_are_all_apcs_disabled(m: Machine) -> int:
-    return int(m.cpu.irql >= APC_LEVEL)
+    return int(m.current.body.special_apc_disable != 0 or m.cpu.irql >= APC_LEVEL)

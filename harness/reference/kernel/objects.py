@@ -20,6 +20,7 @@ from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
+    from harness.reference.modules import Driver
 
 __all__ = [
     "KERNEL_MODE",
@@ -117,13 +118,14 @@ class KernelObject:
 @dataclass(slots=True, eq=False)
 class Handle:
     """An entry of a handle table. `notes` belongs to the object's type (a key's options, a file's
-    position)."""
+    position). `opener` is the driver that opened a kernel handle."""
 
     value: int
     object: KernelObject
     access: int
     attributes: int = 0
     notes: Any = None
+    opener: Driver | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -252,7 +254,10 @@ class ObjectManager:
         obj.references += 1
         obj.handles += 1
         where = self.kernel_handles if table is None else table
-        return where.insert(obj, obj.type.mapping.apply(access) & ~_MAXIMUM_ALLOWED, attributes).value
+        handle = where.insert(obj, obj.type.mapping.apply(access) & ~_MAXIMUM_ALLOWED, attributes)
+        if where is self.kernel_handles:
+            handle.opener = self.machine.calling_driver()
+        return handle.value
 
     def table_for(self, attributes: int, mode: int = KERNEL_MODE) -> HandleTable | None:
         """Where a new handle goes: the kernel's table (None) for OBJ_KERNEL_HANDLE, else the current

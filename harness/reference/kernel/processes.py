@@ -56,12 +56,19 @@ class ThreadBody:
     thread: Thread
     object: KernelObject
     impersonating: KernelObject | None = None
-    #: Negative while in critical regions or owning mutexes (KTHREAD.CombinedApcDisable).
+    #: Negative while in critical regions or owning mutexes (KTHREAD.KernelApcDisable).
     apc_disable: int = 0
+    #: Negative while in guarded regions or owning guarded mutexes (KTHREAD.SpecialApcDisable).
+    special_apc_disable: int = 0
     attached: list[Process] = field(default_factory=list)
     exit_status: int | None = None
     #: The guest routine a system thread begins in.
     start: int = 0
+
+    @property
+    def combined_apc_disable(self) -> int:
+        """KTHREAD.CombinedApcDisable: both counts, the special one in the upper half."""
+        return self.special_apc_disable << 16 & 0xFFFF0000 | self.apc_disable & 0xFFFF
 
 
 class Processes:
