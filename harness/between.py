@@ -51,7 +51,7 @@ class ChangeKind(StrEnum):
     BLOCKED = "blocked"  # seen above only, and failed
     COMPLETED = "completed in between"  # seen above only, and succeeded (bypass)
     STATUS = "status changed"  # seen by both, with different statuses in post
-    INPUT = "input changed"  # seen by both, with different data in pre
+    INPUT = "input changed"  # seen by both, with another name or other data in pre
     OUTPUT = "output changed"  # seen by both, with different output in post
     OWN_CALL = "own call"  # seen below only: a registry call made in between
 
@@ -163,13 +163,23 @@ def changes(trace: Trace, above: Filter, below: Filter) -> list[Change]:
 
 
 def _partner(pair: Pair, candidates: list[Pair]) -> Pair | None:
-    """The same operation seen below: the same class about the same object."""
-    for candidate in candidates:
-        if _event(candidate).notify_class != _event(pair).notify_class:
-            continue
-        if pair.pre is None or (candidate.pre is not None and _subject(candidate.pre) == _subject(pair.pre)):
-            return candidate
-    return None
+    """The same operation seen below: the same class about the same object.
+
+    Where the driver edited the name in place, one that came in the same structure.
+    """
+    alike = [each for each in candidates if _event(each).notify_class == _event(pair).notify_class]
+    before = pair.pre
+    if before is None:
+        return alike[0] if alike else None
+    pres = [(each, each.pre) for each in alike if each.pre is not None]
+    same = [each for each, pre in pres if _subject(pre) == _subject(before)]
+    edited = [each for each, pre in pres if _place(pre) == _place(before)]
+    return next(iter(same + edited), None)
+
+
+def _place(event: Event) -> tuple[int, int, int, int]:
+    """Where a notification's structure is, and about what. An own call's lies elsewhere: both are alive."""
+    return (event.information, event.thread_id, event.object, event.root_object)
 
 
 def _subject(event: Event) -> tuple[int, int, str]:
@@ -200,8 +210,11 @@ def _decided(pair: Pair) -> Change:
 
 def _changed(upper: Pair, lower: Pair) -> Iterator[Change]:
     what = _what(upper)
-    if upper.pre is not None and lower.pre is not None and upper.pre.data != lower.pre.data:
-        yield Change(ChangeKind.INPUT, what, _became(upper.pre.data, lower.pre.data))
+    if upper.pre is not None and lower.pre is not None:
+        if upper.pre.name != lower.pre.name:
+            yield Change(ChangeKind.INPUT, what, f"the name {upper.pre.name!r} became {lower.pre.name!r}")
+        if upper.pre.data != lower.pre.data:
+            yield Change(ChangeKind.INPUT, what, _became(upper.pre.data, lower.pre.data))
     if upper.post is None or lower.post is None:
         return
     if upper.post.status != lower.post.status:

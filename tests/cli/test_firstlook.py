@@ -66,6 +66,16 @@ def test_imports_that_are_not_modelled_are_named_all_at_once() -> None:
     assert all(name in found.refused for name in found.unmodelled)
 
 
+def test_input_edited_in_place_is_no_block_and_no_call_of_its_own() -> None:
+    found = look("wrong/edits_input.c")
+    changes = {each.name: each.changes for each in found.operations if not each.unchanged}
+    assert set(changes) == {"set value", "set value in it"}
+    for said in changes.values():
+        assert len(said) == 1
+        assert said[0].startswith("input changed: PreSetValueKey ")
+        assert said[0].endswith("the name 'colour' became 'Colour'")
+
+
 def test_a_failing_driver_entry_is_a_refusal_with_its_status() -> None:
     found = look("wrong/entry_fails.c")
     assert not found.ok
