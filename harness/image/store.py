@@ -74,14 +74,16 @@ class ImageStore:
         whole = [found for folder in folders if (found := _read(folder, name)) is not None]
         return tuple(sorted(whole, key=lambda one: (one.folder / SIDECAR).stat().st_mtime, reverse=True))
 
-    def ensure(self, name: str, key: str, make: Maker, *, progress: Progress = quiet) -> Stored:
-        """The image made of `key`; made now when it isn't there.
+    def ensure(
+        self, name: str, key: str, make: Maker, *, progress: Progress = quiet, anew: bool = False
+    ) -> Stored:
+        """The image made of `key`; made now when it isn't there, or `anew` in place of one that is.
 
         Several processes may ask at once: one makes it, the others wait. `make` fills the folder it is given;
-        its errors leave nothing behind.
+        its errors leave nothing behind, and what was there before as it was.
         """
         found = self.find(name, key)
-        if found is not None:
+        if found is not None and not anew:
             self._used(found.folder)
             return found
         private_folder(self.folder)
@@ -91,7 +93,7 @@ class ImageStore:
             f"{name}-{key[:KEY_DIGITS]}", waiting=lambda: progress("another process makes it; waiting")
         ):
             found = self.find(name, key)  # somebody else made it meanwhile
-            if found is None:
+            if found is None or anew:
                 self._make(name, key, make)
                 found = self.find(name, key)
         if found is None:
@@ -168,14 +170,14 @@ class ImageStore:
     def _make(self, name: str, key: str, make: Maker) -> None:
         place = self._place(name, key)
         making = self.folder / f"{_MAKING}{place.name}"
-        # Whoever made these was killed: the lock is ours.
-        for old in (making, place):
-            if old.exists():
-                shutil.rmtree(old)
+        if making.exists():  # whoever made it was killed: the lock is ours
+            shutil.rmtree(making)
         making.mkdir(mode=0o700)
         try:
             facts = make(making)
             _seal(making, name, key, facts)
+            if place.exists():  # not whole, or to be replaced
+                shutil.rmtree(place)
             making.rename(place)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)

@@ -56,7 +56,9 @@ class WimImage:
         return any("eval" in text.lower() for text in (self.name, self.display_name, self.edition))
 
     def __str__(self) -> str:
-        return f"{self.index}: {self.name or self.edition} ({self.arch}, build {self.build}, {self.language})"
+        expires = "; an evaluation, which expires" if self.is_evaluation else ""
+        facts = f"{self.arch}, build {self.build}, {self.language}{expires}"
+        return f"{self.index}: {self.name or self.edition} ({facts})"
 
 
 def read_wim_images(file: BinaryIO, size: int) -> tuple[WimImage, ...]:

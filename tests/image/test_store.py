@@ -46,6 +46,28 @@ def test_an_image_is_made_once_and_sealed(tmp_path: Path) -> None:
     assert entries(store) == {f"x-{KEY[:16]}"}
 
 
+def test_one_that_is_made_anew_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "images")
+    first = store.ensure("x", KEY, fill)
+
+    def broken(into: Path) -> Mapping[str, Any]:
+        (into / "disk.raw").write_bytes(b"half")
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        store.ensure("x", KEY, broken, anew=True)
+    assert (store.find("x", KEY), store.problems(first)) == (first, [])
+
+    def other(into: Path) -> Mapping[str, Any]:
+        (into / "disk.raw").write_bytes(b"newer")
+        return {}
+
+    second = store.ensure("x", KEY, other, anew=True)
+    assert second.path("disk.raw").read_bytes() == b"newer"
+    assert set(second.files) == {"disk.raw"}
+    assert entries(store) == {f"x-{KEY[:16]}"}
+
+
 def test_another_key_is_another_image(tmp_path: Path) -> None:
     store = ImageStore(tmp_path / "images")
     store.ensure("x", KEY, fill)

@@ -63,7 +63,8 @@ class InstallSettings:
     observer: Observer | None = None
     tell: Tell = quiet
     room: int = _ROOM
-    fresh: bool = False  # install anew, whatever was kept of a build whose first start failed
+    #: Install anew, whatever was kept of a build whose first start failed, and in place of an image.
+    fresh: bool = False
 
 
 def evidence_folder(store: ImageStore, name: str) -> Path:
@@ -82,7 +83,8 @@ def install_image(
     request: InstallRequest | None = None,
     settings: InstallSettings | None = None,
 ) -> SealedImage:
-    """The image of `recipe` from `medium`; installed now unless the same recipe and medium were before.
+    """The image of `recipe` from `medium`; installed now unless the same recipe and medium were before, or
+    where `settings` want it fresh.
 
     Raises `MediaError` for a wrong medium before anything is made, `UsageError` for what is missing,
     `InstallFailedError` with evidence when the install does not come to its end, and `InfrastructureError`
@@ -97,7 +99,7 @@ def install_image(
     written = install_key(recipe, install)
     key = digest_of([written, media_digest, request.hibernation, drivers])
     maker = _Maker(plan, written, key, media_digest, session, host, store, settings)
-    stored = store.ensure(recipe.name, key, maker.make, progress=settings.tell)
+    stored = store.ensure(recipe.name, key, maker.make, progress=settings.tell, anew=settings.fresh)
     return installed_image(recipe, stored)
 
 

@@ -258,9 +258,14 @@ def after_time(progress: Progress, schedule: Schedule, now: float) -> Progress:
         since = min(max(since, progress.screen.since), progress.began + schedule.long)
     if now - since <= limit:
         return progress
-    hint = ""
-    if progress.stage == FIRST_STAGE:
-        hint = "; the screen shows whether the medium started, and whether setup waits for an answer"
+    hint = _HINTS.get(progress.stage, "")
     return progress.ended(
         Outcome.STALLED, f"nothing was told for {limit / 60:.0f} min after stage {progress.stage}{hint}"
     )
+
+
+_HINTS: Final = {
+    FIRST_STAGE: "; the screen shows whether the medium started, and whether setup waits for an answer",
+    SETUP: "; the screen shows whether setup waits for an answer: for a product key give one with "
+    "--product-key-file (docs/images.md, Product keys)",
+}
