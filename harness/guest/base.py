@@ -247,6 +247,13 @@ class Guest(ABC):
         """
         return NOTHING_KNOWN
 
+    def note_open_keys(self) -> None:
+        """A test is over and its keys are still there: what is open now, `outstanding` must not forget.
+
+        For guests that can't tell of keys that were deleted while a driver had them open; others do nothing.
+        """
+        return
+
     def save_evidence(
         self, folder: Path, error: BaseException | None, *, memory_mib: int = 0
     ) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["NOTHING_KNOWN", "Held", "Holding", "Outstanding", "left_over"]
+__all__ = ["NOTHING_KNOWN", "Held", "Holding", "Outstanding", "left_over", "pool_words"]
 
 
 class Holding(StrEnum):
@@ -27,7 +27,7 @@ class Holding(StrEnum):
 class Held:
     """`count` things of a kind, `size` bytes of them where that means something.
 
-    `what` tells them from others of the kind, in words: "regprobe.sys, tag 'Rprb'".
+    `what` tells them from others of the kind, in words: "regprobe.sys, tag 'RgRp', nonpaged".
     """
 
     kind: Holding
@@ -53,6 +53,12 @@ class Outstanding:
 NOTHING_KNOWN: Final = Outstanding(
     unknown=dict.fromkeys(Holding, "this guest has no documented way to tell them by driver")
 )
+
+
+def pool_words(driver: str, tag: str | None, *, paged: bool) -> str:
+    """`Held.what` of pool; `tag` None is what is counted by driver alone."""
+    told = "any tag" if tag is None else f"tag '{tag}'"
+    return f"{driver}, {told}, {'paged' if paged else 'nonpaged'}"
 
 
 def left_over(before: Iterable[Held], now: Iterable[Held]) -> tuple[Held, ...]:

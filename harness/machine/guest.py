@@ -31,14 +31,16 @@ from harness.guest.base import (
     SystemFacts,
 )
 from harness.guest.bugcheck import Bugcheck
+from harness.guest.leaks import Outstanding
 from harness.machine.evidence import INDEX, collect
 from harness.machine.inside.attest import Promise, check_promise, found_missing, set_clock
 from harness.machine.inside.axes import NOTHING_ON, SwitchedOn, check_axes
 from harness.machine.inside.delivery import DiscDrive, pays_by_disc
+from harness.machine.inside.holdings import Holdings
 from harness.machine.inside.services import entry_status, stop_status
 from harness.machine.watch.debug_log import DebugLog
 from harness.machine.watch.watchers import Watch, WatchLimits
-from harness.registry.status import status_name
+from harness.registry.status import nt_success, status_name
 from harness.registry.version import WindowsVersion
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class MachineGuest(Guest):
         self.identity = identity
         self.runner = RunnerClient(channel)
         self._drive = DiscDrive(machine, self.runner, self._pause)
+        self._holdings = Holdings(self.runner)
         self.call_seconds = call_seconds
         self.log = DebugLog(machine.spec.debug_log)
         self.watch = Watch(machine, self.log, limits=limits)
@@ -272,16 +275,24 @@ class MachineGuest(Guest):
         with self._asking():
             self.channel.put(path, image)
             self.runner.create_service(service, path, parameters)
+        self._holdings.installed(service, image)
         self._files[service.lower()] = path
 
     def start_driver(self, service: str) -> int:
+        with self._asking():
+            self._holdings.starting(service)
         with self.driving(f"starting {service}"):
             outcome = self.runner.start_service(service, timeout=self.call_seconds)
+        if not nt_success(stop_status(outcome)):
+            self._holdings.stopped(service)
         return entry_status(service, outcome)
 
     def stop_driver(self, service: str) -> int:
         with self.driving(f"stopping {service}"):
-            return stop_status(self.runner.stop_service(service, timeout=self.call_seconds))
+            status = stop_status(self.runner.stop_service(service, timeout=self.call_seconds))
+        if nt_success(status):
+            self._holdings.stopped(service)
+        return status
 
     def remove_driver(self, service: str) -> None:
         with self.driving(f"removing {service}"):
@@ -289,7 +300,9 @@ class MachineGuest(Guest):
             if state is None:
                 return
             if state is not ServiceState.STOPPED:
-                self.runner.stop_service(service, timeout=self.call_seconds)
+                outcome = self.runner.stop_service(service, timeout=self.call_seconds)
+                if nt_success(stop_status(outcome)):
+                    self._holdings.stopped(service)
             self.runner.delete_service(service)
             path = self._files.pop(service.lower(), None)
             if path is not None:
@@ -319,6 +332,16 @@ class MachineGuest(Guest):
 
     def debug_output(self) -> list[str]:
         return self.log.take()
+
+    # -- what drivers hold -------------------------------------------------------------------------------
+
+    def outstanding(self) -> Outstanding:
+        with self._asking():
+            return self._holdings.outstanding()
+
+    def note_open_keys(self) -> None:
+        with self._asking():
+            self._holdings.note_open_keys()
 
     # -- the end -----------------------------------------------------------------------------------------
 

@@ -101,6 +101,7 @@ class Station:
             self.spoiled = True  # it has no unload routine; only a fresh guest is rid of it
         elif self.has_probe:
             self.probe.reset()
+            self.guest.note_open_keys()
 
     @property
     def attestation(self) -> Attestation:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from harness.guest.leaks import Held, Holding, Outstanding
+from harness.guest.leaks import Held, Holding, Outstanding, pool_words
 from harness.reference.modules import Driver
 from harness.reference.pool import tag_text
 
@@ -30,12 +30,14 @@ def _drivers(m: Machine) -> Iterator[Held]:
 
 
 def _pool(m: Machine) -> Iterator[Held]:
-    found: defaultdict[tuple[Driver, int], list[int]] = defaultdict(list)
+    found: defaultdict[str, list[int]] = defaultdict(list)
     for allocation in m.pool:
-        if isinstance(allocation.owner, Driver):
-            found[allocation.owner, allocation.tag].append(allocation.size)
-    for (owner, tag), sizes in found.items():
-        yield Held(Holding.POOL, f"{owner.name}, tag '{tag_text(tag)}'", len(sizes), sum(sizes))
+        owner = allocation.owner
+        if isinstance(owner, Driver):
+            what = pool_words(owner.name, tag_text(allocation.tag), paged=allocation.paged)
+            found[what].append(allocation.size)
+    for what, sizes in found.items():
+        yield Held(Holding.POOL, what, len(sizes), sum(sizes))
 
 
 def _callbacks(m: Machine) -> Iterator[Held]:

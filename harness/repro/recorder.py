@@ -155,6 +155,9 @@ class RecordedGuest(Guest):
     def outstanding(self) -> Outstanding:
         return self.inner.outstanding()
 
+    def note_open_keys(self) -> None:
+        self.inner.note_open_keys()
+
     def save_evidence(
         self, folder: Path, error: BaseException | None, *, memory_mib: int = 0
     ) -> tuple[str, ...]:

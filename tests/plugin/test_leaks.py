@@ -183,7 +183,7 @@ def test_what_a_driver_leaves_loaded_is_found(pytester: pytest.Pytester, run: Ru
     assert found["outcome"] == "FAIL"
     for text in (
         "loaded drivers: stays.sys",
-        "pool: stays.sys, tag 'Wrng' (64 bytes)",
+        "pool: stays.sys, tag 'Wrng', nonpaged (64 bytes)",
         "legacy of stays.sys",
     ):
         assert text in found["detail"]

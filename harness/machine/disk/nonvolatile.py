@@ -1,7 +1,7 @@
 """What a machine keeps beside its disks: the variables of its UEFI firmware and the state of its TPM.
 
 QEMU writes a variable through to its file, and swtpm puts a new state in place of the old one by renaming it
-(swtpm's swtpm_nvstore_dir.c); so the files of a paused machine are whole. What a TPM has only in memory, such as
+(swtpm_nvstore_dir.c); so the files of a paused machine are whole. What a TPM has only in memory, such as its
 sessions, is in none of them: a machine that starts on the copies is one that was switched off and on.
 """
 
