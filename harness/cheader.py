@@ -18,10 +18,9 @@ _PACKAGE: Final = Path(__file__).resolve().parent
 class CHeader:
     """One header, read when it is first asked for something."""
 
-    def __init__(self, name: str, *, package: str) -> None:
-        """`name` is the file's; an installed harness has it inside its subpackage `package`."""
+    def __init__(self, name: str) -> None:
+        """`name` is the file's."""
         self.name = name
-        self._package = package
 
     @property
     def path(self) -> Path:
@@ -30,7 +29,7 @@ class CHeader:
         Raises `InfrastructureError` when it is in neither place.
         """
         places = (
-            _PACKAGE / self._package / self.name,
+            _PACKAGE / "driver" / "sources" / "abi" / self.name,
             _PACKAGE.parent / "driver-src" / "abi" / self.name,
         )
         for place in places:

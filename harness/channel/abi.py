@@ -9,7 +9,7 @@ from harness.cheader import CHeader
 
 __all__ = ["HEADER", "constant", "frame_layout", "header_constants"]
 
-HEADER: Final = CHeader("regrun.h", package="channel")
+HEADER: Final = CHeader("regrun.h")
 
 constant = HEADER.constant
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from harness.cli.doctor_machines import examine_machines
-from harness.cli.findings import Finding, State, guarded, package
+from harness.cli.findings import Finding, State, extra, guarded, package
 from harness.cli.output import AsJson, print_json, print_table, short_path
 
 __all__ = ["Finding", "State", "doctor", "examine"]
@@ -46,17 +46,23 @@ def doctor(
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        rows = [
-            {**asdict(finding), "state": finding.state.value, "mend": finding.mend or "-"}
-            for finding in findings
-        ]
-        print_table(
-            ("what", "state", "detail", "mend"),
-            rows,
-            styles={state.value: style for state, style in _STYLES.items()},
-        )
+        rows = [{**asdict(finding), "state": finding.state.value} for finding in findings]
+        styles = {state.value: style for state, style in _STYLES.items()}
+        print_table(("what", "state", "detail"), rows, styles=styles)
+        for line in _mends(findings):
+            typer.echo(line)
     if any(finding.needed and finding.state is not State.OK for finding in findings):
         raise typer.Exit(1)
+
+
+def _mends(findings: tuple[Finding, ...]) -> Iterator[str]:
+    """Each command once, on a line of its own that can be copied at any width, with what it mends."""
+    whats: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.state is not State.OK and finding.mend:
+            whats.setdefault(finding.mend, []).append(finding.what)
+    for mend, mended in whats.items():
+        yield f"\n{', '.join(mended)}:\n    {mend}"
 
 
 def examine(*, boot: bool = True) -> Iterator[Finding]:
@@ -64,15 +70,15 @@ def examine(*, boot: bool = True) -> Iterator[Finding]:
     yield Finding("Python", State.OK, sys.version.split()[0])
     for name in _PACKAGES:
         yield package(name, "pip install regfilter-harness")
-    for name, extra in _EXTRAS.items():
-        yield package(name, f"pip install 'regfilter-harness[{extra}]'", needed=extra == "reference")
+    for name, group in _EXTRAS.items():
+        yield package(name, extra(group), needed=group == "reference")
     for arch in ("x64", "x86"):
         yield _compiler(arch)
-    yield guarded("signing", _signing, "make bootstrap", needed=True)
+    yield guarded("signing", _signing, "apt-get install osslsigncode", needed=True)
     for arch in ("x64", "x86"):
         yield guarded(f"probe driver, {arch}", partial(_probe_driver, arch), _BUILD, needed=True)
     if boot:
-        yield guarded("reference guest", _reference_guest, "make bootstrap", needed=True)
+        yield guarded("reference guest", _reference_guest, extra("reference"), needed=True)
     yield from examine_machines(boot=boot)
 
 
@@ -98,8 +104,12 @@ def _signing() -> Finding:
     from harness.driver.build import build_directory
 
     tool = which("osslsigncode") or "the harness itself (no osslsigncode)"
-    certificate = signing_certificate(build_directory() / "keys")
-    return Finding("signing", State.OK, f"{tool}, test certificate {certificate.fingerprint[:16]}")
+    keys = build_directory() / "keys"
+    if not keys.is_dir():
+        return Finding("signing", State.OK, f"{tool}; the test certificate is made for the first driver")
+    return Finding(
+        "signing", State.OK, f"{tool}, test certificate {signing_certificate(keys).fingerprint[:16]}"
+    )
 
 
 def _probe_driver(arch: str) -> Finding:

@@ -6,39 +6,39 @@ import shutil
 from collections.abc import Iterator
 from typing import Final
 
-from harness.cli.findings import Finding, State, guarded, package
+from harness.cli.findings import Finding, State, extra, guarded, package
 
 __all__ = ["examine_machines"]
 
-_MEND: Final = "tools/bootstrap.sh machines"
 _PACKAGES: Final = ("libvirt-python", "paramiko", "pywinrm", "pycdlib", "lxml")
-#: Program and what it is for.
-_PROGRAMS: Final = {
-    "qemu-system-x86_64": "runs machines",
-    "qemu-img": "makes disks",
-    "swtpm": "the TPM of Windows 11 machines",
-    "mmdebstrap": "builds the stand-in",
-    "mkfs.ext4": "builds the stand-in",
-    "mcopy": "payload disks of adopted machines",
-    "wine": "tests of the runner, the stand-in",
-}
+#: Program, what it is for, and the package of Debian and Ubuntu that has it.
+_PROGRAMS: Final = (
+    ("qemu-system-x86_64", "runs machines", "qemu-system-x86"),
+    ("qemu-img", "makes disks", "qemu-utils"),
+    ("swtpm", "the TPM of Windows 11 machines", "swtpm swtpm-tools"),
+    ("mmdebstrap", "builds the stand-in", "mmdebstrap"),
+    ("mkfs.ext4", "builds the stand-in", "e2fsprogs"),
+    ("mcopy", "payload disks of adopted machines", "mtools"),
+    ("wine", "tests of the runner, the stand-in", "wine wine64"),
+)
 
 
 def examine_machines(*, boot: bool) -> Iterator[Finding]:
     """Every finding, in the order in which one thing needs the other; `boot` tries libvirt and KVM."""
+    mend = extra("machines")
     for name in _PACKAGES:
-        yield package(name, "pip install 'regfilter-harness[machines]'", needed=False)
-    for name, purpose in _PROGRAMS.items():
+        yield package(name, mend, needed=False)
+    for name, purpose, debian in _PROGRAMS:
         found = shutil.which(name, path=f"{_path()}:/usr/sbin:/sbin")
         if found is None:
-            yield Finding(name, State.MISSING, purpose, _MEND, needed=False)
+            yield Finding(name, State.MISSING, purpose, f"apt-get install {debian}", needed=False)
         else:
             yield Finding(name, State.OK, found, needed=False)
-    yield guarded("UEFI firmware", _firmware, _MEND)
+    yield guarded("UEFI firmware", _firmware, "apt-get install ovmf")
     yield guarded("places", _places, "set HARNESS_CACHE to a folder with room")
     if boot:
-        yield guarded("libvirt", _libvirt, _MEND)
-        yield guarded("accelerator", _accelerator, "harness doctor")
+        yield guarded("libvirt", _libvirt, mend)
+        yield guarded("accelerator", _accelerator, mend)
     yield guarded("leftovers", _leftovers, "harness clean")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "State", "guarded", "package"]
+__all__ = ["Finding", "State", "extra", "guarded", "package"]
 
 
 class State(StrEnum):
@@ -24,6 +24,19 @@ class Finding:
     detail: str
     mend: str = ""
     needed: bool = True
+
+
+def extra(name: str) -> str:
+    """The command that installs an extra of the package, here."""
+    from harness.driver.spec import find_project_root
+    from harness.errors import UsageError
+
+    try:
+        find_project_root()
+    except UsageError:
+        return f"pip install 'regfilter-harness[{name}]'"
+    # Without a group it brings what building, the reference guest and the tests need.
+    return "tools/bootstrap.sh machines" if name == "machines" else "tools/bootstrap.sh"
 
 
 def package(name: str, mend: str, *, needed: bool = True) -> Finding:

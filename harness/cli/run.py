@@ -18,7 +18,7 @@ __all__ = ["run"]
 def run(
     context: typer.Context,
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Test files and folders; default: suites/", show_default=False)
+        list[str] | None, typer.Argument(help="Test files and folders; default: suites", show_default=False)
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -86,6 +86,10 @@ def run(
     # What this command doesn't know arrives among the paths, options of pytest and their values included.
     given = [*context.args, *(paths or [])]
     if not any(Path(argument.split("::")[0]).exists() for argument in given):
+        if not Path("suites").is_dir():
+            raise UsageError(
+                "there is no folder suites/ here: name test files or folders, or run in a checkout"
+            )
         command.append("suites")
     command += given
     sys.stdout.flush()

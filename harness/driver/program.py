@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.driver.build import BuildResult, build_image
-from harness.driver.spec import ImageSpec, Product, find_project_root
+from harness.driver.spec import ImageSpec, Product, driver_sources
 from harness.driver.toolchain import Toolchain
 from harness.errors import UsageError
 
@@ -39,9 +39,8 @@ def program_spec(folder: Path, name: str, *, include: tuple[Path, ...] = ()) -> 
 
 
 def runner_spec(root: Path | None = None) -> ProgramSpec:
-    """The runner of the checkout (driver-src/runner)."""
-    base = root if root is not None else find_project_root()
-    source = base / "driver-src"
+    """The runner (driver-src/runner)."""
+    source = driver_sources() if root is None else root / "driver-src"
     return program_spec(source / "runner", "regrun", include=(source / "abi",))
 
 

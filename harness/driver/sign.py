@@ -20,7 +20,7 @@ from harness.driver.build import BuildResult, build_directory, build_driver, bui
 from harness.driver.certificate import SigningCertificate, signing_certificate
 from harness.driver.image import read_headers
 from harness.driver.pysign import remove_signature, sign_bytes
-from harness.driver.spec import DriverSpec, find_project_root
+from harness.driver.spec import DriverSpec, driver_sources
 from harness.driver.toolchain import Toolchain
 from harness.errors import InfrastructureError, UsageError
 from harness.registry.version import VISTA, WindowsVersion
@@ -147,5 +147,5 @@ def probe_image(arch: str, version: WindowsVersion | None = None) -> bytes:
 
 @functools.cache
 def _probe_image(arch: str, sha2: bool) -> bytes:
-    source = find_project_root() / "driver-src" / "probe"
+    source = driver_sources() / "probe"
     return build_signed(source, arch, version=None if sha2 else VISTA).read()

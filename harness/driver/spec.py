@@ -27,6 +27,7 @@ __all__ = [
     "ImageSpec",
     "Product",
     "check_arch",
+    "driver_sources",
     "driver_spec",
     "find_project_root",
     "project_drivers",
@@ -99,16 +100,22 @@ def check_arch(arch: str) -> str:
 def find_project_root() -> Path:
     """The checkout this package belongs to, or the one the working directory is in.
 
-    Raises `UsageError` where neither holds the driver sources: an installed wheel carries none.
+    Raises `UsageError` where neither is one.
     """
     for start in (Path(__file__).resolve().parent, Path.cwd().resolve()):
         for folder in (start, *start.parents):
             if (folder / "driver-src" / "abi" / "regprobe.h").is_file():
                 return folder
     raise UsageError(
-        "the driver sources (driver-src/) were not found: run from a checkout of regfilter-harness, "
-        "or name the folder of your own driver"
+        "this is no checkout of regfilter-harness (driver-src/ was not found): run from one, or name the "
+        "folder of your own driver"
     )
+
+
+def driver_sources() -> Path:
+    """The folder with abi, probe and runner: driver-src of the checkout, or a copy in an installed wheel."""
+    carried = Path(__file__).with_name("sources")
+    return carried if carried.is_dir() else find_project_root() / "driver-src"
 
 
 def driver_spec(source: Path, *, root: Path | None = None) -> DriverSpec:
@@ -128,13 +135,8 @@ def driver_spec(source: Path, *, root: Path | None = None) -> DriverSpec:
         raise UsageError(f"{source}: there is no such driver folder or C file")
     if not any(path.suffix == ".c" for path in sources):
         raise UsageError(f"{source}: no C file to build a driver from")
-    include = [folder]
-    try:
-        base = root if root is not None else find_project_root()
-    except UsageError:
-        pass  # somebody's own driver, built with an installed harness: it needs no header of ours
-    else:
-        include.append(base / "driver-src" / "abi")
+    sources_of_ours = driver_sources() if root is None else root / "driver-src"
+    include = [folder, sources_of_ours / "abi"]
     architectures: tuple[str, ...] = ARCHITECTURES
     since = None
     for path in [path for path in sources if path.suffix == ".c"]:

@@ -20,7 +20,7 @@ __all__ = ["DEVICE", "HEADER", "Record", "constant", "dtype", "record"]
 #: The probe's control device.
 DEVICE: Final = r"\\.\RegProbe"
 
-HEADER: Final = CHeader("regprobe.h", package="probe")
+HEADER: Final = CHeader("regprobe.h")
 
 constant = HEADER.constant
 
