@@ -18,8 +18,8 @@
 #endif
 
 #define REGPROBE_ABI_MAJOR 1
-#define REGPROBE_ABI_MINOR 1
-#define REGPROBE_ABI_VERSION 0x00010001
+#define REGPROBE_ABI_MINOR 2
+#define REGPROBE_ABI_VERSION 0x00010002
 
 #define REGPROBE_MAX_FILTERS 64
 #define REGPROBE_MAX_RULES 256
@@ -32,6 +32,8 @@
 #define REGPROBE_RING_SLOTS 4096
 #define REGPROBE_RING_SLOTS_MIN 16
 #define REGPROBE_RING_SLOTS_MAX 65536
+#define REGPROBE_GATES 8
+#define REGPROBE_MAX_GATE_MS 60000         /* the longest wait at a gate */
 
 /* IOCTL codes: CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800 + n, METHOD_BUFFERED, FILE_READ_DATA | FILE_WRITE_DATA) */
 #define IOCTL_REGPROBE_INFO 0x0022E000
@@ -44,6 +46,7 @@
 #define IOCTL_REGPROBE_KERNEL_CALL 0x0022E01C
 #define IOCTL_REGPROBE_RESET 0x0022E020         /* removes every filter and rule, empties the ring, sequence from 1 again */
 #define IOCTL_REGPROBE_CRASH 0x0022E024         /* since 1.1: brings the system down; no answer is the success */
+#define IOCTL_REGPROBE_GATE 0x0022E028          /* since 1.2: opens or closes a gate, or waits until somebody stands there */
 
 /* REGPROBE_INFO_REPLY.routines: what MmGetSystemRoutineAddress found */
 #define REGPROBE_HAS_REGISTER_CALLBACK 0x00000001
@@ -109,6 +112,7 @@
 #define REGPROBE_ACTION_OPEN_OBJECT 18         /*    ObOpenObjectByPointer on the subject, then close; reports the status */
 #define REGPROBE_ACTION_UNDO 19                /*    post set value: delete the value that was set (B-NOT-25) */
 #define REGPROBE_ACTION_EDIT_INPUT 20          /*    pre: point ValueName, DesiredAccess or Data at other input (B-NOT-28) */
+#define REGPROBE_ACTION_STAND 21               /*    wait at gate `value` until it is open, `offset` milliseconds at most (0: the longest); reports how it ended */
 
 /* REGPROBE_RULE.action_flags */
 #define REGPROBE_ACTION_CREATE 0x00000001         /* BYPASS_KEY, OVERRIDE_KEY, CALL: create the key at target, not only open it */
@@ -154,6 +158,11 @@
 #define REGPROBE_CALL_WORK_ITEM 0x00000001     /* from a system worker thread instead of the caller's */
 #define REGPROBE_CALL_FORCE_ACCESS_CHECK 0x00000002
 #define REGPROBE_CALL_OPEN_LINK 0x00000004
+
+/* REGPROBE_GATE.what */
+#define REGPROBE_GATE_OPEN 1                   /* whoever stands there goes on, and nobody stands there any more */
+#define REGPROBE_GATE_CLOSE 2                  /* as all gates are after a reset */
+#define REGPROBE_GATE_AWAIT 3                  /* wait until somebody stands there */
 
 /* REGPROBE_CRASH.how */
 #define REGPROBE_CRASH_BUGCHECK 1              /* KeBugCheckEx(code, parameters) */
@@ -303,6 +312,21 @@ typedef struct _REGPROBE_CRASH {
     uint32_t code;                  /* BUGCHECK: the stop code */
     uint64_t parameters[4];         /* BUGCHECK; the lower 32 bits of each on x86 */
 } REGPROBE_CRASH;
+
+typedef struct _REGPROBE_GATE {
+    uint32_t abi_version;
+    uint32_t size;
+    uint32_t gate;                  /* below REGPROBE_GATES */
+    uint32_t what;                  /* REGPROBE_GATE_* */
+    uint32_t milliseconds;          /* AWAIT: at most so long; 0: REGPROBE_MAX_GATE_MS */
+    uint32_t reserved;
+} REGPROBE_GATE;
+
+typedef struct _REGPROBE_GATE_REPLY {
+    int32_t status;                 /* AWAIT: STATUS_SUCCESS or STATUS_TIMEOUT */
+    uint32_t standing;              /* operations at the gate */
+    uint64_t time;                  /* QPC */
+} REGPROBE_GATE_REPLY;
 
 /* Text and bytes of an event live in the payload; offsets count from the start of its payload. */
 typedef struct _REGPROBE_SPAN {

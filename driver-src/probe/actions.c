@@ -343,6 +343,10 @@ VOID ActionRun(NOTIFICATION *notification, RULE *rule, DECISION *decision)
     case REGPROBE_ACTION_UNDO:
         report.status = Undo(notification);
         break;
+    case REGPROBE_ACTION_STAND:
+        report.value = request->value;
+        report.status = GateStand((ULONG)request->value, request->offset);
+        break;
     case REGPROBE_ACTION_EDIT_INPUT:
         report.status = EditInput(notification, rule);
         break;

@@ -161,7 +161,9 @@ static VOID Statistics(REGPROBE_STATISTICS_REPLY *reply)
 
 static VOID Reset(VOID)
 {
+    GatesOpen();
     FiltersRemoveAll();
+    GatesClose();
     RingReset();
     InterlockedExchange(&probe.faults, 0);
 }
@@ -249,6 +251,12 @@ static NTSTATUS Control(ULONG code, PVOID buffer, ULONG input, ULONG output, PVO
     case IOCTL_REGPROBE_CRASH:
         REQUEST(REGPROBE_CRASH);
         return CrashSystem(request);
+    case IOCTL_REGPROBE_GATE:
+        REQUEST(REGPROBE_GATE);
+        REPLY(REGPROBE_GATE_REPLY);
+        status = GateRequest(request, buffer);
+        *used = NT_SUCCESS(status) ? sizeof(REGPROBE_GATE_REPLY) : 0;
+        return status;
     default:
         return STATUS_INVALID_DEVICE_REQUEST;
     }
@@ -291,6 +299,7 @@ static VOID NTAPI Unload(PDRIVER_OBJECT driver)
 
     RtlInitUnicodeString(&link, LINK_NAME);
     IoDeleteSymbolicLink(&link);
+    GatesOpen();
     FiltersRemoveAll();
     RulesFreeKept();
     RingDestroy();
@@ -305,6 +314,7 @@ INIT_CODE NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING serv
     probe.driver = driver;
     KeInitializeSpinLock(&probe.rules_lock);
     ExInitializeFastMutex(&probe.control);
+    GatesCreate();
     LearnSystem();
     status = RingCreate(ConfiguredSlots(service));
     if (!NT_SUCCESS(status)) {

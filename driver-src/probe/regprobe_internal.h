@@ -11,6 +11,7 @@
  *   actions.c   what a matched rule does
  *   completion.c  actions that take an operation's place or change what it gave
  *   calls.c     registry calls made by the probe itself
+ *   gates.c     where operations stand until they are let through
  *   events.c    the ring, draining, action events
  *   memory.c    counted pool
  *   compat.c    routines resolved at run time
@@ -305,6 +306,14 @@ VOID RegistryCallRun(REGISTRY_CALL *call);
 NTSTATUS RegistryCallRunInWorker(REGISTRY_CALL *call);
 NTSTATUS KeyOpenByPointer(PVOID object, ACCESS_MASK access, HANDLE *handle);
 NTSTATUS KernelCall(const REGPROBE_KERNEL_CALL *request, REGPROBE_KERNEL_CALL_REPLY *reply);
+
+/* gates.c */
+VOID GatesCreate(VOID);
+VOID GatesOpen(VOID);
+VOID GatesClose(VOID);
+/* STATUS_SUCCESS when the gate was open, or was opened, STATUS_TIMEOUT when it was not in time. */
+NTSTATUS GateStand(ULONG number, ULONG milliseconds);
+NTSTATUS GateRequest(const REGPROBE_GATE *request, REGPROBE_GATE_REPLY *reply);
 
 /* crash.c */
 NTSTATUS CrashSystem(const REGPROBE_CRASH *request);

@@ -161,7 +161,7 @@ static BOOLEAN RequestIsValid(const REGPROBE_RULE *request)
         && request->target_length <= sizeof(request->target)
         && request->call_value_name_length <= sizeof(request->call_value_name)
         && request->data_length <= sizeof(request->data)
-        && (odd & 1) == 0 && request->action >= REGPROBE_ACTION_PASS && request->action <= REGPROBE_ACTION_EDIT_INPUT
+        && (odd & 1) == 0 && request->action >= REGPROBE_ACTION_PASS && request->action <= REGPROBE_ACTION_STAND
         && request->subject <= REGPROBE_SUBJECT_RESULT_OBJECT && request->base <= REGPROBE_BASE_SUBJECT;
 }
 

@@ -151,9 +151,9 @@ BOOL process_execute(unsigned role, const OPERATION *operation, const uint64_t *
     return ask(&helpers[role], &request, slots, operation->encoded, result);
 }
 
-BOOL process_close_handle(unsigned role, uint64_t handle)
+BOOL process_give_back(unsigned role, uint64_t value, BOOL memory)
 {
-    HELPER_REQUEST request = {HELPER_CLOSE, 0, 0, 0, 0, 0, handle};
+    HELPER_REQUEST request = {memory ? HELPER_FREE : HELPER_CLOSE, 0, 0, 0, 0, 0, value};
     BOOL closed;
     RESULT result;
 
@@ -167,20 +167,31 @@ BOOL process_close_handle(unsigned role, uint64_t handle)
     return closed;
 }
 
-void process_terminate(unsigned role, const OPERATION *operation, RESULT *result)
+/* Which process and thread it is that ends; of a busy one only the process can be told. */
+static BOOL identify(HELPER *helper, const OPERATION *operation, BOOL busy, RESULT *result)
 {
     HELPER_REQUEST request = {HELPER_IDENTIFY, (uint32_t)operation->fields[FIELD_THREAD].number, 0, 0, 0, 0, 0};
+    BOOL there = busy || ask(helper, &request, NULL, NULL, result);
+
+    if (!there || busy) {
+        memset(result, 0, sizeof(*result));
+        result->process_id = there ? helper->id : 0;
+    }
+    return there;
+}
+
+void process_terminate(unsigned role, const OPERATION *operation, BOOL busy, RESULT *result)
+{
     NT_STATUS(NTAPI * terminate)(HANDLE, NT_STATUS);
     HELPER *helper = &helpers[role];
-    BOOL there = ask(helper, &request, NULL, NULL, result);
+    BOOL there = identify(helper, operation, busy, result);
 
-    if (!there) {
-        memset(result, 0, sizeof(*result));
-    }
     terminate = (__typeof__(terminate))(void *)GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtTerminateProcess");
     result->begin = counter_now();
     if (there) {
         result->status = (uint32_t)terminate(helper->process, 0);
+    }
+    if (there && !busy) {
         if (NT_IS_SUCCESS(result->status) && WaitForSingleObject(helper->process, GONE_MS) != WAIT_OBJECT_0) {
             result->status = (uint32_t)STATUS_IO_TIMEOUT_;
         }

@@ -22,10 +22,14 @@ DWORD process_ensure(unsigned role);
 BOOL process_execute(unsigned role, const OPERATION *operation, const uint64_t *slots, unsigned slot_count,
                      DWORD target, RESULT *result);
 
-/* Close a handle there, on thread 0. */
-BOOL process_close_handle(unsigned role, uint64_t handle);
+/* Close a handle there, on thread 0, or free memory. */
+BOOL process_give_back(unsigned role, uint64_t value, BOOL memory);
 
-/* NtTerminateProcess from outside. `end` of the result is when the process is gone, its handles closed. */
-void process_terminate(unsigned role, const OPERATION *operation, RESULT *result);
+/*
+ * NtTerminateProcess from outside. `end` of the result is when the process is gone, its handles closed.
+ * `busy`: a thread waits in process_execute. Then that thread learns of the end, and the result is the call's alone:
+ * what stands in the kernel keeps the process there.
+ */
+void process_terminate(unsigned role, const OPERATION *operation, BOOL busy, RESULT *result);
 
 #endif

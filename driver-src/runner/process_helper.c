@@ -53,6 +53,8 @@ static void carry_out(void *argument)
         execute(task, &result);
     } else if (task->request.kind == HELPER_CLOSE) {
         handle_close(task->request.handle);
+    } else if (task->request.kind == HELPER_FREE) {
+        VirtualFree((void *)(ULONG_PTR)task->request.handle, 0, MEM_RELEASE);
     }
     if (!pipe_write_result(task->to, &result)) {
         ExitProcess(0); /* the runner has ended */

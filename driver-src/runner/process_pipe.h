@@ -9,6 +9,7 @@
 typedef enum HELPER_KIND {
     HELPER_EXECUTE = 1, /* an operation; slots and encoded operation follow */
     HELPER_CLOSE,       /* `handle`, on thread 0 */
+    HELPER_FREE,        /* the memory at `handle` */
     HELPER_IDENTIFY     /* nothing; the result tells the thread's id */
 } HELPER_KIND;
 

@@ -4,27 +4,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "native.h"
 #include "process.h"
 #include "program_execute.h"
+#include "program_handles.h"
 #include "program_hold.h"
+#include "program_lane.h"
 #include "program_thread.h"
 #include "regrun.h"
 
 #define STATUS_PROCESS_IS_TERMINATING_ 0xC000010Au
 #define HEADER_ROOM 1024 /* bytes of a result beside its operations */
 
-/* A handle that an operation gave out and none has closed. */
-typedef struct OPEN_HANDLE {
-    unsigned slot, role;
-    uint64_t handle;
-} OPEN_HANDLE;
-
 typedef struct RUN {
     PROGRAM program;
-    uint64_t *slots; /* raw handle values */
-    OPEN_HANDLE *open;
-    size_t open_count, open_capacity;
+    HANDLES handles;
     DWORD process_ids[PROGRAM_MAX_PROCESSES];
+    LANE *lanes;      /* PROGRAM_LANES */
+    RESULT *each;     /* by operation: not encoded yet, because one before it hasn't ended */
+    BOOL *ended;      /* by operation */
+    unsigned encoded; /* operations whose results are in `results` */
     CBOR_WRITER results;
     char *message;
     size_t message_size;
@@ -37,166 +36,134 @@ static int fail(RUN *run, int error, const char *text, unsigned long number)
     return error;
 }
 
-/* -- handles ----------------------------------------------------------------------------------------------- */
-
-static BOOL remember_handle(RUN *run, unsigned slot, unsigned role, uint64_t handle)
-{
-    OPEN_HANDLE *grown;
-
-    run->slots[slot] = handle;
-    if (run->open_count == run->open_capacity) {
-        run->open_capacity = run->open_capacity == 0 ? 64 : 2 * run->open_capacity;
-        grown = realloc(run->open, run->open_capacity * sizeof(*grown));
-        if (grown == NULL) {
-            return FALSE;
-        }
-        run->open = grown;
-    }
-    run->open[run->open_count].slot = slot;
-    run->open[run->open_count].role = role;
-    run->open[run->open_count].handle = handle;
-    run->open_count++;
-    return TRUE;
-}
-
-/* `handle` of a process is closed; `all`: the process and its handles are gone. */
-static void forget_handles(RUN *run, unsigned role, uint64_t handle, BOOL all)
-{
-    size_t from, to = 0;
-
-    for (from = 0; from < run->open_count; from++) {
-        if (run->open[from].role != role || (!all && run->open[from].handle != handle)) {
-            run->open[to++] = run->open[from];
-        }
-    }
-    run->open_count = to;
-}
-
-static void close_here(void *argument)
-{
-    handle_close(*(const uint64_t *)argument);
-}
-
-/* In slot order; where a slot was filled again, what it held first goes first. */
-static void close_leftovers(RUN *run)
-{
-    unsigned slot;
-    size_t index;
-
-    for (slot = 0; slot < run->program.handle_count && run->open_count != 0; slot++) {
-        for (index = 0; index < run->open_count; index++) {
-            OPEN_HANDLE *open = &run->open[index];
-
-            if (open->slot == slot) {
-                if (open->role == 0) {
-                    thread_do(0, close_here, &open->handle);
-                } else {
-                    process_close_handle(open->role, open->handle);
-                }
-            }
-        }
-    }
-    run->open_count = 0;
-}
-
 /* -- operations -------------------------------------------------------------------------------------------- */
 
-typedef struct TASK {
-    const OPERATION *operation;
-    const uint64_t *slots;
-    HANDLE target;
-    RESULT *result;
-} TASK;
-
-static void execute_task(void *argument)
+/* The result of operation `index` is there: results are encoded in the operations' order. */
+static int settle(RUN *run, unsigned index, const RESULT *result)
 {
-    TASK *task = argument;
-
-    operation_execute(task->operation, task->slots, task->target, task->result);
+    run->each[index] = *result;
+    run->ended[index] = TRUE;
+    while (run->encoded < run->program.count && run->ended[run->encoded]) {
+        result_encode(&run->results, &run->each[run->encoded]);
+        result_free(&run->each[run->encoded]);
+        run->encoded++;
+    }
+    if (run->results.failed) {
+        return fail(run, run->results.size > PROGRAM_MAX_ENCODED / 2 ? REGRUN_ERROR_LIMIT : REGRUN_ERROR_MEMORY,
+                    "the result grew too large at operation %lu", index);
+    }
+    return 0;
 }
 
-static BOOL execute_here(RUN *run, const OPERATION *operation, DWORD target_id, RESULT *result)
+/* Wait for what a lane does, and take its result. */
+static int finish(RUN *run, LANE *lane)
 {
-    TASK task = {operation, run->slots, NULL, result};
-    BOOL done;
+    unsigned role = (unsigned)lane->operation.fields[FIELD_PROCESS].number;
 
-    if (target_id != 0) {
-        task.target = target_id == GetCurrentProcessId() ? GetCurrentProcess()
-                                                         : OpenProcess(PROCESS_DUP_HANDLE, FALSE, target_id);
+    if (!lane->busy) {
+        return 0;
     }
-    done = thread_do((unsigned)operation->fields[FIELD_THREAD].number, execute_task, &task);
-    if (task.target != NULL && task.target != GetCurrentProcess()) {
-        CloseHandle(task.target);
+    if (!lane_end(lane)) {
+        result_free(&lane->result);
+        return fail(run, REGRUN_ERROR_SYSTEM, "a thread has ended: error %lu", GetLastError());
     }
-    return done;
+    if (lane->gone) {
+        handles_forget_process(&run->handles, role);
+        result_free(&lane->result);
+        lane->result.status = STATUS_PROCESS_IS_TERMINATING_;
+        lane->result.process_id = run->process_ids[role];
+        lane->result.begin = lane->result.end = counter_now();
+    }
+    if (!handles_after(&run->handles, &lane->operation, role, &lane->result)) {
+        run->results.failed = true; /* out of memory */
+    }
+    if (!lane->begun) {
+        hold_after(lane->index, lane->result.status);
+    }
+    return settle(run, lane->index, &lane->result);
 }
 
-/* Process id of a role, which exists then. 0: it can't be had. */
+static int finish_all(RUN *run)
+{
+    unsigned number;
+    int error = 0, one;
+
+    for (number = 0; number < PROGRAM_LANES; number++) {
+        one = finish(run, &run->lanes[number]);
+        error = error != 0 ? error : one;
+    }
+    return error;
+}
+
+/* Process id of a role, which exists then, and is idle. 0: it can't be had. */
 static DWORD use_process(RUN *run, unsigned role)
 {
     DWORD id = role == 0 ? GetCurrentProcessId() : process_ensure(role);
 
     if (id != 0 && run->process_ids[role] != id) {
-        forget_handles(run, role, 0, TRUE); /* those of a process of this role that has ended */
+        handles_forget_process(&run->handles, role); /* those of a process of this role that has ended */
         run->process_ids[role] = id;
     }
     return id;
 }
 
-static void take_handles(RUN *run, const OPERATION *operation, unsigned role, const RESULT *result)
-{
-    const FIELD_VALUE *out = &operation->fields[FIELD_OUT], *handle = &operation->fields[FIELD_HANDLE];
-
-    if (result->handle != 0 && out->given) {
-        if (operation->opcode == OP_DUPLICATE_HANDLE) {
-            role = (unsigned)operation->fields[FIELD_TARGET_PROCESS].number;
-        }
-        if (!remember_handle(run, (unsigned)out->number, role, result->handle)) {
-            run->results.failed = true; /* out of memory */
-        }
-    }
-    if ((operation->opcode == OP_CLOSE || operation->opcode == OP_WIN32_CLOSE_KEY) && (int32_t)result->status >= 0) {
-        forget_handles(run, role, run->slots[handle->number], FALSE);
-    }
-}
-
-/* 0 or REGRUN_ERROR_xxx: no process or thread to execute it. */
-static int run_operation(RUN *run, const OPERATION *operation, RESULT *result)
+/* What ends isn't waited for: an operation may stand in it that only goes on later. */
+static int terminate(RUN *run, unsigned index, const OPERATION *operation)
 {
     unsigned role = (unsigned)operation->fields[FIELD_PROCESS].number;
-    DWORD target = 0;
-    BOOL done;
+    BOOL busy = run->lanes[lane_of(role, 0)].busy;
+    RESULT result;
 
-    memset(result, 0, sizeof(*result));
-    if (use_process(run, role) == 0) {
+    if (!busy && use_process(run, role) == 0) {
         return fail(run, REGRUN_ERROR_SYSTEM, "a helper process was not started: error %lu", GetLastError());
     }
-    if (operation->opcode == OP_DUPLICATE_HANDLE) {
-        target = use_process(run, (unsigned)operation->fields[FIELD_TARGET_PROCESS].number);
-        if (target == 0) {
-            return fail(run, REGRUN_ERROR_SYSTEM, "a helper process was not started: error %lu", GetLastError());
-        }
+    memset(&result, 0, sizeof(result));
+    process_terminate(role, operation, busy, &result);
+    handles_forget_process(&run->handles, role);
+    if (result.process_id == 0) { /* it had ended before */
+        result.status = STATUS_PROCESS_IS_TERMINATING_;
+        result.process_id = run->process_ids[role];
+        result.begin = result.end = counter_now();
     }
-    if (role == 0) {
-        if (!execute_here(run, operation, target, result)) {
-            return fail(run, REGRUN_ERROR_SYSTEM, "a thread was not started or has ended: error %lu", GetLastError());
-        }
+    hold_after(index, result.status);
+    return settle(run, index, &result);
+}
+
+static int run_operation(RUN *run, unsigned index, const OPERATION *operation)
+{
+    unsigned role = (unsigned)operation->fields[FIELD_PROCESS].number;
+    unsigned number = lane_of(role, (unsigned)operation->fields[FIELD_THREAD].number);
+    BOOL duplicates = operation->opcode == OP_DUPLICATE_HANDLE;
+    unsigned target = duplicates ? (unsigned)operation->fields[FIELD_TARGET_PROCESS].number : 0;
+    BOOL background = operation->fields[FIELD_BACKGROUND].number != 0;
+    LANE *lane = &run->lanes[number];
+    int error;
+
+    if (operation->opcode == OP_TERMINATE_PROCESS) {
+        return terminate(run, index, operation);
+    }
+    error = finish(run, lane);
+    if (error == 0 && target != 0) {
+        error = finish(run, &run->lanes[lane_of(target, 0)]);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (use_process(run, role) == 0 || (duplicates && use_process(run, target) == 0)) {
+        return fail(run, REGRUN_ERROR_SYSTEM, "a helper process was not started: error %lu", GetLastError());
+    }
+    lane->operation = *operation;
+    lane->index = index;
+    lane->number = number;
+    lane->target_id = duplicates ? run->process_ids[target] : 0;
+    if (!lane_begin(lane, run->handles.slots, run->handles.count, background)) {
+        return fail(run, REGRUN_ERROR_SYSTEM, "a thread was not started or has ended: error %lu", GetLastError());
+    }
+    if (background) {
+        hold_after(index, STATUS_PENDING_);
         return 0;
     }
-    if (operation->opcode == OP_TERMINATE_PROCESS) {
-        process_terminate(role, operation, result);
-        done = result->process_id != 0;
-        forget_handles(run, role, 0, TRUE);
-    } else {
-        done = process_execute(role, operation, run->slots, run->program.handle_count, target, result);
-    }
-    if (!done) {
-        forget_handles(run, role, 0, TRUE);
-        result->status = STATUS_PROCESS_IS_TERMINATING_;
-        result->process_id = run->process_ids[role];
-        result->begin = result->end = counter_now();
-    }
-    return 0;
+    return finish(run, lane);
 }
 
 static int run_operations(RUN *run)
@@ -205,32 +172,18 @@ static int run_operations(RUN *run)
     size_t left = run->program.size;
     OPERATION operation;
     DECODE_ERROR unused;
-    RESULT result;
     unsigned index;
-    int error;
+    int error = 0;
 
-    for (index = 0; index < run->program.count; index++) {
+    for (index = 0; error == 0 && index < run->program.count; index++) {
         /* It was decoded once before: this can't fail. */
         operation_decode(&operation, at, left, run->program.handle_count, &unused);
         at += operation.encoded_size;
         left -= operation.encoded_size;
         hold_before(index);
-        error = run_operation(run, &operation, &result);
-        if (error == 0) {
-            hold_after(index, result.status);
-            take_handles(run, &operation, (unsigned)operation.fields[FIELD_PROCESS].number, &result);
-            result_encode(&run->results, &result);
-        }
-        result_free(&result);
-        if (error != 0) {
-            return error;
-        }
-        if (run->results.failed) {
-            return fail(run, run->results.size > PROGRAM_MAX_ENCODED / 2 ? REGRUN_ERROR_LIMIT : REGRUN_ERROR_MEMORY,
-                        "the result grew too large at operation %lu", index);
-        }
+        error = run_operation(run, index, &operation);
     }
-    return 0;
+    return error;
 }
 
 /* -- results ----------------------------------------------------------------------------------------------- */
@@ -275,6 +228,49 @@ static int write_result(RUN *run, unsigned char **out, size_t *out_size)
     return 0;
 }
 
+/* FALSE: no memory. */
+static BOOL prepare(RUN *run)
+{
+    run->lanes = calloc(PROGRAM_LANES, sizeof(*run->lanes));
+    run->each = calloc(run->program.count + 1, sizeof(*run->each));
+    run->ended = calloc(run->program.count + 1, sizeof(*run->ended));
+    return handles_init(&run->handles, run->program.handle_count) && run->lanes != NULL && run->each != NULL &&
+           run->ended != NULL;
+}
+
+static void clear(RUN *run)
+{
+    unsigned index;
+
+    for (index = run->encoded; run->each != NULL && index < run->program.count; index++) {
+        result_free(&run->each[index]);
+    }
+    free(run->ended);
+    free(run->each);
+    free(run->lanes);
+    handles_free(&run->handles);
+}
+
+static int carry_out(RUN *run, unsigned char **out, size_t *out_size)
+{
+    int error, last;
+
+    threads_adopt_caller();
+    run->process_ids[0] = GetCurrentProcessId();
+    cbor_writer_init(&run->results, PROGRAM_MAX_ENCODED - HEADER_ROOM);
+    hold_begin(run->program.count);
+    error = run_operations(run);
+    last = finish_all(run);
+    hold_before(run->program.count);
+    error = error != 0 ? error : last;
+    handles_close(&run->handles);
+    if (error == 0) {
+        error = write_result(run, out, out_size);
+    }
+    cbor_writer_free(&run->results);
+    return error;
+}
+
 int program_run(const unsigned char *in, size_t in_size, unsigned char **out, size_t *out_size, char *message,
                 size_t message_size)
 {
@@ -291,23 +287,12 @@ int program_run(const unsigned char *in, size_t in_size, unsigned char **out, si
         message[message_size - 1] = 0;
         return malformed.limit ? REGRUN_ERROR_LIMIT : REGRUN_ERROR_MALFORMED;
     }
-    run.slots = calloc(run.program.handle_count + 1, sizeof(*run.slots));
-    if (run.slots == NULL) {
-        hold_end();
-        return fail(&run, REGRUN_ERROR_MEMORY, "no memory for the program's handles", 0);
+    if (prepare(&run)) {
+        error = carry_out(&run, out, out_size);
+    } else {
+        error = fail(&run, REGRUN_ERROR_MEMORY, "no memory for the program's handles", 0);
     }
-    threads_adopt_caller();
-    run.process_ids[0] = GetCurrentProcessId();
-    cbor_writer_init(&run.results, PROGRAM_MAX_ENCODED - HEADER_ROOM);
-    hold_begin(run.program.count);
-    error = run_operations(&run);
-    close_leftovers(&run);
     hold_end();
-    if (error == 0) {
-        error = write_result(&run, out, out_size);
-    }
-    cbor_writer_free(&run.results);
-    free(run.open);
-    free(run.slots);
+    clear(&run);
     return error;
 }

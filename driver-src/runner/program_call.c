@@ -68,6 +68,9 @@ static PREPARE *const preparations[OP_END] = {
     [OP_WIN32_RESTORE_KEY] = prepare_win32_restore_key,
     [OP_WIN32_RENAME_KEY] = prepare_win32_rename_key,
     [OP_WIN32_FLUSH_KEY] = prepare_win32_handle_only,
+    [OP_ALLOCATE_MEMORY] = prepare_allocate_memory,
+    [OP_WRITE_MEMORY] = prepare_write_memory,
+    [OP_FREE_MEMORY] = prepare_free_memory,
 };
 
 void call_prepare(CALL *call)
@@ -136,15 +139,25 @@ void call_pass_result_length(CALL *call)
     call_pass_pointer(call, call->result_length);
 }
 
+/* Memory that the program names: what lies there is its own affair. */
+static bool is_foreign(const CALL *call, ULONG_PTR *address)
+{
+    if (call_field(call, FIELD_BUFFER)->given) {
+        *address = (ULONG_PTR)call_handle(call, FIELD_BUFFER);
+        return true;
+    }
+    *address = (ULONG_PTR)call_field(call, FIELD_ADDRESS)->number;
+    return call_field(call, FIELD_ADDRESS)->given;
+}
+
 void call_take_output(CALL *call)
 {
-    const FIELD_VALUE *address = call_field(call, FIELD_ADDRESS);
-
     call->output_size = call_number(call, FIELD_LENGTH);
-    call->foreign_output = address->given;
-    if (address->given) {
-        call->output_address = (ULONG_PTR)address->number;
-    } else if (call->output_size != 0) {
+    call->foreign_output = is_foreign(call, &call->output_address);
+    if (call->foreign_output) {
+        return;
+    }
+    if (call->output_size != 0) {
         call->output_address = (ULONG_PTR)memory_take(&call->memory, call->output_size, PROGRAM_FILL_BYTE);
     }
 }
@@ -159,11 +172,8 @@ void call_pass_output(CALL *call)
 void call_pass_input(CALL *call)
 {
     const FIELD_VALUE *data = call_field(call, FIELD_DATA), *size = call_field(call, FIELD_DATA_SIZE);
-    const FIELD_VALUE *address = call_field(call, FIELD_ADDRESS);
 
-    if (address->given) {
-        call->input_address = (ULONG_PTR)address->number;
-    } else if (data->given) {
+    if (!is_foreign(call, &call->input_address) && data->given) {
         call->input_address = (ULONG_PTR)memory_copy(&call->memory, data->bytes, data->size);
     }
     call_pass(call, call->input_address);

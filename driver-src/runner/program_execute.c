@@ -59,32 +59,48 @@ static NT_STATUS invoke(FARPROC routine, const A *a, unsigned count)
 #undef AS
 }
 
-/* Enable `wanted`; returns those that were not enabled before. What the account lacks stays lacking: the call says
- * so itself. */
-static ULONG enable(ULONG wanted)
-{
-    BOOLEAN before;
-    ULONG number, changed = 0;
+/* Privileges are the process's: those that calls in several threads need are enabled until the last has ended. */
+static volatile LONG privileges_taken;
+static ULONG privilege_users[PRIVILEGES];
+static BOOLEAN privilege_before[PRIVILEGES];
 
-    for (number = 0; wanted != 0 && number < PRIVILEGES; number++) {
-        if (wanted & 1u << number && native()->adjust_privilege != NULL &&
-            NT_IS_SUCCESS(native()->adjust_privilege(number, TRUE, FALSE, &before)) && !before) {
-            changed |= 1u << number;
-        }
+static void take_privileges(void)
+{
+    while (InterlockedExchange(&privileges_taken, 1) != 0) {
+        Sleep(0);
     }
-    return changed;
 }
 
-static void disable(ULONG changed)
+/* What the account lacks stays lacking: the call says so itself. */
+static void enable(ULONG wanted)
+{
+    ULONG number;
+
+    take_privileges();
+    for (number = 0; wanted != 0 && number < PRIVILEGES; number++) {
+        if (wanted & 1u << number && privilege_users[number]++ == 0) {
+            privilege_before[number] = TRUE;
+            if (native()->adjust_privilege == NULL ||
+                !NT_IS_SUCCESS(native()->adjust_privilege(number, TRUE, FALSE, &privilege_before[number]))) {
+                privilege_before[number] = TRUE; /* nothing to take back */
+            }
+        }
+    }
+    InterlockedExchange(&privileges_taken, 0);
+}
+
+static void disable(ULONG wanted)
 {
     BOOLEAN before;
     ULONG number;
 
-    for (number = 0; changed != 0 && number < PRIVILEGES; number++) {
-        if (changed & 1u << number) {
+    take_privileges();
+    for (number = 0; wanted != 0 && number < PRIVILEGES; number++) {
+        if (wanted & 1u << number && --privilege_users[number] == 0 && !privilege_before[number]) {
             native()->adjust_privilege(number, FALSE, FALSE, &before);
         }
     }
+    InterlockedExchange(&privileges_taken, 0);
 }
 
 /* NTSTATUS_FROM_WIN32 (ntstatus.h) */
@@ -196,7 +212,6 @@ void operation_execute(const OPERATION *operation, const uint64_t *slots, HANDLE
 {
     CALL call;
     FARPROC routine;
-    ULONG enabled;
 
     memset(&call, 0, sizeof(call));
     memset(result, 0, sizeof(*result));
@@ -212,11 +227,11 @@ void operation_execute(const OPERATION *operation, const uint64_t *slots, HANDLE
         result->status = (uint32_t)call.status;
     } else {
         routine = GetProcAddress(GetModuleHandleW(call.module), call.routine);
-        enabled = enable(call.privileges);
+        enable(call.privileges);
         result->begin = counter_now();
         result->status = (uint32_t)invoke(routine, call.arguments, call.count);
         result->end = counter_now();
-        disable(enabled);
+        disable(call.privileges);
         if (call.win32) {
             result->status = from_win32(result->status);
         }

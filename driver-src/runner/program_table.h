@@ -41,6 +41,7 @@ typedef enum VALUE_TYPE {
 #define PROGRAM_FIELDS(X)                                                                                              \
     X(PROCESS, "process", TYPE_UNSIGNED, PROGRAM_MAX_PROCESSES - 1, 0)                                                 \
     X(THREAD, "thread", TYPE_UNSIGNED, PROGRAM_MAX_THREADS - 1, 0)                                                     \
+    X(BACKGROUND, "background", TYPE_FLAG, 1, 0)                                                                       \
     X(OUT, "out", TYPE_HANDLE, U32, ABSENT)                                                                            \
     X(HANDLE, "handle", TYPE_HANDLE, U32, ABSENT)                                                                      \
     X(ROOT, "root", TYPE_HANDLE, U32, ABSENT)                                                                          \
@@ -48,6 +49,7 @@ typedef enum VALUE_TYPE {
     X(LOW_HANDLE, "low_handle", TYPE_HANDLE, U32, ABSENT)                                                              \
     X(TRANSACTION, "transaction", TYPE_HANDLE, U32, ABSENT)                                                            \
     X(EVENT, "event", TYPE_HANDLE, U32, ABSENT)                                                                        \
+    X(BUFFER, "buffer", TYPE_HANDLE, U32, ABSENT)                                                                      \
     X(TRUST, "trust", TYPE_HANDLE, U32, ABSENT)                                                                        \
     X(NAME, "name", TYPE_TEXT, U32, ABSENT)                                                                            \
     X(ATTRIBUTES, "attributes", TYPE_UNSIGNED, U32, 0x40)                                                              \
@@ -141,6 +143,9 @@ typedef enum OPCODE {
     OP_WIN32_RESTORE_KEY,
     OP_WIN32_RENAME_KEY,
     OP_WIN32_FLUSH_KEY,
+    OP_ALLOCATE_MEMORY,
+    OP_WRITE_MEMORY,
+    OP_FREE_MEMORY,
     OP_END
 } OPCODE;
 

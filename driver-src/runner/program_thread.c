@@ -13,7 +13,7 @@ typedef struct WORKER {
     void *argument;
 } WORKER;
 
-static WORKER workers[PROGRAM_MAX_THREADS];
+static WORKER workers[PROGRAM_MAX_THREADS + PROGRAM_MAX_PROCESSES];
 static DWORD adopted;
 
 static DWORD WINAPI serve(void *parameter)
@@ -60,26 +60,35 @@ void threads_adopt_caller(void)
     adopted = GetCurrentThreadId();
 }
 
-BOOL thread_do(unsigned index, THREAD_WORK *work, void *argument)
+BOOL thread_begin(unsigned index, THREAD_WORK *work, void *argument)
 {
     WORKER *worker = &workers[index];
-    HANDLE ends[2];
 
-    if (index == 0 && adopted == GetCurrentThreadId()) {
-        work(argument);
-        return TRUE;
-    }
     if (worker->thread == NULL && !start(worker)) {
         return FALSE;
     }
     worker->work = work;
     worker->argument = argument;
-    SetEvent(worker->go);
-    ends[0] = worker->done;
-    ends[1] = worker->thread;
+    return SetEvent(worker->go);
+}
+
+BOOL thread_end(unsigned index)
+{
+    WORKER *worker = &workers[index];
+    HANDLE ends[2] = {worker->done, worker->thread};
+
     if (WaitForMultipleObjects(2, ends, FALSE, INFINITE) != WAIT_OBJECT_0) {
         stop(worker); /* the call ended its thread: there will be no answer */
         return FALSE;
     }
     return TRUE;
+}
+
+BOOL thread_do(unsigned index, THREAD_WORK *work, void *argument)
+{
+    if (index == 0 && adopted == GetCurrentThreadId()) {
+        work(argument);
+        return TRUE;
+    }
+    return thread_begin(index, work, argument) && thread_end(index);
 }

@@ -1,4 +1,7 @@
-/* The threads of a program in this process: made on first use, kept, taking turns. */
+/*
+ * The threads of a program in this process: made on first use, kept. Beside those that programs name there is one for
+ * each helper process, which waits for it while the program goes on.
+ */
 #ifndef RUNNER_PROGRAM_THREAD_H
 #define RUNNER_PROGRAM_THREAD_H
 
@@ -11,5 +14,9 @@ void threads_adopt_caller(void);
 
 /* Have thread `index` do something and wait until it has. FALSE: no such thread can be made, or it ended on the way. */
 BOOL thread_do(unsigned index, THREAD_WORK *work, void *argument);
+
+/* The same in two steps, for any thread but 0. */
+BOOL thread_begin(unsigned index, THREAD_WORK *work, void *argument);
+BOOL thread_end(unsigned index);
 
 #endif

@@ -10,11 +10,13 @@ from harness.errors import DriverRefusedError, InfrastructureError, UnsupportedE
 from harness.probe import abi
 from harness.probe.altitudes import HIGH, MONITOR, altitudes
 from harness.probe.collector import Collector
+from harness.probe.conditions import ProgramLike
 from harness.probe.crash import crash_request
 from harness.probe.enums import CrashWay, FilterFlag
 from harness.probe.errors import ProbeError
 from harness.probe.event import System
-from harness.probe.filters import Filter, Removal, removal_request
+from harness.probe.filters import Filter, ProgramAddition, Removal, addition_request, removal_request
+from harness.probe.gates import Gate
 from harness.probe.info import ProbeInfo, ProbeStatistics
 from harness.probe.kernel import KernelCalls
 from harness.probe.link import Link, SupportsIoctl
@@ -189,18 +191,26 @@ class Probe:
         if altitude is None and not legacy:
             raise UsageError(f"a filter needs an altitude, e.g. {HIGH!r}; only a legacy one has none")
         flags |= FilterFlag.LEGACY if legacy else FilterFlag(0)
-        text = "" if altitude is None or legacy else altitude
-        encoded = text.encode("utf-16-le", "surrogatepass")
-        reply = self._link.call(
-            "IOCTL_REGPROBE_ADD_FILTER",
-            "REGPROBE_ADD_FILTER",
-            "REGPROBE_ADD_FILTER_REPLY",
-            "adding a filter",
-            flags=int(flags),
-            context=context,
-            altitude=encoded,
-            altitude_length=len(encoded),
-        )
+        request, output = addition_request(None if legacy else altitude, context, flags)
+        reply = self._link.send("IOCTL_REGPROBE_ADD_FILTER", request, output=output, what="adding a filter")
+        return self.adopt(reply, altitude, context=context, legacy=legacy)
+
+    def add_in(
+        self, program: ProgramLike, altitude: str | None = None, *, context: int = 0
+    ) -> ProgramAddition:
+        """Let a program register a filter at that point, for instance while an operation goes on."""
+        legacy = not self.info.has_register_callback_ex
+        flags = FilterFlag.LEGACY if legacy else FilterFlag(0)
+        request, output = addition_request(None if legacy else altitude, context, flags)
+        code = abi.constant("IOCTL_REGPROBE_ADD_FILTER")
+        step = program.device_control(abi.DEVICE, code, request, output=output)
+        return ProgramAddition(self, step, altitude, context, legacy)
+
+    def adopt(
+        self, answer: bytes, altitude: str | None, *, context: int = 0, legacy: bool = False
+    ) -> Filter | int:
+        """The filter that a reply to an addition speaks of, or the status of one that failed (unsigned)."""
+        reply = abi.record("REGPROBE_ADD_FILTER_REPLY").unpack(answer)
         status = int(reply["status"]) & 0xFFFF_FFFF
         if not nt_success(status):
             return status
@@ -241,6 +251,10 @@ class Probe:
         filter.removed = True
         if filter in self.filters:
             self.filters.remove(filter)
+
+    def gate(self, number: int = 0) -> Gate:
+        """A place where operations stand until they are let through (`RuleBuilder.stand`)."""
+        return Gate(self._link, number)
 
     # -- rules ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ __all__ = [
     "EventFlag",
     "EventKind",
     "FilterFlag",
+    "GateWay",
     "InnerCall",
     "Match",
     "PreviousMode",
@@ -48,6 +49,14 @@ class PreviousMode(enum.IntEnum):
 
     KERNEL = 0
     USER = 1
+
+
+class GateWay(enum.IntEnum):
+    """REGPROBE_GATE_*: what is asked of a gate."""
+
+    OPEN = 1
+    CLOSE = 2
+    AWAIT = 3
 
 
 class CrashWay(enum.IntEnum):
@@ -105,6 +114,7 @@ class Action(enum.IntEnum):
     OPEN_OBJECT = 18
     UNDO = 19
     EDIT_INPUT = 20
+    STAND = 21
 
     @property
     def is_terminal(self) -> bool:

@@ -11,13 +11,21 @@ from harness.errors import UsageError
 from harness.probe import abi
 from harness.probe.conditions import ProgramLike, StepLike, conditions
 from harness.probe.enums import FilterFlag
+from harness.probe.errors import ProbeError
 from harness.probe.rules import RuleBuilder
 from harness.registry.notify import NotifyClass, Operation
 
 if TYPE_CHECKING:
     from harness.probe.client import Probe
 
-__all__ = ["Filter", "ProgramRemoval", "Removal", "removal_request"]
+__all__ = [
+    "Filter",
+    "ProgramAddition",
+    "ProgramRemoval",
+    "Removal",
+    "addition_request",
+    "removal_request",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,29 @@ class ProgramRemoval:
     @property
     def cleanups(self) -> int:
         return int(self._reply()["cleanups"])
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramAddition:
+    """A registration that a program makes."""
+
+    probe: Probe
+    step: Any
+    altitude: str | None
+    context: int
+    legacy: bool
+
+    @property
+    def filter(self) -> Filter:
+        """The filter, once the program has run. Raises `ProbeError` when it could not be registered."""
+        known = abi.record("REGPROBE_ADD_FILTER_REPLY").unpack(self.step.output)["filter_id"]
+        for each in self.probe.filters:
+            if each.id == known:
+                return each
+        found = self.probe.adopt(self.step.output, self.altitude, context=self.context, legacy=self.legacy)
+        if isinstance(found, int):
+            raise ProbeError(f"registering a filter at {self.altitude or 'no altitude'}", found)
+        return found
 
 
 class Filter:
@@ -143,6 +174,15 @@ class Filter:
         step = program.device_control(abi.DEVICE, abi.constant(code), request, output=output)
         self.probe.forget(self)
         return ProgramRemoval(step)
+
+
+def addition_request(altitude: str | None, context: int, flags: FilterFlag) -> tuple[bytes, int]:
+    """Request and reply size of a registration; no altitude for a legacy one."""
+    encoded = (altitude or "").encode("utf-16-le", "surrogatepass")
+    request = abi.record("REGPROBE_ADD_FILTER").pack(
+        flags=int(flags), context=context, altitude=encoded, altitude_length=len(encoded)
+    )
+    return request, abi.record("REGPROBE_ADD_FILTER_REPLY").size
 
 
 def removal_request(

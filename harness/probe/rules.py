@@ -27,6 +27,7 @@ from harness.registry.valuetypes import ValueType
 
 if TYPE_CHECKING:
     from harness.probe.filters import Filter
+    from harness.probe.gates import Gate
 
 __all__ = ["Rule", "RuleBuilder"]
 
@@ -312,6 +313,13 @@ class RuleBuilder:
     def delay(self, milliseconds: int) -> Self:
         """Wait inside the callback."""
         return self._add(Action.DELAY, value=milliseconds)
+
+    def stand(self, gate: Gate, *, milliseconds: int = 0) -> Self:
+        """Wait inside the callback until the gate is open: a minute, or for less time.
+
+        The action's event says how it ended: STATUS_SUCCESS, or STATUS_TIMEOUT.
+        """
+        return self._add(Action.STAND, value=gate.number, offset=milliseconds)
 
     def undo(self) -> Self:
         """Post set value: delete the value that was set (B-NOT-25)."""

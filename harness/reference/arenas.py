@@ -67,6 +67,8 @@ class Scratch(Bump):
 
     def __init__(self, memory: Memory) -> None:
         super().__init__(memory, memory.map.scratch)
+        #: Several operations are under way, and use it in no order: nothing is given back meanwhile.
+        self.shared = False
 
     def mark(self) -> int:
         """Where the next allocation goes."""
@@ -74,7 +76,8 @@ class Scratch(Bump):
 
     def release(self, mark: int) -> None:
         """Back to `mark`."""
-        self._next = mark
+        if not self.shared:
+            self._next = mark
 
     def alloc(self, n: int) -> int:
         """`n` zeroed bytes, 16-byte aligned."""

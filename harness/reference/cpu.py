@@ -19,9 +19,9 @@ from harness.reference.engine import ERR_EXCEPTION, ERR_INVALID_INSTRUCTION, Eng
 from harness.reference.exports import Export
 from harness.reference.faults import GuestException, GuestFault, RaiseInGuest
 from harness.reference.invoke import Invoker, invoker
-from harness.reference.levels import Interruption, Level, LevelReturned, Stack, Suspension
+from harness.reference.levels import Interruption, Level, LevelReturned, Stack, Standing, Suspension
 from harness.reference.memory import Memory
-from harness.reference.registers import AX, BP, BX, DI, SI, SP
+from harness.reference.registers import AX, BP, BX, DI, DX, SI, SP
 from harness.reference.segments import CHAIN_END, EXCEPTION_LIST
 from harness.reference.seh.control import UnwindTo
 from harness.reference.stubs import StubPlace, build_stub
@@ -73,6 +73,10 @@ class Cpu:
         self._raised: BaseException | None = None
         self._invokers: list[Invoker] = []
         self.levels: list[Level] = []
+        #: Exports are served when the engine has stopped at them, so that a call can stand aside in one:
+        #: nothing of the engine lies between it and whoever made the call then.
+        self.outside = False
+        self._stopped_at: Suspension | None = None
         #: Outermost calls so far: changes whenever guest code has run.
         self.begun = 0
         #: When the outermost call began (time.monotonic), 0.0 while no guest code runs; for the watch-dog.
@@ -255,6 +259,9 @@ class Cpu:
                 self.translation.catch_up()
             while True:
                 status = start(ip, stop, 0, 0)
+                if self._stopped_at is not None:
+                    ip = self._serve_outside(level)
+                    continue
                 done, frame, result, _high = _DONE.unpack_from(arena, done_at)
                 if done and self._raised is None:
                     if frame != level.frame:
@@ -401,6 +408,10 @@ class Cpu:
             level.trap_sp = sp
             if self.translation.granted:
                 self.translation.revoke_user()
+            if self.outside:
+                self._stopped_at = self.suspend(self.irql)
+                self.engine.stop()
+                return
             result = self._invokers[(address - self.code.hooks) >> 3](sp, level)
             if result is not None:
                 if self._wide:
@@ -412,6 +423,50 @@ class Cpu:
         except BaseException as error:  # delivered by _interrupted
             self._raised = error
             self.engine.stop()
+
+    def _serve_outside(self, level: Level) -> int:
+        """Serve the export that the engine stopped at; returns where to go on."""
+        stopped, self._stopped_at = self._stopped_at, None
+        assert stopped is not None
+        registers = stopped.registers
+        try:
+            result = self._invokers[(level.trap - self.code.hooks) >> 3](level.trap_sp, level)
+        except BaseException as error:
+            registers.ip, registers.general[SP] = level.trap, level.trap_sp
+            self.engine.registers.write(registers)
+            self._raised = error
+            ip = self._interrupted(0, level)
+        else:
+            if result is not None:
+                registers.general[AX] = result & self._result_mask
+                if not self._wide:
+                    registers.general[DX] = result >> 32 & 0xFFFF_FFFF
+            self.engine.registers.write(registers)
+            level.trap = 0
+            ip = registers.ip
+        self.translation.catch_up()
+        return ip
+
+    def stand_aside(self) -> Standing:
+        """Free the processor of the calls under way, which wait `outside`; `stand_in` takes them up again."""
+        chain = 0 if self._wide else _CHAIN.unpack_from(self._arena, self._chain_at)[0]
+        registers = self.engine.registers.read(xmm=self._wide) if self.levels else None
+        standing = Standing(self.levels, registers, self.irql, chain)
+        self.levels, self.irql, self.busy_since = [], 0, 0.0
+        if not self._wide:
+            _CHAIN.pack_into(self._arena, self._chain_at, CHAIN_END)
+        if self.translation.granted:
+            self.translation.revoke_user()
+        return standing
+
+    def stand_in(self, standing: Standing) -> None:
+        """Go on with calls that stood aside."""
+        self.levels, self.irql = standing.levels, standing.irql
+        self.busy_since = monotonic() if standing.levels else 0.0
+        if standing.registers is not None:
+            self.engine.registers.write(standing.registers)
+        if not self._wide:
+            _CHAIN.pack_into(self._arena, self._chain_at, standing.chain)
 
     def serve_cr8(self, address: int, instruction: bytes) -> None:
         """Carry out the ``mov`` to or from CR8 at `address`, a register the emulator does not keep.

@@ -8,7 +8,7 @@ from harness.reference.faults import Access, ExceptionRecord
 from harness.reference.registers import Registers
 from harness.reference.seh.control import UnwindTo
 
-__all__ = ["Interruption", "Level", "LevelReturned", "Stack", "Suspension"]
+__all__ = ["Interruption", "Level", "LevelReturned", "Stack", "Standing", "Suspension"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,16 @@ class Suspension:
     registers: Registers
     irql: int
     chain: int  # x86: its exception registrations
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Calls that wait with their frames in Python, while the processor does something else."""
+
+    levels: list[Level]
+    registers: Registers | None
+    irql: int
+    chain: int  # x86: the exception registrations in force
 
 
 class LevelReturned(BaseException):

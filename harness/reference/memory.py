@@ -354,6 +354,10 @@ class Memory:
         finally:
             self._scratch.release(mark)
 
+    def share_scratch(self, shared: bool) -> None:
+        """Whether operations use `scratch` in no order for now, so that none may give anything back."""
+        self._scratch.shared = shared
+
     def alloc_static(self, n: int) -> int:
         """`n` zeroed bytes of kernel memory for the life of the machine, 16-byte aligned."""
         return self._static.alloc(n)

@@ -45,6 +45,7 @@ class ProgramBuilder(OperationsOnKeys):
         title_index: int = 0,
         name_maximum: int | None = None,
         address: int | None = None,
+        buffer: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
         """NtSetValueKey. `value` as in `harness.workload.values`; None passes a NULL pointer."""
@@ -59,6 +60,7 @@ class ProgramBuilder(OperationsOnKeys):
             title_index=title_index,
             name_maximum=name_maximum,
             address=address,
+            buffer=self.buffer_of(buffer),
             expect=expect,
         )
 
@@ -83,6 +85,7 @@ class ProgramBuilder(OperationsOnKeys):
         length: int = DEFAULT_LENGTH,
         name_maximum: int | None = None,
         address: int | None = None,
+        buffer: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
         """NtQueryValueKey; `.value`, `.text`, `.dword`, `.data` and `.value_information` decode it."""
@@ -94,6 +97,7 @@ class ProgramBuilder(OperationsOnKeys):
             length=length,
             name_maximum=name_maximum,
             address=address,
+            buffer=self.buffer_of(buffer),
             expect=expect,
         )
 
@@ -105,6 +109,7 @@ class ProgramBuilder(OperationsOnKeys):
         *,
         length: int = DEFAULT_LENGTH,
         address: int | None = None,
+        buffer: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
         """NtEnumerateValueKey."""
@@ -115,6 +120,7 @@ class ProgramBuilder(OperationsOnKeys):
             info_class=int(info_class),
             length=length,
             address=address,
+            buffer=self.buffer_of(buffer),
             expect=expect,
         )
 
@@ -129,6 +135,7 @@ class ProgramBuilder(OperationsOnKeys):
         *,
         length: int = DEFAULT_LENGTH,
         null_required: bool = False,
+        buffer: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
         """NtQueryMultipleValueKey; `.values` decodes it."""
@@ -138,6 +145,7 @@ class ProgramBuilder(OperationsOnKeys):
             value_names=tuple(names),
             length=length,
             null_result=null_required,
+            buffer=self.buffer_of(buffer),
             expect=expect,
         )
 
@@ -249,6 +257,26 @@ class ProgramBuilder(OperationsOnKeys):
             patches=patches,
             expect=expect,
         )
+
+    def allocate_memory(self, size: int = 0, *, data: bytes = b"", expect: Expected = None) -> Step:
+        """NtAllocateVirtualMemory: pages of their own; the step is what `buffer=` of the calls takes."""
+        return self.record(
+            Opcode.ALLOCATE_MEMORY,
+            out=self.new_slot(),
+            length=max(size, len(data)),
+            data=data or None,
+            expect=expect,
+        )
+
+    def write_memory(self, memory: Handle, data: bytes, *, offset: int = 0, expect: Expected = None) -> Step:
+        """NtWriteVirtualMemory into memory of the program's."""
+        return self.record(
+            Opcode.WRITE_MEMORY, handle=self.slot_of(memory), data=data, index=offset, expect=expect
+        )
+
+    def free_memory(self, memory: Handle, *, expect: Expected = None) -> Step:
+        """NtFreeVirtualMemory: what still has the address has nothing any more."""
+        return self.record(Opcode.FREE_MEMORY, handle=self.slot_of(memory), expect=expect)
 
     def mark(self, label: str = "") -> Step:
         """No call: a point in the program's time."""

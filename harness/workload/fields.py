@@ -88,8 +88,13 @@ FIELDS: Final[dict[str, FieldSpec]] = _table(
         0,
         MAX_PROCESSES - 1,
     ),
+    FieldSpec("thread", _U, "thread of that process; operations run one after the other", 0, MAX_THREADS - 1),
     FieldSpec(
-        "thread", _U, "thread of that process; operations still run one after the other", 0, MAX_THREADS - 1
+        "background",
+        _F,
+        "the program goes on beside the operation; what comes next on its thread, or of its process where "
+        "that isn't the runner, waits until it has ended, and so does the program's end",
+        False,
     ),
     # handles
     FieldSpec("out", _H, "slot that receives the new handle; it stays as it was when the call fails"),
@@ -99,6 +104,7 @@ FIELDS: Final[dict[str, FieldSpec]] = _table(
     FieldSpec("low_handle", _H, "merged save: the low precedence tree"),
     FieldSpec("transaction", _H, "transaction handle of a transacted create or open"),
     FieldSpec("event", _H, "event handle; absent: NULL"),
+    FieldSpec("buffer", _H, "memory of `allocate_memory`, passed instead of the data or output buffer"),
     FieldSpec("trust", _H, "NtLoadKeyEx: trust class key; absent: NULL"),
     # object attributes
     FieldSpec("name", _T, "OBJECT_ATTRIBUTES.ObjectName; absent: an empty string with a NULL buffer"),

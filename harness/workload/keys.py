@@ -131,6 +131,7 @@ class OperationsOnKeys(OperationsOnHives):
         *,
         length: int = DEFAULT_LENGTH,
         address: int | None = None,
+        buffer: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
         """NtQueryKey; `.key_information` decodes it."""
@@ -140,6 +141,7 @@ class OperationsOnKeys(OperationsOnHives):
             info_class=int(info_class),
             length=length,
             address=address,
+            buffer=self.buffer_of(buffer),
             expect=expect,
         )
 
@@ -151,6 +153,7 @@ class OperationsOnKeys(OperationsOnHives):
         *,
         length: int = DEFAULT_LENGTH,
         address: int | None = None,
+        buffer: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
         """NtEnumerateKey."""
@@ -161,6 +164,7 @@ class OperationsOnKeys(OperationsOnHives):
             info_class=int(info_class),
             length=length,
             address=address,
+            buffer=self.buffer_of(buffer),
             expect=expect,
         )
 

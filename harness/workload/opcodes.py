@@ -5,7 +5,8 @@ executes programs; `python -m harness.workload.opcodes` prints it.
 
 Rules for every executor:
 
-- operations run in order, each on its `process` and `thread`, user mode, PASSIVE_LEVEL;
+- operations run in order, each on its `process` and `thread`, user mode, PASSIVE_LEVEL; one in the
+  `background` is begun in its turn, and the next ones need not wait for its end;
 - a slot holds a raw handle value; a slot never filled holds NULL, a closed one keeps its old value, so that
   bad handles can be passed on purpose; a slot used in another process is passed as it is;
 - a failed operation does not stop the program;
@@ -89,11 +90,15 @@ class Opcode(IntEnum):
     WIN32_RESTORE_KEY = 53
     WIN32_RENAME_KEY = 54
     WIN32_FLUSH_KEY = 55
+    # Memory of the program's own
+    ALLOCATE_MEMORY = 56
+    WRITE_MEMORY = 57
+    FREE_MEMORY = 58
 
     @property
     def is_win32(self) -> bool:
         """Whether it is a call of advapi32, whose status is a Win32 error."""
-        return self >= Opcode.WIN32_CREATE_KEY
+        return Opcode.WIN32_CREATE_KEY <= self <= Opcode.WIN32_FLUSH_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class OpcodeSpec:
         return tuple(spec for name, spec in FIELDS.items() if name in self.fields)
 
 
-_WHERE = "process thread"
+_WHERE = "process thread background"
 _OBJECT = "root name attributes sddl security name_maximum"
 
 
@@ -165,7 +170,7 @@ _ROWS: Final = (
         "NtSetValueKey",
         "Write a value. Absent data is a NULL pointer; `data_size` may lie about the size.",
         needs="handle",
-        takes="value_name name_maximum title_index type data data_size address",
+        takes="value_name name_maximum title_index type data data_size address buffer",
         results="input_address (data), name_address",
         source="nf-wdm-zwsetvaluekey",
     ),
@@ -183,7 +188,7 @@ _ROWS: Final = (
         "NtQueryValueKey",
         "Read a value. `info_class` is KEY_VALUE_INFORMATION_CLASS.",
         needs="handle",
-        takes="value_name name_maximum info_class length address",
+        takes="value_name name_maximum info_class length address buffer",
         results="buffer, result_length, output_address, name_address",
         source="nf-wdm-zwqueryvaluekey",
     ),
@@ -192,7 +197,7 @@ _ROWS: Final = (
         "NtEnumerateValueKey",
         "Read the value at `index`. `info_class` is KEY_VALUE_INFORMATION_CLASS.",
         needs="handle",
-        takes="index info_class length address",
+        takes="index info_class length address buffer",
         results="buffer, result_length, output_address",
         source="nf-wdm-zwenumeratevaluekey",
     ),
@@ -201,7 +206,7 @@ _ROWS: Final = (
         "NtEnumerateKey",
         "Describe the subkey at `index`. `info_class` is KEY_INFORMATION_CLASS.",
         needs="handle",
-        takes="index info_class length address",
+        takes="index info_class length address buffer",
         results="buffer, result_length, output_address",
         source="nf-wdm-zwenumeratekey",
     ),
@@ -210,7 +215,7 @@ _ROWS: Final = (
         "NtQueryKey",
         "Describe the key. `info_class` is KEY_INFORMATION_CLASS.",
         needs="handle",
-        takes="info_class length address",
+        takes="info_class length address buffer",
         results="buffer, result_length, output_address",
         source="nf-wdm-zwquerykey",
     ),
@@ -219,7 +224,7 @@ _ROWS: Final = (
         "NtQueryMultipleValueKey",
         "Read several values at once. `null_result` passes NULL for RequiredBufferLength.",
         needs="handle value_names",
-        takes="length address null_result",
+        takes="length address buffer null_result",
         results="entries (data length, data offset, type of each), buffer, buffer_length (BufferLength on "
         "return), result_length (RequiredBufferLength), output_address",
         source="nf-winternl-ntquerymultiplevaluekey",
@@ -238,7 +243,7 @@ _ROWS: Final = (
         "NtSetInformationKey",
         "Set `data` for `info_class` (KEY_SET_INFORMATION_CLASS; 0 is KeyWriteTimeInformation, 8 bytes).",
         needs="handle info_class",
-        takes="data data_size address",
+        takes="data data_size address buffer",
         results="input_address",
         source="nf-winternl-ntsetinformationkey",
     ),
@@ -282,7 +287,7 @@ _ROWS: Final = (
         "NtQuerySecurityObject",
         "Read the descriptor's parts in `security_information` (self-relative).",
         needs="handle security_information",
-        takes="length address",
+        takes="length address buffer",
         results="buffer, result_length (LengthNeeded), output_address",
         source="nf-ntifs-ntquerysecurityobject; B-HIV-16, B-HIV-17",
     ),
@@ -300,7 +305,7 @@ _ROWS: Final = (
         "NtQueryObject(ObjectNameInformation)",
         "Read the object's name; buffer is an OBJECT_NAME_INFORMATION with pointers as the guest wrote them.",
         needs="handle",
-        takes="length address",
+        takes="length address buffer",
         results="buffer, result_length, output_address",
         source="nf-winternl-ntqueryobject; B-HIV-18",
     ),
@@ -438,6 +443,31 @@ _ROWS: Final = (
         "End `process` (not the runner) with its handles open; the system closes them.",
         needs="process",
         source="nf-ntddk-zwterminateprocess; B-CTX-19",
+    ),
+    _spec(
+        Opcode.ALLOCATE_MEMORY,
+        "NtAllocateVirtualMemory",
+        "Pages of their own for `length` bytes, which begin with `data`. The slot holds the address; what "
+        "isn't freed is at the end.",
+        needs="out",
+        takes="length data",
+        results="handle (the address)",
+        source="nf-ntifs-ntallocatevirtualmemory; B-CAP-05, B-CAP-07",
+    ),
+    _spec(
+        Opcode.WRITE_MEMORY,
+        "NtWriteVirtualMemory",
+        "Write `data` at `index` bytes into that memory.",
+        needs="handle data",
+        takes="index",
+        source="phnt NtWriteVirtualMemory; B-CAP-05",
+    ),
+    _spec(
+        Opcode.FREE_MEMORY,
+        "NtFreeVirtualMemory",
+        "Give that memory back.",
+        needs="handle",
+        source="nf-ntifs-ntfreevirtualmemory; B-CAP-07, B-CAP-14",
     ),
 )
 

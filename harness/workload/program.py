@@ -46,6 +46,7 @@ class Operation:
     opcode: Opcode
     process: int = 0
     thread: int = 0
+    background: bool = False
     out: int | None = None
     handle: int | None = None
     root: int | None = None
@@ -53,6 +54,7 @@ class Operation:
     low_handle: int | None = None
     transaction: int | None = None
     event: int | None = None
+    buffer: int | None = None
     trust: int | None = None
     name: str | None = None
     attributes: int = OBJ_CASE_INSENSITIVE
@@ -116,6 +118,13 @@ class Operation:
                 raise UsageError(f"{spec.opcode.name.lower()} needs {name}: {FIELDS[name].meaning}")
         if self.opcode is Opcode.TERMINATE_PROCESS and self.process == 0:
             raise UsageError("terminate_process can't end the runner (process 0)")
+        if self.background and self.opcode is Opcode.TERMINATE_PROCESS:
+            raise UsageError("terminate_process can't go on in the background: it may end what does")
+        if self.background and self.process == 0 and self.thread == 0:
+            raise UsageError(
+                "thread 0 of the runner carries out the program; an operation in the background needs "
+                "another: with p.on(thread=1, background=True)"
+            )
         if self.patches:
             size = len(self.data or b"")
             for offset, _ in self.patches:

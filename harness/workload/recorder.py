@@ -66,6 +66,7 @@ class Recorder:
         self._slots = 0
         self._process = 0
         self._thread = 0
+        self._background = False
         self._check_all = False
         self._result: ProgramResult | None = None
         self.steps: list[Step] = []
@@ -134,17 +135,33 @@ class Recorder:
     # -- where ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def on(self, *, process: str | int | None = None, thread: int | None = None) -> Iterator[Self]:
-        """Run the operations recorded inside the block in another process ("second", ...) or thread."""
-        before = self._process, self._thread
+    def on(
+        self,
+        *,
+        process: str | int | None = None,
+        thread: int | None = None,
+        background: bool | None = None,
+    ) -> Iterator[Self]:
+        """Run the operations recorded inside the block in another process ("second", ...) or thread.
+
+        In the `background` the program goes on without waiting for them; `wait_for` waits.
+        """
+        before = self._process, self._thread, self._background
         if process is not None:
             self._process = process_index(process)
         if thread is not None:
             self._thread = thread
+        if background is not None:
+            self._background = background
         try:
             yield self
         finally:
-            self._process, self._thread = before
+            self._process, self._thread, self._background = before
+
+    def wait_for(self, step: Step) -> Step:
+        """Wait until an operation in the background has ended: a mark on its thread."""
+        with self.on(process=step.operation.process, thread=step.operation.thread, background=False):
+            return self.record(Opcode.MARK)
 
     # -- recording ------------------------------------------------------------------------------------
 
@@ -167,6 +184,8 @@ class Recorder:
         given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         if self._process or self._thread:
             given.update(process=self._process, thread=self._thread)
+        if self._background:
+            given["background"] = True
         operation = Operation(opcode=opcode, **given)
         step = Step(cast(Any, self), len(self.steps), operation, _statuses(expect), path)
         self._operations.append(operation)
@@ -182,6 +201,10 @@ class Recorder:
         if handle.program is not self:
             raise UsageError("that handle belongs to another program; handles live as long as their program")
         return handle.slot
+
+    def buffer_of(self, buffer: Handle | None) -> int | None:
+        """Slot of memory that is passed as a buffer; None for none."""
+        return None if buffer is None else self.slot_of(buffer)
 
     def name_of(self, key: Key, root: Handle | None) -> tuple[int | None, str | None, RegistryPath | None]:
         """Root slot, name and, where it can be known, the absolute path of a key argument."""

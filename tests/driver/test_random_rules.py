@@ -17,8 +17,8 @@ from harness.probe.enums import Action
 from harness.registry.version import WIN7, WIN10_22H2, WS03, WindowsVersion
 from harness.workload.registry import Registry
 
-# A crash on purpose; one that only costs time; one whose rule stays in memory until the driver unloads.
-_LEFT_OUT = {"RAISE", "DELAY", "EDIT_INPUT"}
+# A crash on purpose; two that only cost time; one whose rule stays in memory until the driver unloads.
+_LEFT_OUT = {"RAISE", "DELAY", "STAND", "EDIT_INPUT"}
 ACTIONS = [int(action) for action in Action if action.name not in _LEFT_OUT]
 MATCHES = ["KEY_EXACT", "KEY_PREFIX", "VALUE_NAME", "STATUS", "PROCESS", "THREAD", "PREVIOUS_MODE"]
 TEXTS = ["", "value", "VALUE", "\\", "nope", "\\REGISTRY\\MACHINE\\Software", "a\\b\\c", "x" * 250]

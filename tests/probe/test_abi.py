@@ -13,6 +13,7 @@ from harness.probe import abi, enums
 #: Enum -> prefix of its constants in the header.
 PREFIXES: dict[type[enum.IntEnum] | type[enum.IntFlag], str] = {
     enums.CrashWay: "REGPROBE_CRASH_",
+    enums.GateWay: "REGPROBE_GATE_",
     enums.EventKind: "REGPROBE_KIND_",
     enums.EventFlag: "REGPROBE_EVENT_",
     enums.FilterFlag: "REGPROBE_FILTER_",

@@ -63,7 +63,7 @@ def test_info_is_read_once(probe: Probe, device: FakeDevice) -> None:
 
 def test_another_abi_is_refused_with_both_versions(device: FakeDevice) -> None:
     device.abi_version = 0x00020003
-    with pytest.raises(AbiMismatchError, match=r"the probe speaks ABI 2\.3, this harness 1\.1"):
+    with pytest.raises(AbiMismatchError, match=r"the probe speaks ABI 2\.3, this harness 1\.2"):
         Probe(device)
 
 
@@ -253,6 +253,7 @@ def test_every_action_reaches_the_driver(device: FakeDevice, monitor: Filter) ->
         (monitor.on(*pre).fetch_transaction(bad_object=True), Action.FETCH_TRANSACTION),
         (monitor.on(*pre).raise_(), Action.RAISE),
         (monitor.on(*pre).delay(3), Action.DELAY),
+        (monitor.on(*pre).stand(monitor.probe.gate(2), milliseconds=5), Action.STAND),
         (monitor.on(*pre).open_object(), Action.OPEN_OBJECT),
         (monitor.on(*post).undo(), Action.UNDO),
         (monitor.on(*pre).edit_input(name="n", access=1, data=b"d"), Action.EDIT_INPUT),

@@ -188,6 +188,8 @@ def _operation(dice: random.Random) -> Operation:
         given["data"] = bytes(16)
     if spec.opcode is Opcode.TERMINATE_PROCESS:
         given["process"] = dice.randrange(1, 4)
+    if spec.opcode is Opcode.TERMINATE_PROCESS or not (given.get("process") or given.get("thread")):
+        given.pop("background", None)
     return Operation(opcode=spec.opcode, **given)
 
 
@@ -208,6 +210,7 @@ def test_every_operation_is_taken_with_all_its_fields(decoder: Decoder) -> None:
         given = {field.name: _value(dice, field) for field in spec.field_specs()}
         given.update({"data": bytes(16)} if "data" in given else {})
         given["process"] = 1
+        given["background"] = spec.opcode is not Opcode.TERMINATE_PROCESS
         programs.append(encode_program(Program((Operation(opcode=spec.opcode, **given),), 8)))
     assert agreed(decoder, programs) == len(SPECS)
 
@@ -314,6 +317,8 @@ def test_structures_that_are_no_programs_get_the_same_verdict(decoder: Decoder) 
         *([1, 0, [[0, {}]]], [1, 0, [[255, {}]]], [1, 0, [[1 << 40, {}]]], [1, 0, [[True, {}]]]),
         *([1, MAX_HANDLES, []], [1, MAX_HANDLES + 1, []], [1, 1 << 63, []], [1, 0, [[37, {"process": 0}]]]),
         *([1, 0, [[3, {"handle": 0}]]], [1, 1, [[3, {"handle": 0}]]], [1, 0, [[37, {"process": 1}]]]),
+        *([1, 0, [[33, {"background": True, **where}]]] for where in ({}, {"thread": 1}, {"process": 1})),
+        [1, 0, [[37, {"process": 1, "background": True}]]],
         [1, 0, [mark] * MAX_OPERATIONS],
         [1, 0, [mark] * (MAX_OPERATIONS + 1)],
         *([1, 0, [[33, {"label": "x" * size}]]] for size in (MAX_TEXT, MAX_TEXT + 1)),

@@ -182,7 +182,7 @@ def calls_start_at_the_top(patch: Patch) -> None:
         inside = stack._inside.get(thread)
         if inside is None:
             return stack.ordered
-        return tuple(each for each in stack.ordered if each is not inside and not each.in_flight)
+        return tuple(each for each in stack.ordered if each is not inside and not each.callers)
 
     _wrap(patch, "watchers", watchers)
 

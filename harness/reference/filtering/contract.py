@@ -67,10 +67,10 @@ class Registration:
     __slots__ = (
         "altitude",
         "below",
+        "callers",
         "context",
         "cookie",
         "holders",
-        "in_flight",
         "legacy",
         "live",
         "name",
@@ -98,7 +98,8 @@ class Registration:
         self.order = order
         self.owner = owner
         self.live = True
-        self.in_flight = 0
+        #: The threads that are inside the callback; one that calls the registry there may be twice.
+        self.callers: list[Hashable] = []
         #: What registry calls made inside this callback are shown to (B-LAY-11..14); kept by the stack.
         self.below: tuple[Registration, ...] = ()
         #: Key objects that carry a context of this registration, in the order of binding.
@@ -161,7 +162,7 @@ class StackHooks(Protocol):
 
     def wait_until_idle(self, registration: Registration) -> None:
         """A caller of CmUnRegisterCallback waits for a running callback (B-REG-21). Returns with
-        `registration.in_flight` zero, or raises when that can never be (B-REG-22)."""
+        `registration.callers` empty, or raises when that can never be (B-REG-22)."""
 
 
 class _Fate(Enum):
@@ -261,14 +262,17 @@ class FilterStack:
         return RegistrationResult(_SUCCESS, registration)
 
     def unregister(self, thread: Hashable, cookie: int) -> int:
-        """CmUnRegisterCallback: waits for running calls, then cleans up every bound context (B-REG-25)."""
+        """CmUnRegisterCallback: waits for running calls, then cleans up every bound context (B-REG-25).
+
+        No call begins while it waits, be it the post of an operation that the callback let pass (B-LAY-21).
+        """
         registration = self._by_cookie.get(cookie)
-        if registration is None:
+        if registration is None or not registration.live:
             return NTSTATUS.INVALID_PARAMETER  # B-REG-20
-        if registration.in_flight:
-            self._hooks.wait_until_idle(registration)
         registration.live = False
         self._arrange(tuple(other for other in self.ordered if other is not registration))
+        if registration.callers:
+            self._hooks.wait_until_idle(registration)
         for holder in list(registration.holders):
             self._unbind(thread, registration, holder)
         self._by_cookie.pop(cookie, None)
@@ -371,7 +375,7 @@ class FilterStack:
         inside = self._inside
         outer = inside.get(thread)
         inside[thread] = registration
-        registration.in_flight += 1
+        registration.callers.append(thread)
         try:
             return deliver(registration, *args)
         except CallbackRaisedError as error:
@@ -379,7 +383,7 @@ class FilterStack:
                 return None
             self._hooks.unhandled_exception(registration, error)
         finally:
-            registration.in_flight -= 1
+            registration.callers.remove(thread)
             if outer is None:
                 del inside[thread]
             else:

@@ -171,13 +171,20 @@ class FilterEngine:
         )
 
     def wait_until_idle(self, registration: Registration) -> None:
-        """CmUnRegisterCallback waits for the callback it is called from: for ever (B-REG-22)."""
-        raise GuestHung(
-            self.machine.describe_hang(
-                f"CmUnRegisterCallback waits for the callback at {registration.routine:#x}, "
-                "which is running and can't end before it returns"
+        """CmUnRegisterCallback waits for the callback: for ever where it is called from it (B-REG-21, 22)."""
+        scheduler = self.machine.kernel.scheduler
+
+        def hang() -> NoReturn:
+            raise GuestHung(
+                self.machine.describe_hang(
+                    f"CmUnRegisterCallback waits for the callback at {registration.routine:#x}, "
+                    "which is running and can't end before it returns"
+                )
             )
-        )
+
+        if self.machine.current.tid in registration.callers:
+            hang()
+        scheduler.run_until(lambda: not registration.callers, hang)
 
 
 def engine_of(machine: Machine) -> FilterEngine:

@@ -22,15 +22,18 @@ from harness.reference.filtering.runner_files import (
     restored_file,
 )
 from harness.reference.filtering.runner_objects import (
+    allocate_memory,
     close,
     create_event,
     device_control,
     duplicate_handle,
+    free_memory,
     query_object_basic,
     query_object_name,
     query_security,
     set_security,
     terminate_process,
+    write_memory,
 )
 from harness.reference.filtering.runner_state import Prepared, Run
 from harness.registry.options import LoadFlags
@@ -138,7 +141,8 @@ def _on_handle(service: Callable[[FilterEngine, int], int]) -> Callable[[Run, Op
 
 def _input(run: Run, operation: Operation) -> tuple[int, int]:
     """Address and size of the input data as the call gets them."""
-    address = run.memory.data(operation.data) if operation.address is None else operation.address
+    foreign = run.foreign(operation)
+    address = run.memory.data(operation.data) if foreign is None else foreign
     size = operation.data_size
     return address, len(operation.data or b"") if size is None else size
 
@@ -179,8 +183,7 @@ def _query_value(run: Run, operation: Operation) -> Prepared:
 
 def _output(run: Run, operation: Operation) -> tuple[int, int]:
     """Addresses of the output buffer and of ResultLength."""
-    output = run.memory.buffer(operation.length) if operation.address is None else operation.address
-    return output, run.memory.cell()
+    return run.output(operation), run.memory.cell()
 
 
 _Enumeration = Callable[["FilterEngine", int, int, int, int, int, int], int]
@@ -381,4 +384,7 @@ CALLS: Final[dict[Opcode, Callable[[Run, Operation], Prepared]]] = {
     Opcode.NOTIFY_CHANGE_KEY: _notify_change_key,
     Opcode.DELETE_FILE: delete_file,
     Opcode.TERMINATE_PROCESS: terminate_process,
+    Opcode.ALLOCATE_MEMORY: allocate_memory,
+    Opcode.WRITE_MEMORY: write_memory,
+    Opcode.FREE_MEMORY: free_memory,
 }

@@ -56,6 +56,14 @@ class UserMemory:
         """A HANDLE output that starts as NULL."""
         return self.store(bytes(8))
 
+    def map(self, size: int) -> int:
+        """Pages of their own."""
+        return self._memory.map_user(size)
+
+    def free(self, address: int, size: int) -> None:
+        """Take such pages away."""
+        self._memory.unmap_user(address, size)
+
     def string(self, text: str | None, maximum: int | None = None) -> tuple[int, int]:
         """Addresses of a UNICODE_STRING and of its characters; a NULL buffer for None."""
         raw = b"" if text is None else text.encode("utf-16-le", "surrogatepass")

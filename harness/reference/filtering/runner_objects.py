@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     from harness.workload.program import Operation
 
 __all__ = [
+    "allocate_memory",
     "close",
     "create_event",
     "device_control",
     "duplicate_handle",
+    "free_memory",
     "query_object_basic",
     "query_object_name",
     "query_security",
     "set_security",
     "terminate_process",
+    "write_memory",
 ]
 
 _BASIC: Final = struct.Struct("<4I2I3I3Iq")
@@ -81,7 +84,7 @@ def _lookup(run: Run, value: int, access: int) -> Handle | int:
 def query_object_name(run: Run, operation: Operation) -> Prepared:
     """NtQueryObject(ObjectNameInformation)."""
     value = run.handle(operation.handle)
-    output = run.memory.buffer(operation.length) if operation.address is None else operation.address
+    output = run.output(operation)
     length_at = run.memory.cell()
 
     def call() -> int:
@@ -157,7 +160,7 @@ def _right(information: int, rights: tuple[tuple[int, int], ...]) -> int:
 def query_security(run: Run, operation: Operation) -> Prepared:
     """NtQuerySecurityObject."""
     value, information = run.handle(operation.handle), operation.security_information
-    output = run.memory.buffer(operation.length) if operation.address is None else operation.address
+    output = run.output(operation)
     length_at = run.memory.cell()
 
     def call() -> int:
@@ -231,10 +234,55 @@ def terminate_process(run: Run, operation: Operation) -> Prepared:
     process = run.runners.process(operation.process)
 
     def call() -> int:
-        run.engine.objects.close_all(process.body.handles)
-        for slot, role in list(run.open.items()):
-            if role == operation.process:
-                del run.open[slot]
+        run.terminated.add(process.pid)
+        if operation.process not in run.standing:
+            run.close_handles(operation.process)
         return NTSTATUS.SUCCESS
 
     return Prepared(call, after=lambda: run.ending.append(operation.process))
+
+
+def allocate_memory(run: Run, operation: Operation) -> Prepared:
+    """NtAllocateVirtualMemory; what is given is stored before the requester goes on."""
+    data = operation.data or b""
+    size = max(operation.length, len(data))
+    handle_at = run.memory.pointer_cell()
+
+    def call() -> int:
+        if not size:
+            return NTSTATUS.INVALID_PARAMETER
+        address = run.memory.map(size)
+        run.engine.memory.write(address, data)
+        run.engine.memory.put_ptr(handle_at, address)
+        return NTSTATUS.SUCCESS
+
+    return Prepared(call, handle_at=handle_at, pages=size)
+
+
+def write_memory(run: Run, operation: Operation) -> Prepared:
+    """NtWriteVirtualMemory into the caller's own memory."""
+    address = run.handle(operation.handle) + operation.index
+
+    def call() -> int:
+        try:
+            run.engine.memory.user_write(address, operation.data or b"")
+        except GuestFault:
+            return NTSTATUS.PARTIAL_COPY
+        return NTSTATUS.SUCCESS
+
+    return Prepared(call)
+
+
+def free_memory(run: Run, operation: Operation) -> Prepared:
+    """NtFreeVirtualMemory of what `allocate_memory` gave."""
+    address = run.handle(operation.handle)
+
+    def call() -> int:
+        slot = next((each for each in run.pages if run.slots[each] == address and each in run.open), None)
+        if slot is None:
+            return NTSTATUS.MEMORY_NOT_ALLOCATED
+        run.memory.free(address, run.pages[slot])
+        run.closed(address, operation.process, memory=True)
+        return NTSTATUS.SUCCESS
+
+    return Prepared(call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from harness.reference.cm.tokens import ADMINISTRATOR
 
@@ -13,11 +13,24 @@ if TYPE_CHECKING:
     from harness.reference.filtering.runner_memory import UserMemory
     from harness.reference.machine import Machine
     from harness.reference.threads import Process, Thread
+    from harness.workload.program import Operation
     from harness.workload.result import MultipleEntry
 
-__all__ = ["Prepared", "Run", "Runners"]
+__all__ = ["Lane", "Prepared", "Run", "Runners"]
 
 _IMAGE: Final = "C:\\harness\\regrun.exe"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What does one operation at a time: a thread of the runner, or a whole other process."""
+
+    process: int
+    thread: int
+
+    @classmethod
+    def of(cls, operation: Operation) -> Self:
+        return cls(operation.process, 0 if operation.process else operation.thread)
 
 
 @dataclass(slots=True)
@@ -38,6 +51,8 @@ class Prepared:
     disposition_at: int = 0
     input_at: int = 0
     name_at: int = 0
+    #: Bytes of the memory whose address the call gives out instead of a handle.
+    pages: int = 0
     #: After the call, whatever its status: undo what the runner did beside it.
     after: Callable[[], None] | None = None
     entries: Callable[[], tuple[MultipleEntry, ...]] | None = None
@@ -96,22 +111,49 @@ class Run:
     slots: list[int]
     #: Slot -> process role whose table holds its handle, for the handles still open.
     open: dict[int, int] = field(default_factory=dict)
+    #: Slot -> bytes, of those that hold an address of memory.
+    pages: dict[int, int] = field(default_factory=dict)
     #: Process id of each role the program used; of the last process where one ended.
     pids: dict[int, int] = field(default_factory=dict)
-    #: Processes that ended during the operation under way.
+    #: Processes that are to end after the operation under way, or when nothing of them goes on any more.
     ending: list[int] = field(default_factory=list)
+    #: Processes of which an operation goes on in the background.
+    standing: set[int] = field(default_factory=set)
+    #: Process ids of those that were terminated.
+    terminated: set[int] = field(default_factory=set)
 
     def handle(self, slot: int | None) -> int:
         """The raw handle of a slot; NULL for an absent one."""
         return 0 if slot is None else self.slots[slot]
 
-    def opened(self, slot: int, value: int, role: int) -> None:
-        """A call gave out a handle."""
+    def foreign(self, operation: Operation) -> int | None:
+        """The address that an operation passes as a buffer; None where the call has one of its own."""
+        return operation.address if operation.buffer is None else self.slots[operation.buffer]
+
+    def output(self, operation: Operation) -> int:
+        """Where the call is to write."""
+        foreign = self.foreign(operation)
+        return self.memory.buffer(operation.length) if foreign is None else foreign
+
+    def opened(self, slot: int, value: int, role: int, *, pages: int = 0) -> None:
+        """A call gave out a handle, or so many bytes of memory."""
         self.slots[slot] = value
         self.open[slot] = role
+        self.pages.pop(slot, None)
+        if pages:
+            self.pages[slot] = pages
 
-    def closed(self, value: int, role: int) -> None:
-        """A handle was closed by the program."""
+    def closed(self, value: int, role: int, *, memory: bool = False) -> None:
+        """A handle was closed by the program, or memory freed."""
         for slot, where in list(self.open.items()):
-            if where == role and self.slots[slot] == value:
+            if where == role and self.slots[slot] == value and (slot in self.pages) is memory:
                 del self.open[slot]
+
+    def close_handles(self, role: int) -> None:
+        """What a process that ends has open is closed in its context."""
+        self.engine.objects.close_all(self.runners.process(role).body.handles)
+        for slot, where in list(self.open.items()):
+            if where == role:
+                del self.open[slot]
+                if slot in self.pages:
+                    self.memory.free(self.slots[slot], self.pages.pop(slot))

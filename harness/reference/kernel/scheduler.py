@@ -22,6 +22,7 @@ from harness.errors import GuestHung
 from harness.reference.kernel.checks import DISPATCH_LEVEL, PASSIVE_LEVEL, irql_name
 from harness.reference.kernel.dispatcher import WaitRequest
 from harness.reference.kernel.layouts import layout
+from harness.reference.strands import Strands
 from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
@@ -87,9 +88,14 @@ class Scheduler:
     timers: dict[int, Timer] = field(default_factory=dict)
     _heap: list[tuple[int, int, int]] = field(default_factory=list)
     _generation: int = 0
-    _running: list[Task] = field(default_factory=list)
+    #: Tasks under way, the innermost last.
+    running: list[Task] = field(default_factory=list)
     #: In a DPC waiting is forbidden and nothing else runs.
     in_dpc: int = 0
+    strands: Strands = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.strands = Strands(self.m)
 
     # -- time --------------------------------------------------------------------------------------------
 
@@ -224,7 +230,7 @@ class Scheduler:
 
     def owned_by(self, driver: object) -> list[Task]:
         """Tasks of a driver that are not over: threads and queued work items."""
-        tasks = [*self.ready, *self.waiting, *self._running]
+        tasks = [*self.ready, *self.waiting, *self.running]
         return [task for task in tasks if task.driver is driver and not task.finished]
 
     def abandon(self, driver: object) -> None:
@@ -234,7 +240,7 @@ class Scheduler:
 
     def in_system_thread(self) -> bool:
         """Whether the current thread is one PsCreateSystemThread made."""
-        return bool(self._running) and self._running[-1].thread is self.m.current
+        return bool(self.running) and self.running[-1].thread is self.m.current
 
     def _run(self, task: Task, result: int | None) -> None:
         """Run a task from its beginning, or on from its wait with `result`, until it ends or waits again."""
@@ -243,7 +249,7 @@ class Scheduler:
         outer = cpu.engine.registers.read(xmm=True) if cpu.levels else None
         irql = cpu.irql
         task.depth = len(cpu.levels)
-        self._running.append(task)
+        self.running.append(task)
         status = 0
         try:
             with m.running_as(task.thread):
@@ -265,7 +271,7 @@ class Scheduler:
             self._leave(outer)
             self.waiting.append(task)
         finally:
-            self._running.remove(task)
+            self.running.remove(task)
             cpu.irql = irql
 
     def _leave(self, outer: object) -> None:
@@ -315,6 +321,9 @@ class Scheduler:
         timer = self._next_timer()
         if timer is not None:
             dues.append(timer.due)
+        strand = self.strands.next_deadline()
+        if strand is not None:
+            dues.append(strand)
         return min(dues, default=None)
 
     def run_until(
@@ -322,12 +331,20 @@ class Scheduler:
     ) -> bool:
         """Let the others run until `done`. Returns False when `deadline` passed first; `stuck` never
         returns."""
+        moved = True
         for _ in range(_MAX_STEPS):
             if done():
                 return True
             if deadline is not None and deadline <= self.now:
                 return False
             if self.step():
+                moved = True
+                continue
+            if self.strands.inside is not None:
+                self.strands.pause(deadline, moved=moved)
+                moved = False
+                continue
+            if self.strands.let_run():
                 continue
             following = self._next_deadline()
             if deadline is not None and (following is None or deadline <= following):
@@ -357,7 +374,7 @@ class Scheduler:
                 0,
                 reason=f"{what} blocks at {irql_name(m.cpu.irql)}",
             )
-        task = self._running[-1] if self._running else None
+        task = self.running[-1] if self.running else None
         if task is not None and task.thread is m.current and len(m.cpu.levels) == task.depth + 1:
             task.wait = request
             task.suspension = m.cpu.suspend(m.cpu.irql)
