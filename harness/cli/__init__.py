@@ -5,6 +5,7 @@ Commands import what they need when they run, so that help and completion answer
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
@@ -79,6 +80,9 @@ def options(
 
 def main() -> None:
     """Entry point. An error of the harness is one message on stderr; a bug is a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A locale that isn't UTF-8 has no tick: "?" is better than no report.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except HarnessError as error:

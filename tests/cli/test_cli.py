@@ -109,6 +109,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
+def test_what_the_terminal_has_no_letter_for_is_no_error() -> None:
+    script = "from harness import cli; cli.app = lambda: print('\u2713 PASS 300'); cli.main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "iso-8859-1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"? PASS 300\n"), done.stderr
+
+
 def test_target_list_names_every_modelled_version_and_every_recipe(harness: Any) -> None:
     code, out, _ = harness("target", "list", "--json")
     rows = json.loads(out)
