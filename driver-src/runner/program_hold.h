@@ -19,7 +19,7 @@ void hold_init(void);
 /* -- the worker's ------------------------------------------------------------------------------------------- */
 
 void hold_begin(unsigned operations);
-/* Returns when operation `index` may be done. */
+/* Returns when operation `index` may be done; behind the last one come the handles that are still open. */
 void hold_before(unsigned index);
 void hold_after(unsigned index, uint32_t status);
 /* The program has ended, or was refused: the next one waits only where the host says so again. */

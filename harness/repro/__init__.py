@@ -9,5 +9,6 @@ evaluate, observe, control     asking the assertion of a replay; what is right w
 worker, workers                processes that perform scenarios
 dependencies, reduce, simplify, shrink      what can be left out, and the search for what can't
 literal, forms, render*, provenance, prove  the rest as a plain pytest test, run before it counts
-bisect, stop, debug            the first bad one; stopping before an operation
+bisect                         the first bad one
+stop, picture, stepping, debug  stopping before what failed: on a machine inside the very program
 """

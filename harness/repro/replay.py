@@ -84,7 +84,7 @@ class Replay:
             self.registry.set_up()
         for action in self.scenario.actions:
             self._at = action.call, None
-            self._perform(action)
+            self.perform_action(action)
 
     def judge(self) -> Failure | None:
         """What the claim says of what was performed."""
@@ -105,7 +105,7 @@ class Replay:
         """What the names of a claim stand for now."""
         return Live(self.guest, self.probe, self.registry, self.steps, self.filters, self.kernel_calls)
 
-    def _perform(self, action: Action) -> None:
+    def perform_action(self, action: Action) -> None:
         match action:
             case RunProgram():
                 self.program(action).run()

@@ -132,8 +132,9 @@ def _booted(order: Order, guests: Guests, target: Target) -> Guest:
 
 def _perform(order: Order, images: dict[str, bytes], guests: Guests, target: Target) -> Answer:
     from harness.repro.observe import observe
+    from harness.repro.picture import picture
     from harness.repro.replay import Replay, perform
-    from harness.repro.stop import picture, up_to
+    from harness.repro.stop import up_to
 
     guest: Any
     with _booted(order, guests, target) as guest:
