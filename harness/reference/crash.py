@@ -131,24 +131,19 @@ class FaultPolicy:
         stack = machine.current.stack
         if stack.low - 2 * PAGE <= address < stack.low:
             machine.double_fault(address, fault.registers)
-        freed = machine.pool.find_freed(address) if machine.pool.is_pool(address) else None
-        if freed is not None and machine.pool.find(address) is None:
+        pool = machine.pool
+        live = pool.find(address) if pool.is_pool(address) else None
+        freed = pool.find_freed(address) if pool.is_pool(address) and live is None else None
+        if freed is not None:
             # Page "Bug Check 0xCC": memory referenced, 0 read / 1 write, instruction, reserved.
-            self._die(
-                PAGE_FAULT_IN_FREED_SPECIAL_POOL,
-                fault,
-                (address, self._kind(access), pc, 0),
-                f"freed: {freed}",
-            )
-        live = machine.pool.find(address) if machine.pool.is_pool(address) else None
+            parameters = (address, self._kind(access), pc, 0)
+            with machine.suspecting(freed.owner):
+                self._die(PAGE_FAULT_IN_FREED_SPECIAL_POOL, fault, parameters, f"freed: {freed}")
         if live is not None:
             # Page "Bug Check 0xD6": the same four.
-            self._die(
-                PAGE_FAULT_BEYOND_END,
-                fault,
-                (address, self._kind(access), pc, 0),
-                f"beyond the end of {live}",
-            )
+            parameters = (address, self._kind(access), pc, 0)
+            with machine.suspecting(live.owner):
+                self._die(PAGE_FAULT_BEYOND_END, fault, parameters, f"beyond the end of {live}")
         gone = machine.modules.unloaded_at(address)
         if gone is not None:
             # Page "Bug Check 0xCE": memory referenced, 0 read / 1 write, instruction, reserved.

@@ -173,7 +173,13 @@ class DriverServices:
         kernel.notify.image(
             f"\\SystemRoot\\System32\\drivers\\{module.name}", 0, module.base, module.size, system=True
         )
-        with m.running_as(kernel.processes.system_thread), m.memory.scratch() as scratch:
+        worker = kernel.processes.system_thread
+        with (
+            m.suspecting(module),
+            m.kernel_work(),
+            m.running_as(worker),
+            m.memory.scratch() as scratch,
+        ):
             path = scratch.unicode(f"\\REGISTRY\\MACHINE\\SYSTEM\\ControlSet001\\Services\\{service.name}")
             status = m.cpu.call(module.entry, obj.address, path) & 0xFFFFFFFF
             if m.cpu.irql:
@@ -215,7 +221,8 @@ class DriverServices:
         if any(device.body.files for device in service.driver.body.devices):
             m.kernel.debug.note(f"{service.name}: a device is still open; it is unloaded when it is closed")
             return NTSTATUS.DEVICE_BUSY
-        with m.running_as(m.kernel.processes.system_thread):
+        worker = m.kernel.processes.system_thread
+        with m.suspecting(service.module), m.kernel_work(), m.running_as(worker):
             for routine, argument in routines:
                 m.cpu.call(routine, argument)
                 if m.cpu.irql:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from harness.registry.status import status_name
+
 __all__ = [
     "EXCEPTION_NONCONTINUABLE",
     "Access",
@@ -117,7 +119,7 @@ class GuestException(Exception):  # noqa: N818
             verb = {0: "read", 1: "write", 8: "execution"}.get(kind, "access")
             text = f"access violation, {verb} of {address:#x}"
         else:
-            text = f"exception {self.record.code:#010x}"
+            text = f"exception {status_name(self.record.code)}"
         if self.unprotected:
             text += " (user memory outside of try/except)"
         return f"{text} not handled"

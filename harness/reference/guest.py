@@ -172,7 +172,7 @@ class ReferenceGuest(Guest):
     def requested(self, request: Callable[[], IoResult]) -> IoctlResult:
         """One I/O request as the runner process makes it."""
         try:
-            with self.as_user():
+            with self.machine.kernel_work(), self.as_user():
                 result = request()
         finally:
             self.machine.memory.reset_user()
@@ -183,8 +183,9 @@ class ReferenceGuest(Guest):
         self.user.process.body.token = STANDARD_USER
 
     def run(self, program: Program) -> ProgramResult:
-        result = run_program(self.machine, program)
-        self.machine.kernel.scheduler.drain()
+        with self.machine.kernel_work():
+            result = run_program(self.machine, program)
+            self.machine.kernel.scheduler.drain()
         return result
 
     def debug_output(self) -> list[str]:

@@ -92,6 +92,7 @@ class Machine:
         #: The bugcheck the machine died of; set once, and every later call into the guest raises it again.
         self.crash: Bugcheck | None = None
         self._hangs = False
+        self._suspect: Driver | None = None
         self.memory = Memory(arch, size=memory_size)
         self.clock = Clock()
         self.shared_data = SharedData(self.memory, version, self.clock)
@@ -345,6 +346,28 @@ class Machine:
             registers=registers,
         )
 
+    @contextmanager
+    def suspecting(self, driver: Driver | None) -> Iterator[None]:
+        """A bugcheck inside the block that finds no driver on the stack names this one, if any."""
+        before, self._suspect = self._suspect, driver or self._suspect
+        try:
+            yield
+        finally:
+            self._suspect = before
+
+    @contextmanager
+    def kernel_work(self) -> Iterator[None]:
+        """What the kernel does by itself inside the block, for nobody's call.
+
+        Where it stumbles over what a driver left it (a list entry, an object in freed pool), that is a
+        bugcheck.
+        """
+        try:
+            yield
+        except GuestFault as fault:
+            record = self.faults.settle(Fault(fault.address, fault.access, 0, None))
+            self.unhandled(GuestException(record, pc=0))
+
     def hung(self) -> NoReturn:
         """The deadline passed. Page "Bug Check 0x133" at DISPATCH_LEVEL or above: 1, period in ticks.
 
@@ -398,7 +421,7 @@ class Machine:
         addresses = list(stack) if stack is not None else self.stacks.addresses(registers)
         if driver is None:
             drivers = (self.modules.at(a if i == 0 else a - 1) for i, a in enumerate(addresses))
-            driver = next((d for d in drivers if d is not None), None)
+            driver = next((d for d in drivers if d is not None), self._suspect)
         mask = self.memory.map.address_mask
         p1, p2, p3, p4 = (p & mask for p in parameters)
         found = Bugcheck(

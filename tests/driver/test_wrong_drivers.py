@@ -61,6 +61,8 @@ CRASHES = {
     "writes_read_only": wrong(trigger, 0xBE),
     "executes_data": wrong(trigger, 0xFC, function=""),
     "stack_overflow": wrong(trigger, 0x7F, function="Deeper"),
+    "event_freed": wrong(trigger, 0xCC, function=""),
+    "broken_links": wrong(unload, 0x50, 0x7E, function=""),
     "waits_in_dpc": wrong(trigger, 0xC4, function="Deferred"),
     "exception_in_irp": wrong(request, 0x1E, 0x3B, 0x7E, 0x8E, function="Control"),
     "irp_completed_twice": wrong(request, 0x44, function="Control"),
