@@ -20,15 +20,16 @@ _KEPT: Final = ("--driver", "--driver-parameter", "--isolation", "--recipes", "-
 _USUAL: Final = "--isolation=module"
 
 
-def commands(result: RunResult, run: RunInfo, folder: Path) -> tuple[str, ...]:
-    """Command lines for a POSIX shell: the test by itself, then its bundle where there is one."""
-    # A parameter of the test stands in brackets, where pytest wants the target too: all parameters then.
-    test = result.test.partition("[")[0]
-    found = ["harness", "run", test, *(("-t", result.target) if result.target else ())]
+def commands(result: RunResult, run: RunInfo, folder: Path, *, bundle: bool = True) -> tuple[str, ...]:
+    """Command lines for a POSIX shell: the test by itself, then its bundle unless that is gone."""
+    test, bracket, parameters = result.test.partition("[")
+    if bracket:  # rows leave out the target, which pytest has in front of the test's own parameters
+        parameters = f"{result.target}-{parameters}" if result.target else parameters
+    found = ["harness", "run", test + bracket + parameters, *(("-t", result.target) if result.target else ())]
     lines = [shlex.join([*found, *_options(_arguments(result, run, folder))])]
-    if inside(result.bundle):
-        bundle = shlex.quote(str(folder / result.bundle))
-        lines += [f"harness repro {bundle}", f"harness shrink {bundle}"]
+    if bundle and inside(result.bundle):
+        file = shlex.quote(str(folder / result.bundle))
+        lines += [f"harness repro {file}", f"harness shrink {file}"]
     return tuple(lines)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from harness.report.failures import cut, failures_of, place_of
 from harness.report.links import file_link, link_prefix, web_link
 from harness.report.moments import lasted, when
 from harness.results.folder import RunReader
+from harness.results.known import Finding, KnownIssue, Standing
 from harness.results.matrix import Matrix, kind_note
 from harness.results.model import RunInfo
+from harness.results.notes import note_thinned, write_findings
 from harness.results.outcome import Outcome
 from tests.report.runs import COMPARISON, HOSTILE, large_rows, row, small_run, write_run
 
@@ -197,7 +200,7 @@ def test_commands_can_be_pasted_into_a_shell(run: Path) -> None:
     failed = next(r for r in reader if r.outcome is Outcome.FAIL and r.bundle)
     first, *others = commands(failed, reader.info, Path("results/r 1"))
     assert first == (
-        "harness run suites/layering/test_order.py::test_b -t reference:10.0.26100 "
+        "harness run 'suites/layering/test_order.py::test_b[reference:10.0.26100-x]' -t reference:10.0.26100 "
         "'--driver=my driver.sys' --isolation test"
     )
     assert others == [
@@ -237,6 +240,37 @@ def test_a_long_text_keeps_its_ends() -> None:
 def test_known_issues_are_linked(page: str) -> None:
     assert '<a href="https://example.com/7" rel="noreferrer">' in page
     assert "javascript:alert(1)</td>" in page, "another text than an address is shown, not linked"
+
+
+def test_known_issues_that_need_care_are_told(run: Path) -> None:
+    fixed = KnownIssue("https://example.com/8", behaviour="B-CTX-18", until=date(2026, 1, 1))
+    write_findings(
+        run, [Finding(fixed, Standing.FIXED), Finding(replace(fixed, link=HOSTILE), Standing.EXPIRED)]
+    )
+    shown = " ".join("".join(Elements(render_report(run)).texts).split())
+    assert "2 known issues need care, 1 of them fixed" in shown
+    assert "Fixed: B-CTX-18 on * (https://example.com/8) passed everywhere it should fail: remove it" in shown
+    assert f"Expired: B-CTX-18 on * ({HOSTILE[:12]}" in shown
+
+
+def test_files_that_are_not_there_are_no_links(run: Path) -> None:
+    assert "evidence/b%20trace.txt" in Elements(render_report(run)).links
+    note_thinned(run, ["evidence/b trace.txt"], datetime(2026, 1, 2, tzinfo=UTC))
+    assert "evidence/b%20trace.txt" in Elements(render_report(run)).links, "it is there"
+    (run / "evidence" / "b trace.txt").unlink()
+    (run / "bundles" / "b.zip").unlink()
+    page = Elements(render_report(run))
+    assert "evidence/b%20trace.txt" not in page.links
+    shown = " ".join("".join(page.texts).split())
+    assert "evidence/b trace.txt (thinned out on 2026-01-02)" in shown
+    assert "bundles/b.zip (not there)" in shown
+    assert "harness repro" not in shown
+
+
+def test_every_failure_says_that_its_guest_is_no_windows(page: str) -> None:
+    shown = " ".join("".join(Elements(page).texts).split())
+    assert "test_b[x] on 2 targets, not Windows" in shown
+    assert "reference 6.1 x64, not Windows" in shown
 
 
 def test_each_build_has_a_column_of_its_own(tmp_path: Path) -> None:
