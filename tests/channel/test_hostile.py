@@ -24,6 +24,7 @@ from harness.channel.access import RemoteShell, SshAccess, WinRmAccess
 from harness.channel.environment import Environment
 from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError
 from harness.channel.frames import Frame, RequestType
+from harness.channel.holdings import PoolTag, read_open_keys, read_pool_tags, read_verified
 from harness.channel.opening import open_channel
 from harness.channel.quoting import shell_line
 from harness.channel.replies import Reply
@@ -31,6 +32,7 @@ from harness.channel.runner import RunnerClient
 from harness.channel.serial import SerialChannel
 from harness.channel.ssh_connect import fingerprint
 from harness.errors import HarnessError, UsageError
+from harness.workload.registry import HARNESS_KEY
 from tests.channel.fake_runner import FakeRunner, Files, Handler, hello
 from tests.channel.sshd import Sshd, sshd_is_missing
 from tests.channel.winrm_endpoint import Command, WinRmEndpoint, pass_on
@@ -157,6 +159,10 @@ def read_environment(values: object) -> Environment:
     return Environment.read(Reply.read("ENVIRONMENT", cbor2.dumps(values)))
 
 
+def read_tags(reply: Reply) -> tuple[PoolTag, ...]:
+    return read_pool_tags(reply, (b"Wrng",))
+
+
 def test_what_a_guest_does_not_know_stays_unknown() -> None:
     found = read_environment({**ENVIRONMENT, "brand new": {"x": [1]}})
     assert (found.build, found.ubr, found.secure_boot, found.hvci) == (26100, None, True, None)
@@ -201,6 +207,39 @@ def test_any_value_is_read_or_refused(key: str, value: object) -> None:
         return
 
 
+COUNTS = (f"{pool}_{count}" for pool in ("paged", "nonpaged") for count in ("allocs", "frees", "bytes"))
+TAG: dict[str, Any] = {"tag": b"Wrng", **dict.fromkeys(COUNTS, 1)}
+VERIFIED = {"name": "a.sys", "flags": 8, "paged": 1, "nonpaged": 1, "paged_bytes": 1, "nonpaged_bytes": 1}
+OPEN = {"process": 4, "program": None, "name": "\\REGISTRY"}
+
+
+@pytest.mark.parametrize(
+    ("read", "values", "complaint"),
+    [
+        (read_tags, {"tags": [TAG, TAG]}, "tags"),
+        (read_tags, {"tags": [{**TAG, "tag": b"Ntfs"}]}, "not asked for"),
+        (read_tags, {"tags": [{**TAG, "paged_bytes": -1}]}, "paged_bytes"),
+        (read_tags, {"tags": [{**TAG, "nonpaged_frees": 1 << 32}]}, "nonpaged_frees"),
+        (read_verified, {"drivers": [VERIFIED] * 1025}, "drivers"),
+        (read_verified, {"drivers": [{**VERIFIED, "name": "n" * 40_000}]}, "name"),
+        (read_open_keys, {"runner": 1, "count": 0, "keys": [OPEN]}, "count"),
+        (read_open_keys, {"runner": 1, "count": 300, "keys": [OPEN] * 257}, "keys"),
+        (read_open_keys, {"runner": 1, "count": 1, "keys": [{**OPEN, "process": "4"}]}, "process"),
+    ],
+)
+def test_accounts_out_of_bounds_are_named(
+    read: Callable[[Reply], object], values: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(ChannelError, match=complaint):
+        read(Reply("a test", values))  # type: ignore[arg-type]
+
+
+def test_counts_that_went_round_and_counts_read_too_early() -> None:
+    around = {**TAG, "paged_allocs": 1, "paged_frees": 0xFFFF_FFFF, "nonpaged_allocs": 3, "nonpaged_frees": 4}
+    (found,) = read_tags(Reply("a test", {"tags": [around]}))
+    assert (found.paged.count, found.nonpaged.count, found.used) == (2, 0, True)
+
+
 @given(st.binary(max_size=300) | ANYTHING.map(cbor2.dumps))
 def test_any_reply_is_read_or_refused(payload: bytes) -> None:
     class Guest:
@@ -221,6 +260,9 @@ def test_any_reply_is_read_or_refused(payload: bytes) -> None:
         lambda: client.control_device(1, 0, output=8),
         lambda: client.read_device(1, 8),
         lambda: client.set_clock(1),
+        lambda: client.pool_tags((b"Wrng",)),
+        client.verified_drivers,
+        lambda: client.open_keys(HARNESS_KEY),
     ]
     for call in calls:
         try:

@@ -27,7 +27,14 @@ _ROOTS: Final = (HARNESS_KEY, MACHINE / "Software" / "Wow6432Node" / "RegFilterH
 #: The process whose handles are the kernel's, since Windows XP.
 _SYSTEM: Final = 4
 _NO_DRIVER: Final = "no driver was installed in this guest"
-_BY_NOBODY: Final = "the system does not tell them by driver; the probe counts its own"
+_BY_NOBODY: Final = "the system does not tell them by driver"
+#: What the system is not asked for; of callbacks and contexts the probe counts its own.
+_UNASKED: Final = (
+    Holding.CALLBACKS,
+    Holding.CONTEXTS,
+    Holding.KERNEL_HANDLES,
+    Holding.PROCESS_REFERENCES,
+)
 _AS_HANDLES: Final = "the system does not tell them from handles, and a key that has one counts as open"
 
 
@@ -73,7 +80,7 @@ class Holdings:
         if not self._installed:
             return Outstanding(unknown=dict.fromkeys(Holding, _NO_DRIVER))
         held = [Held(Holding.DRIVERS, self._installed[service]) for service in self._loaded()]
-        unknown = {Holding.CALLBACKS: _BY_NOBODY, Holding.CONTEXTS: _BY_NOBODY}
+        unknown = dict.fromkeys(_UNASKED, _BY_NOBODY)
         pool, unknown_pool = self._pool.held()
         held += pool
         if unknown_pool:
