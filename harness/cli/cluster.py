@@ -59,8 +59,8 @@ def join(
 ) -> None:
     """Offer this host's cores, memory and images to a cluster, and stay until Ctrl-C.
 
-    Start it in the folder with the tests, the same commit as on the conductor. Images that are built later
-    are offered when it joins again.
+    Start it in the folder with the tests, the same commit as on the conductor. Images that are built or
+    drilled later are offered when it joins again.
 
     Example: harness cluster join 10.0.0.1:6379
 
@@ -81,7 +81,7 @@ def status(
 
     Example: harness cluster status 10.0.0.1:6379
     """
-    from harness.matrix.cluster.offer import harness_resource
+    from harness.matrix.cluster.offer import DRILL, IMAGE, harness_resource
     from harness.matrix.cluster.rays import alive_hosts, connected
 
     own = harness_resource()
@@ -92,16 +92,19 @@ def status(
                 "cores": host.cores,
                 "memory": f"{host.memory_mib} MiB",
                 "harness": "the same" if own in host.things else "another: gets no work from here",
-                "images": ", ".join(
-                    name.removeprefix("image:") for name in host.things if name.startswith("image:")
-                ),
+                "images": _named(host.things, IMAGE),
+                "drilled": _named(host.things, DRILL),
             }
             for host in alive_hosts(ray)
         ]
     if as_json:
         print_json(rows)
     else:
-        print_table(("host", "cores", "memory", "harness", "images"), rows)
+        print_table(("host", "cores", "memory", "harness", "images", "drilled"), rows)
+
+
+def _named(things: Sequence[str], kind: str) -> str:
+    return ", ".join(name.removeprefix(kind) for name in things if name.startswith(kind))
 
 
 def _start(

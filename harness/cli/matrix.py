@@ -18,6 +18,7 @@ app.command("diff")(matrix_show.diff)
 app.command("runs")(matrix_history.runs)
 app.command("ingest")(matrix_history.ingest)
 app.command("prune")(matrix_history.prune)
+app.command("verify")(matrix_history.verify)
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""`harness matrix runs`, `harness matrix ingest` and `harness matrix prune`: the history itself."""
+"""`harness matrix runs`, `ingest`, `prune` and `verify`: the history itself."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from harness.cli.history_options import HistoryOption, ResultsOption, history_of
 from harness.cli.output import AsJson, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.history import Ingested, RunSummary
+    from harness.history import Ingested, Problem, RunSummary
 
-__all__ = ["ingest", "prune", "runs"]
+__all__ = ["ingest", "prune", "runs", "verify"]
 
 _MIB: Final = 1 << 20
 
@@ -115,13 +115,18 @@ def prune(
 ) -> None:
     """Remove old evidence from the history and from the folders of runs. Rows and reports stay.
 
+    A report.html that links to it is made anew and says there what was thinned out, and when.
+
     Example: harness matrix prune --passes-days 14 --dry-run
     """
     from harness.history import Retention
+    from harness.report.write import rewrite_thinned
 
     policy = Retention(passes_days, failures_days, max_mib * _MIB)
     with history_of(history, results) as found:
         gone = found.prune(policy, plan=plan, dry_run=dry_run)
+        if not dry_run:
+            rewrite_thinned(found)
     if as_json:
         print_json({**asdict(gone), "dry_run": dry_run})
         return
@@ -130,3 +135,37 @@ def prune(
         f"{would} evidence: {gone.passes} of passes, {gone.failures} of failures, "
         f"{gone.unreferenced} of no row; {gone.bytes / _MIB:,.1f} MiB"
     )
+
+
+def verify(
+    results: ResultsOption = Path("results"),
+    history: HistoryOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read all evidence again: whether each file is there, and still what its SHA-256 says.
+
+    Exits with 1 where one isn't. Nothing is changed; what is lost comes back from a backup alone.
+
+    Example: harness matrix verify --history /srv/harness/history.sqlite
+    """
+    with opened(history, results) as found:
+        verified = found.verify()
+    if as_json:
+        print_json({**asdict(verified), "problems": [_problem(each) for each in verified.problems]})
+    else:
+        for each in verified.problems:
+            typer.echo(f"{each.wrong}: {each.path}")
+            for run, name in each.uses:
+                typer.echo(f"  {name} of {run}")
+        stray = f", {verified.unreferenced} of no row (the next prune removes them)"
+        typer.echo(
+            f"{verified.files} files, {verified.bytes / _MIB:,.1f} MiB: {len(verified.problems)} problems"
+            f"{stray if verified.unreferenced else ''}"
+        )
+    if verified.problems:
+        raise typer.Exit(1)
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    uses = [{"run": run, "name": name} for run, name in problem.uses]
+    return {"wrong": problem.wrong, "digest": problem.digest, "path": str(problem.path), "uses": uses}

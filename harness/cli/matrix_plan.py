@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from harness.cli.cluster_options import ClusterOption, cluster_at, machines_at
 from harness.cli.history_options import HistoryOption
 from harness.cli.output import AsJson, print_json, print_table
 
@@ -28,6 +29,7 @@ def plan(
     ] = 0,
     results: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("results"),
     history: HistoryOption = None,
+    cluster: ClusterOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a plan would run, where, and for how long; nothing is started.
@@ -36,22 +38,35 @@ def plan(
     runs; what none supports is guessed, and marked so.
 
     Example: harness matrix plan docs/examples/nightly.toml
+
+    Example: harness matrix plan nightly.toml --cluster 10.0.0.1:6379
     """
     from rich.console import Console
 
     from harness.matrix.plan.prepare import prepare
     from harness.matrix.run.conductor import host_capacity
     from harness.matrix.schedule.preview import Preview
+    from harness.targets import parse_target
 
-    with Console(stderr=True).status("reading the plan, collecting its suites"):
-        prepared = prepare(file, _durations(history, results))
-        preview = Preview.of(prepared, host_capacity(prepared.plan.limits, jobs))
+    with Console(stderr=True).status("reading the plan, collecting its suites"), cluster_at(cluster) as ray:
+        machines = machines_at(ray)
+        prepared = prepare(file, _durations(history, results), machines=machines)
+        if ray is None:
+            capacity = host_capacity(prepared.plan.limits, jobs)
+        else:
+            from harness.matrix.cluster.placing import Cluster
+
+            hosts = Cluster(ray, prepared.plan)
+            hosts.check(prepared.jobs)
+            capacity = hosts.capacity(prepared.jobs, jobs)
+        preview = Preview.of(prepared, capacity)
     if as_json:
         print_json({**preview.to_json(), "jobs": [job.to_json() for job in prepared.jobs]})
         return
-    _print(preview)
+    _print(preview, "this host" if ray is None else "the cluster")
     for target in dict.fromkeys(job.target for job in prepared.jobs if job.is_machine):
-        _warn_if_not_drilled(target, prepared.plan.recipes)
+        if why := machines.flaw(parse_target(target, prepared.plan.recipes)):
+            typer.echo(f"note: a crash of {target} may go unnoticed: {why}", err=True)
 
 
 def _durations(history: str | None, results: Path) -> Durations:
@@ -62,7 +77,7 @@ def _durations(history: str | None, results: Path) -> Durations:
         return {} if store is None else store.durations()
 
 
-def _print(preview: Preview) -> None:
+def _print(preview: Preview, where: str) -> None:
     with_builds = any(share.build for share in preview.shares)
     columns = (
         "target",
@@ -102,7 +117,7 @@ def _print(preview: Preview) -> None:
     host = f"{preview.capacity.cores} cores, {preview.capacity.memory_mib} MiB"
     typer.echo(
         f"\n{preview.name}: {count} jobs, {tests} tests, {_time(preview.work)} of work; "
-        f"about {_time(preview.makespan)} on this host ({host})"
+        f"about {_time(preview.makespan)} on {where} ({host})"
     )
     if preview.guessed:
         typer.echo(f"{preview.guessed:.0%} of the time is a guess: no former run took the same")
@@ -112,11 +127,3 @@ def _time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _warn_if_not_drilled(target: str, recipes: tuple[Path, ...]) -> None:
-    from harness.matrix.plan.planfile import undrilled
-    from harness.targets import parse_target
-
-    if why := undrilled(parse_target(target, recipes)):
-        typer.echo(f"note: a crash of {target} may go unnoticed: {why}", err=True)

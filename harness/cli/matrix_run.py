@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.cluster_options import ClusterOption, cluster_at, machines_at
 from harness.cli.history_options import HistoryOption
 from harness.errors import UsageError
 
@@ -45,10 +44,7 @@ def run(
     ] = 0,
     results: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("results"),
     history: HistoryOption = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="Run on the hosts of this Ray cluster, HOST:PORT.", show_default=False),
-    ] = None,
+    cluster: ClusterOption = None,
 ) -> None:
     """Run a plan: every job on its target, with progress, a report and a place in the history.
 
@@ -68,21 +64,22 @@ def run(
     from harness.matrix.plan.jobs import read_frozen
     from harness.matrix.run.conclude import conclude
     from harness.matrix.run.conductor import host_capacity
-    from harness.matrix.run.known import known_findings
     from harness.matrix.run.lifecycle import begin, check_unchanged
     from harness.matrix.schedule.scheduler import check_room
     from harness.report.github import announce
     from harness.report.write import PAGE
+    from harness.results.notes import read_findings
     from harness.results.terminal import print_matrix
 
     folder: MatrixFolder | None = None
-    if resume or name is not None:
-        folder = _interrupted(plan, results, name, resume=resume)
-        frozen, todo = read_frozen(folder.path)
-        check_unchanged(folder, frozen, todo)
-    else:
-        frozen, todo = _prepared(plan, history, results)
-    with _cluster(cluster, frozen, todo) as hosts:
+    with cluster_at(cluster) as ray:
+        if resume or name is not None:
+            folder = _interrupted(plan, results, name, resume=resume)
+            frozen, todo = read_frozen(folder.path)
+            check_unchanged(folder, frozen, todo)
+        else:
+            frozen, todo = _prepared(plan, history, results, ray)
+        hosts = _hosts(ray, frozen, todo)
         if folder is None:
             if hosts is None:
                 check_room(todo, host_capacity(frozen.limits, jobs))
@@ -95,7 +92,7 @@ def run(
             with history_at(history, results) as store:
                 code, matrix = conclude(folder, todo, store)
     print_matrix(matrix, Console())
-    for finding in known_findings(frozen, matrix.results):
+    for finding in read_findings(folder.path):
         typer.echo(str(finding))
     announce(folder.path, os.environ, typer.echo, root=frozen.root)
     typer.echo(f"results: {short_path(folder.path)}, report: {short_path(folder.path / PAGE)}")
@@ -112,14 +109,17 @@ def _interrupted(plan: Path | None, results: Path, name: str | None, *, resume: 
     return find_interrupted(results, plan=plan, name=name)
 
 
-def _prepared(plan: Path | None, history: str | None, results: Path) -> tuple[Plan, tuple[Job, ...]]:
+def _prepared(
+    plan: Path | None, history: str | None, results: Path, ray: Any
+) -> tuple[Plan, tuple[Job, ...]]:
     from harness.history import history_at
     from harness.matrix.plan.prepare import prepare
 
     if plan is None:
         raise UsageError("which plan? harness matrix run PLAN.toml")
     with history_at(history, results) as store:
-        prepared = prepare(plan, store.durations() if store is not None else None)
+        durations = store.durations() if store is not None else None
+        prepared = prepare(plan, durations, machines=machines_at(ray))
     return prepared.plan, prepared.jobs
 
 
@@ -136,22 +136,18 @@ def _conduct(
     done = [job for job in jobs if folder.job(job.id).end is not None]
     with ProgressView(jobs, done) as view:
         if hosts is not None:
-            there = hosts.capacity(cores)
+            there = hosts.capacity(jobs, cores)
             return asyncio.run(conduct(folder, jobs, hosts.working_on(folder), there, view))
         with LocalHost(folder, plan).open(jobs) as host:
             return asyncio.run(conduct(folder, jobs, host, host_capacity(plan.limits, cores), view))
 
 
-@contextmanager
-def _cluster(address: str | None, plan: Plan, jobs: tuple[Job, ...]) -> Iterator[Cluster | None]:
-    """The cluster at `address`, which can run all of the jobs; None without an address."""
-    if address is None:
-        yield None
-        return
+def _hosts(ray: Any, plan: Plan, jobs: tuple[Job, ...]) -> Cluster | None:
+    """The hosts of the cluster, which can run all of the jobs; None without one."""
+    if ray is None:
+        return None
     from harness.matrix.cluster.placing import Cluster
-    from harness.matrix.cluster.rays import connected
 
-    with connected(address) as ray:
-        hosts = Cluster(ray, plan)
-        hosts.check(jobs)
-        yield hosts
+    hosts = Cluster(ray, plan)
+    hosts.check(jobs)
+    return hosts

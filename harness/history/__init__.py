@@ -15,9 +15,12 @@ from harness.history.model import (
     Evidence,
     EvidenceState,
     Ingested,
+    Problem,
     Pruned,
     Retention,
     RunSummary,
+    Verified,
+    Wrong,
 )
 from harness.history.optional import history_at
 
@@ -32,9 +35,12 @@ __all__ = [
     "EvidenceState",
     "History",
     "Ingested",
+    "Problem",
     "Pruned",
     "Retention",
     "RunSummary",
+    "Verified",
+    "Wrong",
     "history_at",
     "open_history",
 ]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select
 from harness.errors import UsageError
 from harness.history import schema
 from harness.history.model import Change, Difference
-from harness.history.queries import behaviours_of
+from harness.history.queries import behaviours_of, run_names, which
 from harness.results.matrix import column_of
 from harness.results.outcome import Outcome
 
@@ -50,7 +50,8 @@ def difference_of_targets(connection: Connection, run: Row[Any], before: str, af
         if not side:
             there = sorted({column_of(each.target, each.build) for each in found if each.target})
             raise UsageError(
-                f"run {run.name} has nothing of {name!r}; it has {', '.join(there) or 'no target'}"
+                f"{name!r} is no run of the history, and no target of run {run.name}; as a run: "
+                f"{which(name, run_names(connection), 'runs')} As a target: {which(name, there, 'targets')}"
             )
     return _difference(connection, before, after, *sides)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,18 @@ from harness.history.database import Database, place_of
 from harness.history.evidence import EvidenceStore
 from harness.history.folders import read_folder, rows_size, run_info
 from harness.history.ingest import missing_rows, store
-from harness.history.model import CellHistory, Difference, Evidence, Ingested, Pruned, Retention, RunSummary
+from harness.history.model import (
+    CellHistory,
+    Difference,
+    Evidence,
+    Ingested,
+    Pruned,
+    Retention,
+    RunSummary,
+    Verified,
+)
 from harness.history.optional import ENVIRONMENT, FILE
+from harness.history.verify import references, verify_store
 from harness.results.folder import run_folders
 from harness.results.model import RunResult
 
@@ -170,6 +181,7 @@ class History:
     ) -> Pruned:
         """Remove the evidence that `policy` doesn't keep, here and in the folders of the runs; rows stay.
 
+        Reports that link to it can be made anew: `thinned` says of which runs.
         With `plan` it is about the runs of that plan only. Safe while others ingest. With `dry_run` nothing
         is removed. `now` is the time that days count from.
         """
@@ -185,10 +197,30 @@ class History:
         with self._database.writing() as connection:
             removed = retention.garbage(self._evidence, retention.referenced(connection))
             # First those in the runs' folders: killed after that, the next time finds the rest again.
-            retention.remove_copies(connection, removed)
+            retention.remove_copies(connection, removed, now)
             self._evidence.sweep()
             self._evidence.remove(removed)
         return retention.account(gone, removed)
+
+    def thinned(self) -> tuple[Path, ...]:
+        """The folders of the runs whose evidence `prune` has removed, in part or all of it."""
+        with self._database.reading() as connection:
+            return retention.thinned_folders(connection)
+
+    def verify(self) -> Verified:
+        """Read every file of evidence again and compare it with its SHA-256, and with what rows refer to.
+
+        Nothing is changed. What others store or prune meanwhile is no problem of theirs.
+        """
+        with self._database.reading() as connection:
+            wanted = references(connection)
+        found = verify_store(self._evidence, wanted)
+        if not found.problems:
+            return found
+        # Pruned since it was asked for: what is still referred to now is what is wrong.
+        with self._database.reading() as connection:
+            still = references(connection)
+        return replace(found, problems=tuple(each for each in found.problems if each.digest in still))
 
 
 def open_history(

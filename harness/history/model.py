@@ -18,9 +18,12 @@ __all__ = [
     "Evidence",
     "EvidenceState",
     "Ingested",
+    "Problem",
     "Pruned",
     "Retention",
     "RunSummary",
+    "Verified",
+    "Wrong",
 ]
 
 
@@ -174,3 +177,31 @@ class Pruned:
     failures: int
     unreferenced: int
     bytes: int
+
+
+class Wrong(StrEnum):
+    """What can be wrong with content that rows refer to."""
+
+    LOST = "lost"  # it is not in the store
+    DAMAGED = "damaged"  # it is another one by now
+    UNREADABLE = "unreadable"  # the disk or its permissions don't give it
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Content by its SHA-256, and the files of runs that it was: pairs of run and name, a few of them."""
+
+    wrong: Wrong
+    digest: str
+    path: Path
+    uses: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `History.verify` found: files that were read and their bytes, those that no row refers to."""
+
+    files: int
+    bytes: int
+    unreferenced: int
+    problems: tuple[Problem, ...]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, func, select
 
@@ -24,9 +25,15 @@ __all__ = [
     "newest_runs",
     "previous_run",
     "results_of",
+    "run_names",
     "runs_until",
     "summaries",
+    "which",
 ]
+
+#: Runs that a mistyped name is compared with, and names that a message lists.
+_NAMED_RUNS: Final = 500
+_SHOWN: Final = 8
 
 
 def newest_runs(*, limit: int | None = None, plan: str | None = None) -> Select[Any]:
@@ -43,9 +50,26 @@ def find_run(connection: Connection, name: str | None) -> Row[Any]:
     query = newest_runs(limit=1) if name is None else newest_runs().where(schema.runs.c.name == name)
     found = connection.execute(query).first()
     if found is None:
-        wanted = "no run" if name is None else f"no run {name!r}"
-        raise UsageError(f"the history has {wanted}; `harness matrix runs` lists what it has")
+        if name is None:
+            raise UsageError(
+                "the history has no run yet; `harness matrix ingest` takes in what is in a folder"
+            )
+        raise UsageError(f"the history has no run {name!r}; {which(name, run_names(connection), 'runs')}")
     return found
+
+
+def run_names(connection: Connection) -> tuple[str, ...]:
+    """Those of the last runs, the newest first."""
+    return tuple(row.name for row in connection.execute(newest_runs(limit=_NAMED_RUNS)))
+
+
+def which(name: str, names: Sequence[str], what: str) -> str:
+    """What somebody may have meant by a name that is none of `names`, `what` they are of."""
+    near = difflib.get_close_matches(name, names, n=3)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    rest = ", ..." if len(names) > _SHOWN else ""
+    return f"its {what} are {', '.join(names[:_SHOWN])}{rest}" if names else f"it has no {what}"
 
 
 def ended_run(connection: Connection, info: RunInfo, rows_size: int) -> int | None:

@@ -8,6 +8,7 @@ that was removed on purpose.
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.history import schema
 from harness.history.evidence import EvidenceStore, source_file
 from harness.history.intern import ASKED
 from harness.history.model import EvidenceState, Pruned, Retention
+from harness.results.notes import note_thinned
 from harness.results.outcome import Outcome
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "mark_pruned",
     "referenced",
     "remove_copies",
+    "thinned_folders",
     "victims",
 ]
 
@@ -144,11 +147,11 @@ def account(gone: Iterable[Victim], removed: Mapping[str, int]) -> Pruned:
     )
 
 
-def remove_copies(connection: Connection, removed: Collection[str]) -> None:
+def remove_copies(connection: Connection, removed: Collection[str], now: datetime) -> None:
     """Remove this content from the folders of runs whose rows gave it up, where it is still the same there.
 
     The store's file and the one in the run's folder are one file with two names as a rule: removing one of
-    them would free nothing.
+    them would free nothing. Each folder notes what it lost, for its reports.
     """
     table, results, runs = schema.evidence, schema.results, schema.runs
     query = (
@@ -158,10 +161,29 @@ def remove_copies(connection: Connection, removed: Collection[str]) -> None:
         .where(table.c.state == EvidenceState.PRUNED.value)
     )
     digests = sorted(removed)
+    copies: defaultdict[Path, dict[str, Path]] = defaultdict(dict)
     for start in range(0, len(digests), ASKED):
         chosen = query.where(table.c.digest.in_(digests[start : start + ASKED]))
         for folder, name, digest in connection.execute(chosen):
             found = source_file(Path(folder), name)
             if found is not None and found.digest == digest:
-                with contextlib.suppress(OSError):  # somebody else's folder: it goes when that goes
-                    found.path.unlink()
+                copies[Path(folder)][name] = found.path
+    for run, files in copies.items():
+        with contextlib.suppress(OSError):  # somebody else's folder: they go when that goes
+            note_thinned(run, files, now)
+            for path in files.values():
+                path.unlink()
+
+
+def thinned_folders(connection: Connection) -> tuple[Path, ...]:
+    """The folders of the runs that lost evidence to retention."""
+    table, results, runs = schema.evidence, schema.results, schema.runs
+    query = (
+        select(runs.c.folder)
+        .distinct()
+        .join_from(table, results, table.c.result_id == results.c.id)
+        .join(runs, results.c.run_id == runs.c.id)
+        .where(table.c.state == EvidenceState.PRUNED.value)
+        .order_by(runs.c.folder)
+    )
+    return tuple(Path(folder) for (folder,) in connection.execute(query))

@@ -12,7 +12,7 @@ from typing import Final
 from harness.errors import UsageError
 from harness.probe.comparison import Comparison
 from harness.report.links import inside
-from harness.results.matrix import Matrix, column_of
+from harness.results.matrix import Matrix, column_of, is_real
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
 
@@ -58,6 +58,12 @@ class Failure:
     @property
     def columns(self) -> tuple[str, ...]:
         return tuple(column_of(result.target, result.build) for result in self.results)
+
+    @property
+    def unreal(self) -> bool:
+        """Whether no guest that it happened on was Windows: models and stand-ins alone."""
+        kinds = [result.attestation.kind for result in self.results if result.attestation is not None]
+        return bool(kinds) and not any(map(is_real, kinds))
 
     @property
     def message(self) -> str:

@@ -2,7 +2,8 @@
 
 Source: docs.github.com, "Workflow commands for GitHub Actions": commands are lines on standard output, texts
 in them are escaped as @actions/core does it; a summary is Markdown of at most 1 MiB, in the file that
-GITHUB_STEP_SUMMARY names; of one step ten errors and ten warnings are shown.
+GITHUB_STEP_SUMMARY names; of one step ten errors, ten warnings and ten notices are
+shown. A title has no bound of GitHub's; here all texts do.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Final
 
 from harness.report.failures import Failure, failures_of, place_of
 from harness.results.folder import RunReader
+from harness.results.known import Finding
 from harness.results.matrix import Cell, Matrix, is_real, kind_note
 from harness.results.model import RunInfo
+from harness.results.notes import read_findings
 from harness.results.outcome import Outcome
 
 __all__ = ["annotate", "announce", "markdown", "step_summary"]
@@ -24,6 +27,9 @@ _SHOWN: Final = 10
 #: Failures listed in a summary, and characters of each.
 _LISTED: Final = 50
 _LONGEST: Final = 300
+#: Characters of an annotation's title, and of a failure's message in one.
+_TITLE: Final = 150
+_MESSAGE: Final = 2000
 _SUMMARY_LIMIT: Final = 1024 * 1024
 _SIGNS: Final = {
     Outcome.PASS: "✅",
@@ -50,10 +56,11 @@ def announce(
     matrix = Matrix(reader)
     failures = failures_of(matrix, run_folder)
     workspace = Path(environment.get("GITHUB_WORKSPACE") or root)
-    for line in annotate(failures, root=root, workspace=workspace):
+    findings = read_findings(run_folder)
+    for line in (*annotate(failures, root=root, workspace=workspace), *_notices(findings)):
         write(line)
     if summary := environment.get("GITHUB_STEP_SUMMARY"):
-        text = step_summary(matrix, reader.info, failures)
+        text = step_summary(matrix, reader.info, failures, findings)
         with Path(summary).open("a", encoding="utf-8", errors="replace") as file:
             file.write(text)
 
@@ -73,8 +80,18 @@ def annotate(failures: Sequence[Failure], *, root: Path, workspace: Path) -> lis
     return lines
 
 
-def step_summary(matrix: Matrix, run: RunInfo, failures: Sequence[Failure]) -> str:
-    """The run as Markdown: what the guests were, target × topic, the failures."""
+def _notices(findings: Sequence[Finding]) -> list[str]:
+    """Known issues that need care, as notices: they fail nothing."""
+    return [
+        f"::notice title={_property(f'Known issue: {each.standing}')}::{_data(_short(str(each)))}"
+        for each in findings[:_SHOWN]
+    ]
+
+
+def step_summary(
+    matrix: Matrix, run: RunInfo, failures: Sequence[Failure], findings: Sequence[Finding] = ()
+) -> str:
+    """The run as Markdown: what the guests were, target × topic, the failures, what known issues need."""
     bad = sum(count for outcome, count in matrix.counts.items() if outcome.is_bad)
     counts = sorted(matrix.counts.items(), key=lambda item: item[0].gravity)
     lines = [
@@ -91,6 +108,9 @@ def step_summary(matrix: Matrix, run: RunInfo, failures: Sequence[Failure]) -> s
         lines += [_item(failure) for failure in failures[:_LISTED]]
     if len(failures) > _LISTED:
         lines.append(f"- ... and {len(failures) - _LISTED} more; the HTML report has them all")
+    if findings:
+        lines += ["", "### Known issues that need care", ""]
+        lines += [f"- {markdown(str(each))}" for each in findings[:_LISTED]]
     text = "\n".join(lines) + "\n\n"
     if len(text.encode("utf-8", "replace")) <= _SUMMARY_LIMIT:
         return text
@@ -109,16 +129,24 @@ def _command(level: str, failure: Failure, root: Path, workspace: Path) -> str:
     result = failure.variants[0].first
     name, line = place_of(result)
     properties = {
-        "title": " ".join([failure.outcome, *failure.behaviours[:3], failure.test.rpartition("::")[2]])
+        "title": _short(
+            " ".join([failure.outcome, *failure.behaviours[:3], failure.test.rpartition("::")[2]]), _TITLE
+        )
     }
     file = (root / name).absolute()
     if line and file.is_relative_to(workspace.absolute()):
         place = file.relative_to(workspace.absolute()).as_posix()
         properties = {"file": place, "line": str(line), **properties}
-    columns = ", ".join(filter(None, failure.columns))
-    message = f"{failure.message}\n{failure.test}\non {columns}" if columns else failure.message
+    columns = _short(", ".join(filter(None, failure.columns)))
+    message = _short(failure.message, _MESSAGE)
+    if columns:
+        message = f"{message}\n{_short(failure.test)}\non {columns}"
     joined = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
     return f"::{level} {joined}::{_data(message)}"
+
+
+def _short(text: str, most: int = _LONGEST) -> str:
+    return text if len(text) <= most else f"{text[: most - 4]} ..."
 
 
 def _data(text: str) -> str:

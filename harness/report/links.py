@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-__all__ = ["file_link", "inside", "link_prefix", "web_link"]
+__all__ = ["absence", "file_link", "inside", "link_prefix", "web_link"]
 
 
 def inside(name: str) -> bool:
@@ -27,6 +28,21 @@ def file_link(name: str, prefix: str = "") -> str:
         return ""
     # Quoted to the last colon: nothing in it is taken as a scheme.
     return quote(f"{prefix}{name}", safe="/", errors="backslashreplace")
+
+
+def absence(name: str, folder: Path, thinned: Mapping[str, str]) -> str:
+    """Why there is nothing to link to, in words; empty for a file that is there.
+
+    `thinned` says which of the run's files retention removed, and on which day.
+    """
+    if not inside(name):
+        return ""
+    try:
+        if (folder / name).exists():
+            return ""
+    except (OSError, ValueError):  # a name that no file system takes
+        return "not there"
+    return f"thinned out on {thinned[name]}" if name in thinned else "not there"
 
 
 def web_link(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -24,11 +24,12 @@ from harness.report.coverage import callback_coverage
 from harness.report.data import page_data, script_json
 from harness.report.facts import guests_of, known_issues_of, observations_of, superseded
 from harness.report.failures import Failure, cut, failures_of
-from harness.report.links import file_link, web_link
+from harness.report.links import absence, file_link, web_link
 from harness.report.marks import CODES, Marks
 from harness.report.moments import lasted, when
 from harness.report.past import Past
 from harness.report.view import GLYPHS, statements, topics_of
+from harness.results.known import Finding
 from harness.results.matrix import Matrix, column_of, is_real, kind_note
 from harness.results.model import RunInfo, RunResult
 from harness.results.outcome import Outcome
@@ -55,6 +56,10 @@ class Source:
     folder: Path
     prefix: str = ""
     past: Past = field(default_factory=Past)
+    #: Known issues that need care.
+    findings: tuple[Finding, ...] = ()
+    #: Files that retention removed, with the day.
+    thinned: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_page(source: Source) -> str:
@@ -87,6 +92,7 @@ def render_page(source: Source) -> str:
         guests=guests_of(matrix),
         observations=observations_of(matrix),
         known=known_issues_of(matrix),
+        findings=source.findings,
         retried=superseded(results, matrix),
         max_lines=_MAX_LINES,
         style=Markup(_assets(_STYLES) + marks.styles),
@@ -106,6 +112,10 @@ def _environment(source: Source) -> Environment:
         lstrip_blocks=True,
     )
     shown_folder = _short(source.folder)
+
+    def absent(name: str) -> str:
+        return absence(name, source.folder, source.thinned)
+
     environment.globals.update(
         statements=statements(),
         codes=CODES,
@@ -117,8 +127,10 @@ def _environment(source: Source) -> Environment:
         when=when,
         lasted=lasted,
         link=lambda name: file_link(name, source.prefix),
+        absence=absent,
+        is_real=is_real,
         web_link=web_link,
-        commands=lambda result: commands(result, source.run, shown_folder),
+        commands=lambda result: commands(result, source.run, shown_folder, bundle=not absent(result.bundle)),
     )
     return environment
 

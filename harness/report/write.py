@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.errors import HarnessError
 from harness.report.links import link_prefix
 from harness.report.page import Source, render_page
 from harness.report.past import past_of
 from harness.results.folder import RunReader
+from harness.results.notes import THINNED_FILE, read_findings, read_thinned
 
 if TYPE_CHECKING:
     from harness.history import History
 
-__all__ = ["PAGE", "render_report", "write_report"]
+__all__ = ["PAGE", "render_report", "rewrite_thinned", "write_report"]
 
 #: Name of the page in a run's folder.
 PAGE = "report.html"
@@ -33,6 +35,8 @@ def render_report(run_folder: Path, *, history: History | None = None, output: P
             folder=run_folder,
             prefix=link_prefix(run_folder, output or run_folder / PAGE),
             past=past_of(history, reader.info),
+            findings=read_findings(run_folder),
+            thinned=read_thinned(run_folder),
         )
     )
 
@@ -44,3 +48,26 @@ def write_report(run_folder: Path, output: Path | None = None, *, history: Histo
     part.write_text(render_report(run_folder, history=history, output=path), encoding="utf-8")
     part.replace(path)
     return path
+
+
+def rewrite_thinned(history: History) -> int:
+    """Make the pages anew that link to evidence which retention has removed since; how many there were.
+
+    Raises `UsageError` for a folder that is no run's any more; the others are done before.
+    """
+    count = 0
+    trouble: HarnessError | None = None
+    for folder in history.thinned():
+        try:
+            if (folder / PAGE).stat().st_mtime_ns > (folder / THINNED_FILE).stat().st_mtime_ns:
+                continue
+            write_report(folder, history=history)
+        except OSError:  # no page, no folder any more, or somebody else's
+            continue
+        except HarnessError as error:
+            trouble = error
+        else:
+            count += 1
+    if trouble is not None:
+        raise trouble
+    return count

@@ -141,9 +141,13 @@ class Finding:
     issue: KnownIssue
     standing: Standing
 
+    @property
+    def advice(self) -> str:
+        return _ADVICE[self.standing]
+
     def __str__(self) -> str:
         about = f"{self.issue.subject} on {', '.join(self.issue.targets)} ({self.issue.link})"
-        return f"known issue {about} {_ADVICE[self.standing]}"
+        return f"known issue {about} {self.advice}"
 
 
 _ADVICE: Final = {

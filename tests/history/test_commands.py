@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import cli
+from harness.report import write_report
 from harness.results.outcome import Outcome
 from tests.history.runs import OLD, REFERENCE, append, row, run_folder, with_evidence
 
@@ -87,7 +89,58 @@ def test_diff_of_runs_and_of_targets(matrix: Any, runs: tuple[Path, Path]) -> No
     code, _, err = matrix("diff", runs[0].name, "nonsense")
     assert (code, "no run 'nonsense'" in err) == (2, True)
     code, _, err = matrix("diff", "vm:none", "nonsense")
-    assert (code, "nothing of 'vm:none'" in err) == (2, True)
+    assert (code, "'vm:none' is no run of the history, and no target of run" in err) == (2, True)
+
+
+def test_a_mistyped_run_is_told_which_are_like_it(matrix: Any, runs: tuple[Path, Path]) -> None:
+    first, second = (run.name for run in runs)
+    wrong = [name.replace("020000", "02000") for name in (first, second)]
+    code, _, err = matrix("diff", *wrong)
+    assert (code, f"did you mean {first}" in err) == (2, True)
+    code, _, err = matrix("diff", wrong[0], second)
+    assert (code, f"no run {wrong[0]!r}; did you mean {first}" in err) == (2, True)
+    code, _, err = matrix("show", "nonsense")
+    assert (code, f"its runs are {second}, {first}" in err) == (2, True)
+    code, _, err = matrix("diff", REFERENCE, REFERENCE.replace("26100", "2610"))
+    assert (code, f"did you mean {REFERENCE}" in err) == (2, True)
+
+
+def test_verify_tells_what_is_lost_and_what_is_damaged(matrix: Any, results: Path) -> None:
+    run = results / "20260101-020000-000000-1"
+    run_folder(results, [with_evidence(run, name, name.encode()) for name in ("good", "bad", "gone")])
+    matrix("ingest")
+    code, out, _ = matrix("verify")
+    assert (code, "3 files" in out, "0 problems" in out) == (0, True, True)
+    store = {path.read_bytes(): path for path in (results / "history.evidence").glob("??/*")}
+    store[b"bad"].chmod(0o644)
+    store[b"bad"].write_bytes(b"BAD")
+    store[b"gone"].unlink()
+    (results / "history.evidence" / "ab").mkdir(exist_ok=True)
+    (results / "history.evidence" / "ab" / ("ab" * 32)).write_bytes(b"of no row")
+    code, out, _ = matrix("verify")
+    assert code == 1
+    assert f"damaged: {store[b'bad']}\n  evidence/bad of {run.name}\n" in out
+    assert f"lost: {store[b'gone']}\n  evidence/gone of {run.name}\n" in out
+    assert "2 problems, 1 of no row" in out
+    problems = json.loads(matrix("verify", "--json")[1])["problems"]
+    assert {problem["wrong"] for problem in problems} == {"lost", "damaged"}
+
+
+def test_a_report_says_what_was_thinned_out(matrix: Any, results: Path) -> None:
+    run = run_folder(results)
+    append(run, with_evidence(run, "trace.txt", b"what was seen"))
+    page = write_report(run)
+    assert 'href="evidence/trace.txt"' in page.read_text()
+    matrix("prune", "--failures-days", "1")
+    assert not (run / "evidence" / "trace.txt").exists()
+    text = page.read_text()
+    assert 'href="evidence/trace.txt"' not in text
+    today = datetime.now(UTC).date().isoformat()
+    assert f'<code>evidence/trace.txt</code> <span class="faint">(thinned out on {today})</span>' in text
+    # Only once: a page that says it is left alone.
+    page.write_text("mine")
+    matrix("prune", "--failures-days", "1")
+    assert page.read_text() == "mine"
 
 
 def test_runs_are_listed(matrix: Any, runs: tuple[Path, Path], results: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from harness.errors import ToolMissingError
 from harness.image.recipe import Recipe
 from harness.matrix.plan.jobs import Job, read_frozen, write_frozen
+from harness.matrix.plan.machines import Machines
 from harness.matrix.plan.plan import LeftOut, NotBuilt, Plan
 from harness.matrix.plan.planfile import read_plan
 from harness.matrix.run.command import job_command
@@ -46,9 +47,11 @@ def folder(tmp_path: Path) -> Path:
 
 def plan_of(folder: Path, text: str, flaw: str = "") -> Plan:
     (folder / "night.toml").write_text(text)
-    return read_plan(
-        folder / "night.toml", ready=lambda recipe: recipe.name == "stand-in", flaw=lambda target: flaw
-    )
+    return read_plan(folder / "night.toml", machines=Machines(_only_the_stand_in, lambda target: flaw))
+
+
+def _only_the_stand_in(recipe: Recipe) -> str:
+    return "" if recipe.name == "stand-in" else "its image is not built; run: " + recipe.build_command
 
 
 def mistakes_of(folder: Path, text: str) -> list[str]:
@@ -227,13 +230,16 @@ def test_a_machine_is_admitted_when_its_crash_would_be_noticed(folder: Path) -> 
     assert "vm:stand-in" in plan_of(folder, f'not_drilled = "run"\n{text}', why).targets
 
 
-def test_an_image_that_cant_be_asked_for_is_a_mistake_too(folder: Path) -> None:
+def test_an_image_that_cant_be_asked_for_is_a_mistake_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def not_here(recipe: Recipe) -> bool:
         raise ToolMissingError(f"{recipe.name} needs a tool; install it")
 
+    monkeypatch.setattr("harness.matrix.plan.machines.is_built", not_here)
     (folder / "night.toml").write_text('targets = ["vm:stand-in", "vm:win1"]\nsuites = ["suites/first"]')
     with pytest.raises(ConfigError) as raised:
-        read_plan(folder / "night.toml", ready=not_here)
+        read_plan(folder / "night.toml")
     assert "vm:stand-in: stand-in needs a tool; install it" in str(raised.value)
     assert "no recipe 'win1'" in str(raised.value)
 

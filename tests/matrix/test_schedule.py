@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.matrix.plan.jobs import Job
-from harness.matrix.schedule.scheduler import Capacity, Scheduler, lower_bound
+from harness.matrix.schedule.scheduler import Capacity, Part, Scheduler, lower_bound
 from harness.matrix.schedule.simulate import Span, makespan, simulate
 
 
@@ -32,6 +32,8 @@ def used(spans: Sequence[Span], at: float) -> list[Job]:
 
 
 HOST = Capacity(cores=4, memory_mib=4096, machines=2)
+#: Of three hosts one alone has the image of vm:a.
+HOSTS = Capacity(cores=6, memory_mib=3 * 4096, parts={"vm:a": Part("first", 2, 4096)})
 
 jobs_of_any_kind = st.lists(
     st.builds(
@@ -61,6 +63,29 @@ def test_jobs_stay_within_the_host_and_exclusives_apart_however_long_they_take(
         assert sum(each.is_machine for each in running) <= HOST.machines
         names = [name for each in running for name in each.exclusive]
         assert len(names) == len(set(names))
+
+
+@settings(max_examples=100, deadline=None)
+@given(jobs=jobs_of_any_kind)
+def test_what_one_host_alone_can_run_never_takes_more_than_it_has(jobs: list[Job]) -> None:
+    spans = simulate(jobs, HOSTS)
+    assert sorted(span.job.id for span in spans) == sorted(job.id for job in jobs)
+    for start in {span.start for span in spans}:
+        there = [each for each in used(spans, start) if each.target == "vm:a"]
+        assert sum(min(each.cores, 2) for each in there) <= 2
+        assert sum(each.memory_mib for each in there) <= 4096
+    assert makespan(spans) >= lower_bound(jobs, HOSTS) * 0.999999
+
+
+def test_jobs_that_wait_for_their_one_host_leave_the_others_to_others() -> None:
+    jobs = [*(job(f"a{n}", 100, target="vm:a") for n in range(9)), *(job(f"r{n}", 10) for n in range(9))]
+    scheduler = Scheduler(jobs, HOSTS)
+    assert taken(scheduler) == ["a0", "a1", "r0", "r1", "r2", "r3"]
+    # A large one is not overtaken for ever by small ones of the same host.
+    large = [job("a-large", 100, target="vm:a", cores=2), *jobs[1:]]
+    scheduler = Scheduler([jobs[0], *large], HOSTS)
+    assert taken(scheduler)[:2] == ["a0", "r0"]
+    assert lower_bound(jobs, HOSTS) == 450
 
 
 @settings(max_examples=100, deadline=None)

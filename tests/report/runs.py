@@ -65,6 +65,8 @@ def small_run(folder: Path) -> Path:
     evidence.mkdir(parents=True)
     (evidence / "b.events.json").write_text(COMPARISON.to_text())
     (evidence / "b trace.txt").write_text("trace")
+    (folder / "bundles").mkdir()
+    (folder / "bundles" / "b.zip").write_bytes(b"a bundle")
     new, old, x86, stand_in = "reference:10.0.26100", "reference:6.1", "reference:6.1-x86", "vm:stand-in"
     failing = {
         "message": "AssertionError: assert the trace has 2 events, expected 2",

@@ -10,8 +10,10 @@ import pytest
 from harness.report.failures import Failure, failures_of
 from harness.report.github import annotate, announce, markdown, step_summary
 from harness.results.folder import RunReader
+from harness.results.known import Finding, KnownIssue, Standing
 from harness.results.matrix import Matrix
 from harness.results.model import RunInfo
+from harness.results.notes import write_findings
 from harness.results.outcome import Outcome
 from tests.report.runs import HOSTILE, row, small_run, write_run
 
@@ -74,6 +76,30 @@ def test_infra_is_a_warning_and_no_more_is_sent_than_is_shown(tmp_path: Path) ->
     rows += [row(f"t.py::i{n}", "reference:6.1", Outcome.INFRA) for n in range(30)]
     levels = [read(line)[0] for line in annotate(failures(*rows), root=tmp_path, workspace=tmp_path)]
     assert levels == ["error"] * 10 + ["warning"] * 10
+
+
+def test_known_issues_that_need_care_are_notices(run: Path, tmp_path: Path) -> None:
+    issue = KnownIssue("https://example.com/8,x", behaviour="B-CTX-18", test="a" * 2000)
+    write_findings(run, [Finding(issue, Standing.FIXED)] * 11)
+    lines: list[str] = []
+    summary = tmp_path / "summary.md"
+    environment = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    announce(run, environment, lines.append, root=tmp_path)
+    notices = [read(line) for line in lines if line.startswith("::notice")]
+    assert len(notices) == 10
+    level, properties, message = notices[0]
+    assert (level, properties) == ("notice", {"title": "Known issue: fixed"})
+    assert message.startswith("known issue B-CTX-18 and aaa")
+    assert len(message) == 300
+    assert "### Known issues that need care" in summary.read_text()
+
+
+def test_what_a_guest_says_does_not_make_an_annotation_endless(tmp_path: Path) -> None:
+    failed = row(f"t.py::{'x' * 5000}", "reference:6.1", Outcome.FAIL, message="y" * 50_000)
+    (line,) = annotate(failures(failed), root=tmp_path, workspace=tmp_path)
+    _, properties, message = read(line)
+    assert len(properties["title"]) == 150
+    assert len(message) < 3000
 
 
 def test_the_summary_says_what_is_no_windows(run: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from harness.errors import InfrastructureError, UsageError
+from harness.matrix.cluster.hosts import able, refusal
 from harness.matrix.cluster.offer import needs
 from harness.matrix.cluster.parcel import (
     Began,
@@ -33,7 +34,7 @@ from harness.matrix.run.blame import blame, blame_paths
 from harness.matrix.run.folder import JobEnd, JobFolder, MatrixFolder
 from harness.matrix.run.origin import read_origin
 from harness.matrix.run.running import Listener
-from harness.matrix.schedule.scheduler import Capacity
+from harness.matrix.schedule.scheduler import Capacity, Part
 from harness.plugin.finished import standings
 from harness.plugin.journal import Entry, Kind
 
@@ -62,52 +63,43 @@ class Cluster:
     def check(self, jobs: Iterable[Job]) -> None:
         """Raise `UsageError`, with what is missing where, unless every job has a host that can run it."""
         hosts = alive_hosts(self._ray)
-        missing = dict.fromkeys(why for job in jobs if (why := self._refusal(job, hosts)))
+        missing = dict.fromkeys(why for job in jobs if (why := refusal(job, self._needs_of(job), hosts)))
         if missing:
             listed = "\n  ".join(missing)
             raise UsageError(
                 f"the cluster can't run all of the plan:\n  {listed}\nbring the hosts to this commit, build "
-                "the images there and let them join again, or leave targets out; `harness cluster status` "
-                "shows what there is"
+                "and drill the images there and let them join again, or leave targets out; `harness cluster "
+                "status` shows what there is"
             )
 
-    def capacity(self, limit_cores: int = 0) -> Capacity:
-        """All hosts together; Ray finds the one for each job."""
+    def capacity(self, jobs: Iterable[Job], limit_cores: int = 0) -> Capacity:
+        """All hosts together, and which part of them each target has; Ray finds the host for each job."""
         hosts = alive_hosts(self._ray)
         cores = sum(host.cores for host in hosts)
         limits = self._plan.limits
+        parts = {job.target: self._part(job, hosts) for job in jobs}
         return Capacity(
             max(1, min(limit_cores or limits.cores or cores, cores)),
             max(1, sum(host.memory_mib for host in hosts)),
             limits.machines,
+            {target: part for target, part in parts.items() if part is not None},
         )
 
-    def _able(self, job: Job, hosts: Iterable[ClusterHost]) -> list[ClusterHost]:
-        wanted = self._needs_of(job)
-        return [
-            host
-            for host in hosts
-            if not host.lacks(wanted) and host.cores and host.memory_mib >= job.memory_mib
-        ]
+    def _part(self, job: Job, hosts: tuple[ClusterHost, ...]) -> Part | None:
+        """The hosts that have what a job needs; None where all have, or none has any more."""
+        having = [host for host in hosts if not host.lacks(self._needs_of(job)) and host.cores]
+        if not having or len(having) == len(hosts):
+            return None
+        return Part(
+            ", ".join(host.name for host in having),
+            sum(host.cores for host in having),
+            sum(host.memory_mib for host in having),
+        )
 
     def _needs_of(self, job: Job) -> Mapping[str, float]:
         if job.target not in self._needs:
-            self._needs[job.target] = needs(job, self._plan.recipes)
+            self._needs[job.target] = needs(job, self._plan)
         return self._needs[job.target]
-
-    def _refusal(self, job: Job, hosts: tuple[ClusterHost, ...]) -> str:
-        """Why no host can run the job, empty if one can."""
-        if self._able(job, hosts):
-            return ""
-        wanted = self._needs_of(job)
-        lacking = [f"{host.name} lacks {', '.join(lacks)}" for host in hosts if (lacks := host.lacks(wanted))]
-        small = [
-            f"{host.name} has {host.cores} cores and {host.memory_mib} MiB"
-            for host in hosts
-            if not host.lacks(wanted)
-        ]
-        why = "; ".join([*lacking, *small][:10]) or "no host is alive"
-        return f"{job.target} needs {', '.join(wanted)}, and {job.memory_mib} MiB on one host: {why}"
 
     def working_on(self, run: MatrixFolder) -> ClusterRun:
         """The jobs of one run: a `harness.matrix.run.conductor.Host`."""
@@ -118,20 +110,20 @@ class Cluster:
     def submit(self, job: Job, folder: JobFolder, tests: Mapping[str, str]) -> Any:
         """Hand the job to Ray; returns its messages. Raises `InfrastructureError` without a host."""
         hosts = alive_hosts(self._ray)
-        able = self._able(job, hosts)
-        if not able:
-            raise InfrastructureError(self._refusal(job, hosts))
+        wanted = self._needs_of(job)
+        if why := refusal(job, wanted, hosts):
+            raise InfrastructureError(why)
         return self._remote.options(
             name=job.id,
             max_retries=0,
             _generator_backpressure_num_objects=_WAITING,
-            num_cpus=min(job.cores, max(host.cores for host in able)),
+            num_cpus=min(job.cores, max(host.cores for host in able(job, wanted, hosts))),
             memory=job.memory_mib << 20,
-            resources=dict(self._needs_of(job)),
+            resources=dict(wanted),
         ).remote(JobParcel.pack(self._plan, job, folder, tests))
 
     def can_run(self, job: Job) -> bool:
-        return bool(self._able(job, alive_hosts(self._ray)))
+        return bool(able(job, self._needs_of(job), alive_hosts(self._ray)))
 
     def cancel(self, stream: Any) -> None:
         with contextlib.suppress(*self.errors):

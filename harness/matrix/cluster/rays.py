@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _PATIENCE: Final = 5.0
+#: What names of the harness's own resources begin with: `harness.matrix.cluster.offer`.
+_THINGS: Final = ("harness:", "image:", "drilled:")
 #: "token" is Ray's only authentication, off unless asked for; the harness asks for it.
 _MODE: Final = "RAY_AUTH_MODE"
 _TOKEN_FILE: Final = "RAY_AUTH_TOKEN_PATH"
@@ -52,8 +54,8 @@ class ClusterHost:
 
     @property
     def things(self) -> tuple[str, ...]:
-        """What it offers besides: the harness, images."""
-        return tuple(sorted(name for name in self.resources if name.startswith(("harness:", "image:"))))
+        """What it offers besides: the harness, images, drills."""
+        return tuple(sorted(name for name in self.resources if name.startswith(_THINGS)))
 
     def lacks(self, needs: Mapping[str, float]) -> tuple[str, ...]:
         return tuple(name for name, amount in needs.items() if self.resources.get(name, 0) < amount)

@@ -35,12 +35,14 @@ from harness.matrix.cluster.parcel import (
     row_files,
 )
 from harness.matrix.plan.jobs import Job
-from harness.matrix.plan.plan import Plan
+from harness.matrix.plan.machines import THIS_HOST
+from harness.matrix.plan.plan import NotDrilled, Plan
 from harness.matrix.run.conductor import LocalHost, clean_machines
 from harness.matrix.run.folder import JobEnd, MatrixFolder
 from harness.plugin.journal import Entry, Kind
 from harness.results.folder import ROWS_FILE
 from harness.results.model import RunResult
+from harness.targets import parse_target
 
 __all__ = ["ROOT_VARIABLE", "run_parcel"]
 
@@ -53,12 +55,14 @@ _LOOK_UP: Final = 0.5
 def run_parcel(parcel: JobParcel) -> Iterator[Message]:
     """Run a job and yield what its conductor is to know, `Ended` last.
 
-    Raises `InfrastructureError` where this host can't run it: its tests are others.
+    Raises `InfrastructureError` where this host can't run it: its tests are others, its machine is not
+    drilled.
     """
     root = Path(os.environ.get(ROOT_VARIABLE) or Path.cwd())
     _same_tests(parcel, root)
     with _workplace() as place:
         plan, job = parcel.unpack(place, root)
+        _check_drilled(plan, job)
         run = MatrixFolder(place / "run")
         parcel.lay_out(run.job(job.id).path)
         yield from _Told(run, plan, job, parcel)
@@ -177,6 +181,14 @@ def _same_tests(parcel: JobParcel, root: Path) -> None:
             f"host {platform.node()} has other tests below {root}: {names}; bring it to the conductor's "
             "commit, and start `harness cluster join` in that folder"
         )
+
+
+def _check_drilled(plan: Plan, job: Job) -> None:
+    """What the host offered when it joined may have changed since: an image made anew, another QEMU."""
+    if plan.not_drilled is NotDrilled.RUN:
+        return
+    if why := THIS_HOST.flaw(parse_target(job.target, plan.recipes)):
+        raise InfrastructureError(f"host {platform.node()}: {job.target}: {why}; then let it join again")
 
 
 def _digest(file: Path) -> str:

@@ -117,6 +117,7 @@ class Plan:
     bundle_machine: bool = False
     known_issues: Path | None = None
     recipes: tuple[Path, ...] = ()
+    not_drilled: NotDrilled = NotDrilled.REFUSE
     #: Seconds that a job is meant to take at most; a single test file is never divided.
     grain_seconds: float = 120.0
     limits: Limits = field(default_factory=Limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,24 +12,17 @@ from typing import Final
 
 import harness
 from harness.channel.base import ChannelKind
-from harness.drill import admission_of_target
-from harness.errors import HarnessError
 from harness.image.finding import recipe_folders
-from harness.image.images import is_built
-from harness.image.recipe import Recipe, load_recipe
+from harness.image.recipe import load_recipe
 from harness.matrix.plan.drivers import DriverTable, existing, read_builds
+from harness.matrix.plan.machines import THIS_HOST, Machines
 from harness.matrix.plan.plan import Build, Exclusive, LeftOut, Limits, NotBuilt, NotDrilled, Plan, Retention
 from harness.plugin.options import EvidencePolicy, Isolation
 from harness.results.known import load_known
 from harness.strict import Mistakes, load_toml, read_table
 from harness.targets import Target, resolve_targets
 
-__all__ = ["Flaw", "PlanFile", "Ready", "draft_plan", "read_plan", "undrilled"]
-
-#: Whether a machine's image is there, so that a run need not make it.
-Ready = Callable[[Recipe], bool]
-#: Why a crash of a target may go unnoticed; empty when it would not.
-Flaw = Callable[[Target], str]
+__all__ = ["PlanFile", "draft_plan", "read_plan"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
 #: What pytest takes for the mark of a project's root (docs.pytest.org, "rootdir").
@@ -65,24 +58,15 @@ class PlanFile:
     exclusive: tuple[Exclusive, ...] = ()
 
 
-def undrilled(target: Target) -> str:
-    """Why a crash of `target` may go unnoticed, as its last drill here tells; empty when it would not."""
-    return admission_of_target(target).reason
-
-
-def read_plan(file: Path, *, ready: Ready = is_built, flaw: Flaw = undrilled) -> Plan:
-    """The plan in `file`. Raises `ConfigError` with everything that is wrong with it.
-
-    `ready` tells whether a machine's image is there; a cluster asks its hosts. `flaw` tells why a crash of a
-    target may go unnoticed.
-    """
+def read_plan(file: Path, *, machines: Machines = THIS_HOST) -> Plan:
+    """The plan in `file`, with the `machines` there are. Raises `ConfigError` with all that is wrong."""
     mistakes = Mistakes()
-    plan = draft_plan(file, mistakes, ready=ready, flaw=flaw)
+    plan = draft_plan(file, mistakes, machines=machines)
     mistakes.check()
     return plan
 
 
-def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built, flaw: Flaw = undrilled) -> Plan:
+def draft_plan(file: Path, mistakes: Mistakes, *, machines: Machines = THIS_HOST) -> Plan:
     """As `read_plan`, but what is wrong goes to `mistakes`, and the plan holds what is right of it.
 
     Raises `ConfigError` where the file can't be read at all or its keys are wrong.
@@ -95,7 +79,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built, flaw:
         mistakes.add(file, "name", f"{name!r} must be letters, digits, dots and dashes, at most 64")
     with mistakes.gathered(file, "recipes"):
         recipe_folders(read.recipes)
-    found, left_out = _targets(read, file, mistakes, ready, flaw)
+    found, left_out = _targets(read, file, mistakes, machines)
     has_own = _OWN_SUITES.is_dir()
     if not has_own:  # installed without its checkout
         _name_all_suites(read, file, mistakes)
@@ -130,6 +114,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built, flaw:
         bundle_machine=read.bundle_machine,
         known_issues=read.known_issues,
         recipes=read.recipes,
+        not_drilled=read.not_drilled,
         grain_seconds=read.grain_seconds,
         limits=read.limits,
         retention=read.retention,
@@ -142,7 +127,7 @@ def draft_plan(file: Path, mistakes: Mistakes, *, ready: Ready = is_built, flaw:
 
 
 def _targets(
-    read: PlanFile, file: Path, mistakes: Mistakes, ready: Ready, flaw: Flaw
+    read: PlanFile, file: Path, mistakes: Mistakes, machines: Machines
 ) -> tuple[tuple[Target, ...], tuple[LeftOut, ...]]:
     """The targets that run, and those that a pattern meant and that don't, with the reason."""
     found: dict[Target, str] = {}  # and the key that named it
@@ -169,12 +154,12 @@ def _targets(
         if read.channel is not None and recipe.access(read.channel) is None:
             kinds = ", ".join(access.kind for access in recipe.channels)
             mistakes.add(file, "channel", f"{target} has no channel {read.channel}; its recipe names {kinds}")
-        if why := _missing_image(recipe, ready):
+        if why := machines.missing(recipe):
             if read.not_built is NotBuilt.LEAVE_OUT:
                 left_out[target] = why
             else:
                 mistakes.add(file, where, f'{target}: {why}, or set not_built = "leave-out"')
-        elif read.not_drilled is not NotDrilled.RUN and (why := flaw(target)):
+        elif read.not_drilled is not NotDrilled.RUN and (why := machines.flaw(target)):
             if read.not_drilled is NotDrilled.LEAVE_OUT:
                 left_out[target] = f"a crash may go unnoticed: {why}"
             else:
@@ -184,14 +169,6 @@ def _targets(
         mistakes.add(file, "targets", "no image of them is built and drilled; make one so, or name others")
     running = tuple(target for target in found if target not in left_out)
     return running, tuple(LeftOut(target.name, why) for target, why in left_out.items())
-
-
-def _missing_image(recipe: Recipe, ready: Ready) -> str:
-    """Why no machine of the recipe can be had; empty when one can."""
-    try:
-        return "" if ready(recipe) else f"its image is not built; run: {recipe.build_command}"
-    except HarnessError as error:  # a recipe for another host
-        return str(error)
 
 
 # -- the rest ----------------------------------------------------------------------------------------------

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.image.images import is_built
 from harness.image.recipe import load_recipe
 from harness.machine.describe.spec import Hardware
 from harness.matrix.plan.collect import Collected, collect
 from harness.matrix.plan.estimate import Durations
 from harness.matrix.plan.expand import Appetite, expand
 from harness.matrix.plan.jobs import Job
+from harness.matrix.plan.machines import THIS_HOST, Machines
 from harness.matrix.plan.plan import Plan
-from harness.matrix.plan.planfile import Ready, draft_plan
+from harness.matrix.plan.planfile import draft_plan
 from harness.strict import Mistakes
 from harness.targets import parse_target
 
@@ -34,14 +34,14 @@ class Prepared:
     jobs: tuple[Job, ...]
 
 
-def prepare(file: Path, durations: Durations | None = None, *, ready: Ready = is_built) -> Prepared:
+def prepare(file: Path, durations: Durations | None = None, *, machines: Machines = THIS_HOST) -> Prepared:
     """The jobs of the plan in `file`. Takes seconds: pytest collects the suites.
 
     Raises `ConfigError` with everything that is wrong with the plan and with what it names, suites that
     can't be collected included.
     """
     mistakes = Mistakes()
-    plan = draft_plan(file, mistakes, ready=ready)
+    plan = draft_plan(file, mistakes, machines=machines)
     suites = dict.fromkeys([*plan.suites, *(suite for build in plan.builds for suite in build.suites)])
     collected: tuple[Collected, ...] = ()
     if plan.targets and suites and all(suite.is_relative_to(plan.root) for suite in suites):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
@@ -12,9 +13,13 @@ from harness.matrix.plan.plan import Plan
 from harness.matrix.run.folder import MatrixFolder
 from harness.matrix.run.lifecycle import finish
 from harness.report import write_report
+from harness.report.write import rewrite_thinned
 from harness.results.folder import RunReader
 from harness.results.junit import render_junit
+from harness.results.known import Finding, load_known, review
 from harness.results.matrix import Matrix
+from harness.results.model import RunResult
+from harness.results.notes import write_findings
 
 if TYPE_CHECKING:
     from harness.history import History
@@ -32,10 +37,12 @@ def conclude(run: MatrixFolder, jobs: Iterable[Job], history: History | None) ->
     code = finish(run, jobs)
     reader = RunReader(run.path)
     matrix = Matrix(reader)
+    plan = read_frozen(run.path)[0]
+    write_findings(run.path, _findings(plan, matrix.results))
     try:
         if history is not None:
             history.ingest(run.path)
-            _thin_out(history, read_frozen(run.path)[0])
+            _thin_out(history, plan)
         write_report(run.path, history=history)
     except HarnessError as error:  # a history that fails must not cost the night its report
         log.warning("the history lacks this run: %s", error)
@@ -44,9 +51,21 @@ def conclude(run: MatrixFolder, jobs: Iterable[Job], history: History | None) ->
     return code, matrix
 
 
+def _findings(plan: Plan, results: Iterable[RunResult]) -> tuple[Finding, ...]:
+    """What the whole run says of its plan's known issues; a single job can't tell: it sees a part of it."""
+    if plan.known_issues is None:
+        return ()
+    try:
+        return review(load_known(plan.known_issues), results, datetime.now(UTC).date())
+    except HarnessError as error:  # the file has gone bad since the run began
+        log.warning("%s; nothing is said of its entries", error)
+        return ()
+
+
 def _thin_out(history: History, plan: Plan) -> None:
     """Let the history forget what the plan doesn't keep of its former runs' evidence."""
     from harness.history import Retention
 
     keep = plan.retention
     history.prune(Retention(keep.passes_days, keep.failures_days, keep.max_mib << 20), plan=plan.name)
+    rewrite_thinned(history)

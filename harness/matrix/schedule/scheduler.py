@@ -11,21 +11,38 @@ import math
 from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.errors import UsageError
 from harness.matrix.plan.jobs import Job
 
-__all__ = ["Capacity", "Scheduler", "check_room", "lower_bound"]
+__all__ = ["Capacity", "Part", "Scheduler", "check_room", "lower_bound"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some hosts of several, by a name that tells them from other parts, and what they have together."""
+
+    name: str
+    cores: int
+    memory_mib: int
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What of a host jobs may use together; `machines` is how many may run machines, 0: any number."""
+    """What jobs may use together, of one host or of several; `machines` is how many may run machines, 0: any
+    number. `parts` has, by target, the hosts that can run its jobs where not all can.
+    """
 
     cores: int
     memory_mib: int
     machines: int = 0
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    def cores_of(self, job: Job) -> int:
+        """Cores that the job takes: no more than there are where it runs."""
+        part = self.parts.get(job.target)
+        return min(job.cores, self.cores, part.cores if part is not None else self.cores)
 
 
 def check_room(jobs: Iterable[Job], capacity: Capacity) -> None:
@@ -64,6 +81,7 @@ class _Kind:
 
     room: _Room
     exclusive: tuple[str, ...]
+    part: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -95,6 +113,8 @@ class Scheduler:
         self._place = {job.id: place for place, job in enumerate(self._jobs)}
         self._priority = _priorities(self._jobs)
         self._free = _Room(capacity.cores, capacity.memory_mib, capacity.machines or math.inf)
+        parts = capacity.parts.values()
+        self._parts = {part.name: _Room(part.cores, part.memory_mib, math.inf) for part in parts}
         self._waiting: defaultdict[_Kind, list[_Waiting]] = defaultdict(list)
         self._running: dict[str, tuple[Job, float]] = {}
         self._held: set[str] = set()
@@ -102,8 +122,9 @@ class Scheduler:
             self._add(job)
 
     def _kind(self, job: Job) -> _Kind:
-        room = _Room(min(job.cores, self.capacity.cores), job.memory_mib, int(job.is_machine))
-        return _Kind(room, job.exclusive)
+        room = _Room(self.capacity.cores_of(job), job.memory_mib, int(job.is_machine))
+        part = self.capacity.parts.get(job.target)
+        return _Kind(room, job.exclusive, "" if part is None else part.name)
 
     def _add(self, job: Job) -> None:
         insort(self._waiting[self._kind(job)], _Waiting(self._priority[job.id], -self._place[job.id]))
@@ -152,14 +173,24 @@ class Scheduler:
         self._add(job)
 
     def _candidates(self) -> list[tuple[_Kind, int]]:
-        """The most urgent job of each kind that no exclusive resource keeps waiting, as kind and index."""
+        """The most urgent job of each kind that no exclusive resource keeps waiting, as kind and index.
+
+        Nor the hosts it needs: where one has no room in its part, none of that part overtakes it.
+        """
         heads = [
             (queue[-1], kind)
             for kind, queue in self._waiting.items()
             if queue and self._held.isdisjoint(kind.exclusive)
         ]
         heads.sort(key=lambda head: head[0], reverse=True)
-        return [(kind, len(self._waiting[kind]) - 1) for _, kind in heads]
+        full: set[str] = set()
+        found = []
+        for _, kind in heads:
+            if kind.part and not self._parts[kind.part].holds(kind.room):
+                full.add(kind.part)
+            if kind.part not in full:
+                found.append((kind, len(self._waiting[kind]) - 1))
+        return found
 
     def _shorter(self, kind: _Kind, first: int, seconds: float) -> int | None:
         """The index of the longest job of a kind that is expected to end within `seconds`."""
@@ -185,6 +216,8 @@ class Scheduler:
         if not self._waiting[kind]:
             del self._waiting[kind]
         self._free = self._free.minus(kind.room)
+        if kind.part:
+            self._parts[kind.part] = self._parts[kind.part].minus(kind.room)
         self._held.update(kind.exclusive)
         self._running[job.id] = (job, now)
         return job
@@ -194,6 +227,8 @@ class Scheduler:
             raise ValueError(f"job {job.id} does not run")
         kind = self._kind(job)
         self._free = self._free.plus(kind.room)
+        if kind.part:
+            self._parts[kind.part] = self._parts[kind.part].plus(kind.room)
         self._held.difference_update(kind.exclusive)
 
 
@@ -227,13 +262,18 @@ def _shortest_first(chain: list[Job]) -> list[Job]:
 
 
 def lower_bound(jobs: Iterable[Job], capacity: Capacity) -> float:
-    """Seconds that no schedule can beat: of cores, memory, machines, the longest job, exclusive resources."""
+    """Seconds that no schedule can beat: of cores, memory, machines, the longest job, exclusive resources,
+    and of the hosts that alone can run some of the jobs.
+    """
     found: defaultdict[str, float] = defaultdict(float)
     for job in jobs:
-        found["cores"] += job.expected * min(job.cores, capacity.cores) / capacity.cores
+        found["cores"] += job.expected * capacity.cores_of(job) / capacity.cores
         found["memory"] += job.expected * job.memory_mib / capacity.memory_mib
         found["machines"] += job.expected * job.is_machine / (capacity.machines or math.inf)
         found["longest"] = max(found["longest"], job.expected)
         for name in job.exclusive:
             found[f"exclusive {name}"] += job.expected
+        if (part := capacity.parts.get(job.target)) is not None:
+            found[f"cores of {part.name}"] += job.expected * capacity.cores_of(job) / part.cores
+            found[f"memory of {part.name}"] += job.expected * job.memory_mib / part.memory_mib
     return max(found.values(), default=0.0)
