@@ -189,7 +189,7 @@ void open_keys(const REQUEST *request, const VALUE *values, REPLY *reply)
 
     (void)request;
     if (native()->query_open_keys == NULL || native_is_wow64()) {
-        reply_fail(reply, REGRUN_ERROR_UNSUPPORTED, "this system has no NtQueryOpenSubKeysEx for this runner");
+        reply_fail(reply, REGRUN_ERROR_UNSUPPORTED, "no NtQueryOpenSubKeysEx here tells who has keys open");
         return;
     }
     hive = malloc(units * sizeof(wchar_t));

@@ -23,13 +23,21 @@ class RunnerError(ChannelError):
     """The runner refused a request or the guest's system said no: a REGRUN_FAILED reply.
 
     `code` is a `harness.channel.frames.RunnerErrorCode`, or the plain number of one this harness does not
-    know. `status` is an NTSTATUS and `win32` a Win32 error, both unsigned, None where there is none.
+    know. `status` is an NTSTATUS and `win32` a Win32 error, both unsigned, None where there is none. `reason`
+    is what the runner said, without the channel it came by.
     """
 
     def __init__(
-        self, message: str, *, code: int, status: int | None = None, win32: int | None = None
+        self,
+        message: str,
+        *,
+        code: int,
+        status: int | None = None,
+        win32: int | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(message)
+        self.reason = reason or message
         self.code = code
         self.status = status
         self.win32 = win32

@@ -165,6 +165,7 @@ def runner_error(name: str, what: str, payload: bytes) -> RunnerError | ChannelE
         code=code,
         status=status,
         win32=win32,
+        reason=clean,
     )
 
 

@@ -368,7 +368,7 @@ class RunnerClient:
         self._ask(RequestType.QUIESCE, timeout)
 
     def _ask(self, type: RequestType, timeout: float, **values: object) -> Reply:
-        for key in ("path", "name", "device", "command_line", "folder"):
+        for key in ("path", "name", "device", "command_line", "folder", "key"):
             text = values.get(key)
             if isinstance(text, str) and (len(text) > _MAX_TEXT or "\0" in text):
                 raise UsageError(f"a {key} for the guest has at most {_MAX_TEXT} characters and no NUL")
@@ -380,7 +380,11 @@ class RunnerClient:
             if about is None:
                 raise
             raise RunnerError(
-                f"{about}: {error}", code=error.code, status=error.status, win32=error.win32
+                f"{about}: {error}",
+                code=error.code,
+                status=error.status,
+                win32=error.win32,
+                reason=error.reason,
             ) from None
         return Reply.read(type.name, payload)
 

@@ -25,7 +25,7 @@ TRACKED, UNTRACKED = 0x8, 0x1
 
 
 def refusal(code: int, message: str = "no") -> RunnerError:
-    return RunnerError(message, code=code)
+    return RunnerError(f"serial channel /tmp/x: {message}", code=code, reason=message)
 
 
 @dataclass
@@ -261,6 +261,7 @@ def test_a_system_that_cannot_tell_is_unknown_with_the_reason(
     assert [str(held) for held in found.held] == ["loaded drivers: wrong.sys"]
     for kind in (Holding.POOL, Holding.HANDLES, Holding.REFERENCES):
         assert why in found.unknown[kind]
+        assert "/tmp" not in found.unknown[kind], "rows of two runs are the same"
 
 
 @pytest.mark.parametrize("call", CALLS)

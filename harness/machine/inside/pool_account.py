@@ -31,7 +31,7 @@ def why_untold(error: RunnerError) -> str:
     if error.code == RunnerErrorCode.UNKNOWN_REQUEST:
         return _OLD
     if error.code in _UNTOLD:
-        return str(error)
+        return error.reason
     raise error
 
 
