@@ -196,11 +196,6 @@ class AnswerFacts:
         return self.is_nt6
 
     @property
-    def has_unattend_copies(self) -> bool:
-        """Setup keeps answer files, passwords included, in the Panther folder."""
-        return self.is_nt6
-
-    @property
     def has_delivery_optimisation(self) -> bool:
         return self.version >= WIN10
 

@@ -15,6 +15,8 @@ _LABEL: Final = re.compile(r"^\s*:([A-Za-z_][\w-]*)\s*$")
 _CALL: Final = re.compile(r"\b(?:call\s+:|goto\s+:?)([A-Za-z_][\w-]*)", re.IGNORECASE)
 _COMMENT: Final = re.compile(r"^\s*(?:rem\b|::)", re.IGNORECASE)
 _QUOTED: Final = re.compile(r'"[^"]*"')
+#: True from a number on: NTSTATUS and HRESULT values are negative.
+_AT_LEAST: Final = re.compile(r"\bif\s+(?:not\s+)?errorlevel\b", re.IGNORECASE)
 
 
 def check_cmd(text: str) -> tuple[str, ...]:
@@ -39,6 +41,8 @@ def _mistakes(text: str) -> Iterator[str]:
             yield f"line {number} has an odd number of quotes: {line.strip()[:60]}"
             continue
         bare = _QUOTED.sub("", line)
+        if _AT_LEAST.search(bare):
+            yield f"line {number} has `if errorlevel`: programs that end with a negative code pass for sound"
         for name in _CALL.findall(bare):
             if name.lower() not in labels and name.lower() != "eof":
                 yield f"line {number} goes to :{name}, which is not there"

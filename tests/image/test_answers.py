@@ -242,6 +242,7 @@ def test_every_setting_names_passes_that_there_are(name: str) -> None:
         ('echo "a\r\n', "odd number of quotes"),
         ("echo a\necho b\r\n", "without a carriage return"),
         ("echo grün\r\n", "beyond ASCII"),
+        ("if errorlevel 1 goto :eof\r\n", "end with a negative code pass for sound"),
         ("echo " + "x" * 9000 + "\r\n", "cmd.exe takes 8191"),
     ],
 )

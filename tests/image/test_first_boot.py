@@ -22,7 +22,7 @@ from tests.runner.winehost import Wine, wine_is_missing
 
 TOOLS = ("bcdedit", "certutil", "diskpart", "format", "powercfg", "powershell", "shutdown")
 
-#: Appends its command line to C:\calls.txt; fails when C:\fail-NAME.txt exists.
+#: Appends its command line to C:\calls.txt; with C:\fail-NAME.txt it fails as certutil does, with an HRESULT.
 STAND_IN_TOOL = r"""
 #include <windows.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ int main(int argc, char **argv) {
     fprintf(calls, "\n");
     fclose(calls);
     snprintf(path, sizeof path, "C:\\fail-%s.txt", name);
-    return GetFileAttributesA(path) != INVALID_FILE_ATTRIBUTES;
+    return GetFileAttributesA(path) != INVALID_FILE_ATTRIBUTES ? (int)0x80070005 : 0;
 }
 """
 

@@ -13,6 +13,7 @@ if (Test-Path $release) {
 $data = Join-Path $env:ProgramData 'ssh'
 New-Item -ItemType Directory -Force $data | Out-Null
 Copy-Item -Force (Join-Path $here 'ssh\*') $data
+Remove-Item -Recurse -Force (Join-Path $here 'ssh') # everybody can read that folder
 # sshd refuses files that others can read. By SID: names of groups are in the system's language.
 $private = @(Join-Path $data 'administrators_authorized_keys') +
     @(Get-ChildItem $data -Filter 'ssh_host_*_key' | ForEach-Object { $_.FullName })
