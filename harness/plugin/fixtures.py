@@ -43,6 +43,10 @@ CASE_FIXTURE: Final = "_harness_case"
 @pytest.fixture(name=TARGET_FIXTURE)
 def _target_parameter(request: pytest.FixtureRequest) -> Target:
     """Carries the target the test was parametrised with."""
+    if not hasattr(request, "param"):  # pytest can't parametrise these
+        pytest.fail(
+            "a unittest.TestCase can't have a guest: write a function, or a class without that base", False
+        )
     chosen: Target = request.param
     return chosen
 

@@ -16,7 +16,7 @@ from harness.plugin.known import read_known
 from harness.plugin.leaklog import GateLog
 from harness.plugin.leaks import attach_gate, note_next
 from harness.plugin.options import SETTINGS, settings_of
-from harness.plugin.recording import make_report
+from harness.plugin.recording import begin_test, make_report
 from harness.plugin.reproduction import seed_test
 from harness.plugin.session import RunLog, status_words
 from harness.plugin.station import POOL, GuestPool
@@ -57,6 +57,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    begin_test(item)
     seed_test(item)
 
 

@@ -30,7 +30,7 @@ from harness.results.folder import evidence_folder, write_evidence
 from harness.results.model import MAX_MESSAGE, Attestation, RunResult, clip
 from harness.results.outcome import Outcome, outcome_of, worst
 
-__all__ = ["ATTEMPT", "LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "make_report"]
+__all__ = ["ATTEMPT", "LOG", "OUTCOME_ATTRIBUTE", "ROW_ATTRIBUTE", "TestLog", "begin_test", "make_report"]
 
 #: Attributes of a report; pytest-xdist carries attributes of simple types to the controller.
 ROW_ATTRIBUTE: Final = "harness_row"
@@ -67,6 +67,13 @@ class TestLog:
 LOG = pytest.StashKey[TestLog]()
 #: Which attempt at a test this is, where it is not the first.
 ATTEMPT = pytest.StashKey[int]()
+
+
+def begin_test(item: pytest.Item) -> None:
+    """Before its set-up. A plugin that runs failed tests again does so with the same item."""
+    if LOG in item.stash:
+        item.stash[ATTEMPT] = item.stash.get(ATTEMPT, 1) + 1
+    item.stash[LOG] = TestLog()
 
 
 def make_report(

@@ -149,3 +149,48 @@ def test_a_crash_shows_the_test_and_not_the_harness(suite: pytest.Pytester, run:
     assert '>       guest.execute(["crash"])' in text
     assert "harness/guest" not in text
     assert "wrong.sys!Callback+0x4 [wrong.c:12] <- nt!CmpCall+0x8" in text, "the whole stack, at any width"
+
+
+_AGAIN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    for attempt in range(2):
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not any(report.failed for report in reports):
+            break
+        item._initrequest()
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+def test_a_test_that_another_plugin_repeats_has_the_row_of_its_last_attempt(
+    suite: pytest.Pytester, run: Run, rows: Rows
+) -> None:
+    suite.makepyfile(again=_AGAIN)
+    suite.syspathinsert()
+    suite.makepyfile("""
+        seen = []
+        def test_it(guest, record):
+            seen.append(guest)
+            record("attempt", len(seen))
+            assert len(seen) == 2
+    """)
+    assert run("-p", "again").ret == 0
+    row = next(row for row in rows() if row["test"].endswith("test_it"))
+    assert (row["outcome"], row["message"], row["attempt"]) == ("PASS", "", 2)
+    assert row["recorded"] == {"attempt": "2"}
+
+
+def test_a_test_case_of_unittest_is_told_why_it_has_no_guest(suite: pytest.Pytester, run: Run) -> None:
+    suite.makepyfile("""
+        import pytest, unittest
+        class Test(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def take(self, guest): pass
+            def test_it(self): pass
+    """)
+    says = "*a unittest.TestCase can't have a guest: write a function, or a class without that base*"
+    run().stdout.fnmatch_lines([says])
