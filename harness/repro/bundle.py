@@ -26,6 +26,7 @@ from harness.errors import UsageError
 from harness.repro.archive import Archive
 from harness.repro.claim import Claim
 from harness.repro.failure import Failure
+from harness.repro.journal import CallKind
 from harness.strict import plain, read_table
 
 __all__ = [
@@ -46,23 +47,6 @@ __all__ = [
 FORMAT: Final = 1
 _MANIFEST: Final = "bundle.json"
 _MAX_MANIFEST: Final = 32 * 1024 * 1024
-
-
-class CallKind(StrEnum):
-    """The calls of a journal (`harness.repro.journal`)."""
-
-    PROGRAM = "program"
-    REQUEST = "request"
-    OPEN = "open"
-    CLOSE = "close"
-    PUT = "put"
-    EXECUTE = "execute"
-    READ = "read"
-    WRITE = "write"
-    INSTALL = "install"
-    START = "start"
-    STOP = "stop"
-    REMOVE = "remove"
 
 
 @dataclass(frozen=True, slots=True)

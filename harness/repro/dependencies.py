@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.repro.bundle import CallKind
 from harness.repro.claim import BindingKind, Claim
+from harness.repro.journal import CallKind
 from harness.repro.scenario import (
     AddFilter,
     Element,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from harness.guest.base import DriverParameters
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_REPLY",
     "Call",
+    "CallKind",
     "Closed",
     "Executed",
     "Installed",
@@ -44,25 +46,47 @@ MAX_REPLY: Final = 1024
 MAX_EARLIER: Final = 200
 
 
+class CallKind(StrEnum):
+    """What a call asks; bundles name calls by it."""
+
+    PROGRAM = "program"
+    REQUEST = "request"
+    OPEN = "open"
+    CLOSE = "close"
+    PUT = "put"
+    EXECUTE = "execute"
+    READ = "read"
+    WRITE = "write"
+    INSTALL = "install"
+    START = "start"
+    STOP = "stop"
+    REMOVE = "remove"
+
+
 @dataclass(slots=True, eq=False)
-class Ran:
+class Call:
+    """One call, told from others by its identity. A bundle's `CallRecord` names its fields as these."""
+
+    kind: ClassVar[CallKind]
+
+
+@dataclass(slots=True, eq=False)
+class Ran(Call):
     """A program. `result` None: the guest did not answer."""
 
+    kind = CallKind.PROGRAM
     program: Program
     result: ProgramResult | None = None
 
-    @property
-    def size(self) -> int:
-        return 0
-
 
 @dataclass(slots=True, eq=False)
-class Requested:
+class Requested(Call):
     """A device request. `held` numbers the opened device it went through, -1 for one opened for it.
 
     `status` None: no answer; `reply` is empty where it was longer than `MAX_REPLY`.
     """
 
+    kind = CallKind.REQUEST
     device: str
     code: int
     data: bytes
@@ -71,113 +95,89 @@ class Requested:
     status: int | None = None
     reply: bytes = b""
 
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
 
 @dataclass(slots=True, eq=False)
-class Opened:
+class Opened(Call):
     """A device that stays open, number `held`."""
 
+    kind = CallKind.OPEN
     device: str
     held: int
-    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class Closed:
+class Closed(Call):
+    kind = CallKind.CLOSE
     held: int
-    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class Put:
+class Put(Call):
     """A file stored in the guest."""
 
+    kind = CallKind.PUT
     path: str
     data: bytes
 
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
 
 @dataclass(slots=True, eq=False)
-class Executed:
+class Executed(Call):
+    """A command, in the folder `path` of the guest; empty: in no particular one."""
+
+    kind = CallKind.EXECUTE
     argv: tuple[str, ...]
     timeout: float
-    folder: str | None = None
-    size: int = 0
+    path: str = ""
 
 
 @dataclass(slots=True, eq=False)
-class Read:
+class Read(Call):
     """IRP_MJ_READ of a device."""
 
+    kind = CallKind.READ
     device: str
     length: int
-    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class Wrote:
+class Wrote(Call):
     """IRP_MJ_WRITE to a device."""
 
+    kind = CallKind.WRITE
     device: str
     data: bytes
 
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
 
 @dataclass(slots=True, eq=False)
-class Installed:
-    """A driver's service. Images are many times larger than the rest, and shared by all tests of a guest."""
+class Installed(Call):
+    """A driver's service."""
 
+    kind = CallKind.INSTALL
     service: str
     image: bytes
     parameters: DriverParameters | None = None
-    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class Started:
+class Started(Call):
     """`status` is DriverEntry's; None: it did not come to that."""
 
+    kind = CallKind.START
     service: str
     status: int | None = None
-    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class Stopped:
+class Stopped(Call):
+    kind = CallKind.STOP
     service: str
     status: int | None = None
-    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class Removed:
+class Removed(Call):
+    kind = CallKind.REMOVE
     service: str
-    size: int = 0
-
-
-Call = (
-    Ran
-    | Requested
-    | Opened
-    | Closed
-    | Put
-    | Executed
-    | Read
-    | Wrote
-    | Installed
-    | Started
-    | Stopped
-    | Removed
-)
 
 
 @dataclass(slots=True)
@@ -221,7 +221,8 @@ class Journal:
         self._note(call)
         if isinstance(call, Ran):
             self._operations += len(call.program.operations)
-        self._bytes += call.size
+        # Images are many times larger than the rest, and shared by all tests of a guest.
+        self._bytes += len(getattr(call, "data", b""))
         if len(self.calls) >= MAX_CALLS or self._operations > MAX_OPERATIONS or self._bytes > MAX_BYTES:
             self.dropped += 1
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,6 @@ from harness.guest.base import DriverParameters
 from harness.repro.archive import write_archive
 from harness.repro.bundle import (
     FORMAT,
-    CallKind,
     CallRecord,
     DriverRecord,
     GuestRecord,
@@ -25,22 +24,7 @@ from harness.repro.bundle import (
 )
 from harness.repro.claim import Claim
 from harness.repro.failure import Failure
-from harness.repro.journal import (
-    Call,
-    Closed,
-    Executed,
-    Installed,
-    Journal,
-    Opened,
-    Put,
-    Ran,
-    Read,
-    Removed,
-    Requested,
-    Started,
-    Stopped,
-    Wrote,
-)
+from harness.repro.journal import Call, Installed, Journal, Put, Ran, Requested, Wrote
 
 __all__ = ["FOLDER", "Circumstances", "write_bundle"]
 
@@ -49,6 +33,8 @@ FOLDER: Final = "bundles"
 _SYMBOLS: Final = (".debug", ".pdb", ".map")
 _MAX_SYMBOLS: Final = 64 * 1024 * 1024
 _MAX_EVIDENCE: Final = 16 * 1024 * 1024
+#: Fields of a record that a call may have under the same name, with the same content.
+_RECORDED: Final = {each.name for each in fields(CallRecord)} - {"kind", "member", "reply"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,51 +68,30 @@ class _Writer:
         self._about = about
 
     def record(self, index: int, call: Call) -> CallRecord:
+        """The record of a call; fields that both have go over as they are."""
+        member = ""
         match call:
             case Ran():
-                return self._program(index, call)
-            case Requested():
-                return CallRecord(
-                    CallKind.REQUEST,
-                    self._data(call.data),
-                    device=call.device,
-                    code=call.code,
-                    output=call.output,
-                    held=call.held,
-                    status=call.status,
-                    reply=call.reply.hex(),
-                )
-            case Opened():
-                return CallRecord(CallKind.OPEN, device=call.device, held=call.held)
-            case Closed():
-                return CallRecord(CallKind.CLOSE, held=call.held)
-            case Put():
-                return CallRecord(CallKind.PUT, self._data(call.data), path=call.path)
-            case Executed():
-                return CallRecord(
-                    CallKind.EXECUTE, argv=call.argv, timeout=float(call.timeout), path=call.folder or ""
-                )
-            case Read():
-                return CallRecord(CallKind.READ, device=call.device, length=call.length)
-            case Wrote():
-                return CallRecord(CallKind.WRITE, self._data(call.data), device=call.device)
+                member = self._program(index, call)
             case Installed():
-                return CallRecord(CallKind.INSTALL, self._driver(call), service=call.service)
-            case Started():
-                return CallRecord(CallKind.START, service=call.service, status=call.status)
-            case Stopped():
-                return CallRecord(CallKind.STOP, service=call.service, status=call.status)
-            case Removed():
-                return CallRecord(CallKind.REMOVE, service=call.service)
+                member = self._driver(call)
+            case Requested() | Put() | Wrote():
+                member = self._data(call.data)
+            case _:
+                pass
+        plain = {name: getattr(call, name) for name in _RECORDED & {each.name for each in fields(call)}}
+        if isinstance(call, Requested):
+            plain["reply"] = call.reply.hex()
+        return CallRecord(call.kind, member, **plain)
 
-    def _program(self, index: int, call: Ran) -> CallRecord:
+    def _program(self, index: int, call: Ran) -> str:
         from harness.workload.codec import encode_program
 
         name = f"programs/{index:04}.cbor"
         self.members[name] = encode_program(call.program)
         if call.result is not None:
             self.members[f"programs/{index:04}.result.cbor"] = call.result.encode()
-        return CallRecord(CallKind.PROGRAM, name)
+        return name
 
     def _data(self, data: bytes) -> str:
         if not data:

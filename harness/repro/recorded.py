@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from harness.errors import HarnessError, UsageError
 from harness.probe import abi
-from harness.repro.bundle import Bundle, CallKind, CallRecord
+from harness.repro.bundle import Bundle, CallRecord
+from harness.repro.journal import CallKind
 from harness.repro.scenario import (
     Action,
     AddFilter,

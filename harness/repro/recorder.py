@@ -12,22 +12,8 @@ from typing import Any
 
 from harness.guest.base import DriverParameters, ExecResult, Guest, GuestInfo, IoctlResult, OpenDevice
 from harness.guest.leaks import Outstanding
-from harness.repro.journal import (
-    MAX_REPLY,
-    Closed,
-    Executed,
-    Installed,
-    Journal,
-    Opened,
-    Put,
-    Ran,
-    Read,
-    Removed,
-    Requested,
-    Started,
-    Stopped,
-    Wrote,
-)
+from harness.repro import journal as calls
+from harness.repro.journal import MAX_REPLY, Journal
 from harness.workload.program import Program
 from harness.workload.result import ProgramResult
 
@@ -46,7 +32,7 @@ class _RecordedDevice(OpenDevice):
         self._closed = False
 
     def ioctl(self, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
-        call = Requested(self.name, code, data, output, self._held)
+        call = calls.Requested(self.name, code, data, output, self._held)
         self.guest.journal.add(call)
         answer = self._inner.ioctl(code, data, output=output)
         call.status = answer.status
@@ -57,7 +43,7 @@ class _RecordedDevice(OpenDevice):
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self.guest.journal.add(Closed(self._held))
+            self.guest.journal.add(calls.Closed(self._held))
         self._inner.close()
 
 
@@ -88,40 +74,40 @@ class RecordedGuest(Guest):
         return self.inner.usable
 
     def put(self, path: str, data: bytes) -> None:
-        self.journal.add(Put(path, data))
+        self.journal.add(calls.Put(path, data))
         self.inner.put(path, data)
 
     def get(self, path: str) -> bytes:
         return self.inner.get(path)
 
     def execute(self, argv: Sequence[str], *, timeout: float = 60.0, folder: str | None = None) -> ExecResult:
-        self.journal.add(Executed(tuple(argv), timeout, folder))
+        self.journal.add(calls.Executed(tuple(argv), float(timeout), folder or ""))
         return self.inner.execute(argv, timeout=timeout, folder=folder)
 
     def install_driver(
         self, service: str, image: bytes, *, parameters: DriverParameters | None = None
     ) -> None:
-        self.journal.add(Installed(service, image, parameters))
+        self.journal.add(calls.Installed(service, image, parameters))
         self.inner.install_driver(service, image, parameters=parameters)
 
     def start_driver(self, service: str) -> int:
-        call = Started(service)
+        call = calls.Started(service)
         self.journal.add(call)
         call.status = self.inner.start_driver(service)
         return call.status
 
     def stop_driver(self, service: str) -> int:
-        call = Stopped(service)
+        call = calls.Stopped(service)
         self.journal.add(call)
         call.status = self.inner.stop_driver(service)
         return call.status
 
     def remove_driver(self, service: str) -> None:
-        self.journal.add(Removed(service))
+        self.journal.add(calls.Removed(service))
         self.inner.remove_driver(service)
 
     def ioctl(self, device: str, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
-        call = Requested(device, code, data, output)
+        call = calls.Requested(device, code, data, output)
         self.journal.add(call)
         answer = self.inner.ioctl(device, code, data, output=output)
         call.status = answer.status
@@ -132,19 +118,19 @@ class RecordedGuest(Guest):
     def open_device(self, device: str) -> OpenDevice:
         held = next(self._devices)
         opened = self.inner.open_device(device)
-        self.journal.add(Opened(device, held))
+        self.journal.add(calls.Opened(device, held))
         return _RecordedDevice(self, device, opened, held)
 
     def read_device(self, device: str, length: int) -> IoctlResult:
-        self.journal.add(Read(device, length))
+        self.journal.add(calls.Read(device, length))
         return self.inner.read_device(device, length)
 
     def write_device(self, device: str, data: bytes) -> IoctlResult:
-        self.journal.add(Wrote(device, data))
+        self.journal.add(calls.Wrote(device, data))
         return self.inner.write_device(device, data)
 
     def run(self, program: Program) -> ProgramResult:
-        call = Ran(program)
+        call = calls.Ran(program)
         self.journal.add(call)
         call.result = self.inner.run(program)
         return call.result

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from harness.probe import abi
-from harness.repro.bundle import CallKind
 from harness.repro.claim import Binding, BindingKind, Claim
+from harness.repro.journal import CallKind
 from harness.repro.literal import Imports, code_of, status_code
 from harness.repro.render_program import ProgramSource
 from harness.repro.render_rules import RuleSource

@@ -14,9 +14,9 @@ from harness.probe.enums import FilterFlag, InnerCall
 from harness.probe.filters import Filter
 from harness.probe.kernel import KernelCallResult
 from harness.registry.status import nt_success
-from harness.repro.bundle import CallKind
 from harness.repro.evaluate import Live, evaluate
 from harness.repro.failure import CrashFacts, Failure
+from harness.repro.journal import CallKind
 from harness.repro.scenario import (
     Action,
     AddFilter,

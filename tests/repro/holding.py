@@ -24,9 +24,10 @@ from harness.probe import abi
 from harness.probe.client import SERVICE
 from harness.probe.crash import crash_request
 from harness.probe.enums import CrashWay
-from harness.repro.bundle import CallKind, CallRecord
+from harness.repro.bundle import CallRecord
 from harness.repro.debug import held_before
 from harness.repro.failure import Failure
+from harness.repro.journal import CallKind
 from harness.repro.scenario import Other, RunProgram, Scenario, Slotted
 from harness.repro.stepping import failing_operation
 from harness.repro.stop import Stop

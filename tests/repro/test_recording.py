@@ -10,11 +10,22 @@ import pytest
 from harness.errors import GuestCrashed
 from harness.guest.bugcheck import Bugcheck, Frame
 from harness.repro import journal as limits
-from harness.repro.bundle import CallKind, CallRecord
+from harness.repro.bundle import CallRecord
 from harness.repro.claim import Claim, Expectation
 from harness.repro.dependencies import Dependencies
 from harness.repro.failure import CrashFacts, Failure
-from harness.repro.journal import Closed, Installed, Journal, Opened, Put, Ran, Removed, Started, Stopped
+from harness.repro.journal import (
+    CallKind,
+    Closed,
+    Installed,
+    Journal,
+    Opened,
+    Put,
+    Ran,
+    Removed,
+    Started,
+    Stopped,
+)
 from harness.repro.places import Places
 from harness.repro.scenario import AddFilter, Other, RunProgram, Scenario, SetRule, Slotted
 from harness.results.outcome import Outcome

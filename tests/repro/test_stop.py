@@ -10,9 +10,10 @@ import pytest
 
 from harness.errors import ToolMissingError, UsageError
 from harness.image.tools import find_tool
-from harness.repro.bundle import CallKind, CallRecord
+from harness.repro.bundle import CallRecord
 from harness.repro.claim import Binding, BindingKind, Claim
 from harness.repro.failure import Failure
+from harness.repro.journal import CallKind
 from harness.repro.scenario import Other, RunProgram, Scenario, Slotted
 from harness.repro.stop import Stop, described, stop_at, up_to
 from harness.results.outcome import Outcome
