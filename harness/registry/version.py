@@ -107,11 +107,6 @@ class WindowsVersion:
         return self.major >= 6
 
     @property
-    def has_post_notifications(self) -> bool:
-        """Post classes for every operation; XP has them for create and open only (B-REG-26, B-REG-27)."""
-        return (self.major, self.minor) >= (5, 2)
-
-    @property
     def has_extended_create(self) -> bool:
         """Create and open arrive as the Ex classes 26..29 instead of 10..13 (B-VER-02, B-VER-03)."""
         return (self.major, self.minor) >= (5, 2)
@@ -124,16 +119,6 @@ class WindowsVersion:
     @property
     def captures_input(self) -> bool:
         """All input buffers of user-mode requesters are captured (B-CAP-03, B-VER-08)."""
-        return (self.major, self.minor) >= (6, 2)
-
-    @property
-    def has_object_id(self) -> bool:
-        """CmCallbackGetKeyObjectID exists (B-INF-01)."""
-        return self.major >= 6
-
-    @property
-    def has_object_id_ex(self) -> bool:
-        """CmCallbackGetKeyObjectIDEx and CmCallbackReleaseKeyObjectIDEx exist (B-INF-02, B-VER-09)."""
         return (self.major, self.minor) >= (6, 2)
 
     @property
@@ -188,16 +173,6 @@ class WindowsVersion:
         return self.major >= 6
 
     @property
-    def has_registry_transactions(self) -> bool:
-        """NtCreateRegistryTransaction, the lightweight form, exists (B-TXN-13: Windows 10 1607)."""
-        return self.number >= (10, 0, 14393)
-
-    @property
-    def has_open_key_ex(self) -> bool:
-        """NtOpenKeyEx and NtOpenKeyTransactedEx exist (nf-wdm-zwopenkeyex: Windows 7)."""
-        return (self.major, self.minor) >= (6, 1)
-
-    @property
     def has_predefined_keys(self) -> bool:
         """Opening Perflib\\009 gives STATUS_PREDEFINED_HANDLE (B-OBJ-02, B-CRE-24).
 
@@ -205,11 +180,6 @@ class WindowsVersion:
         22631 on, which came out after that.
         """
         return self.number < (10, 0, 22631)
-
-    @property
-    def has_reflection(self) -> bool:
-        """Registry reflection between the 32-bit and 64-bit view on 64-bit Windows (B-CRE-27)."""
-        return (5, 2) <= (self.major, self.minor) < (6, 1)
 
     @property
     def shares_wow64_keys(self) -> bool:

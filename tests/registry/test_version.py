@@ -10,7 +10,6 @@ from harness.registry.version import (
     WIN7,
     WIN8,
     WIN10_22H2,
-    WIN10_1607,
     WIN11_24H2,
     WIN81,
     WS03,
@@ -65,21 +64,16 @@ def test_architectures() -> None:
         ("has_layering", VISTA),
         ("has_bypass", VISTA),
         ("has_context", VISTA),
-        ("has_object_id", VISTA),
         ("has_transactions", VISTA),
         ("has_app_hives", VISTA),
-        ("has_post_notifications", WS03),
         ("has_extended_create", WS03),
         ("has_create_v1", WIN7),
         ("nulls_failed_post_object", WIN7),
         ("status_override_after_lower_block_counts", WIN7),
-        ("has_open_key_ex", WIN7),
         ("refuses_both_views", WIN7),
         ("shares_wow64_keys", WIN7),
         ("captures_input", WIN8),
-        ("has_object_id_ex", WIN8),
         ("several_app_hives", WIN8),
-        ("has_registry_transactions", WIN10_1607),
         ("has_load_key_v2", WS2022),
     ],
 )
@@ -90,7 +84,6 @@ def test_what_came_and_stayed(question: str, since: WindowsVersion) -> None:
 
 def test_what_went() -> None:
     assert [version for version in MODELLED if version.swallows_callback_exceptions] == [VISTA, VISTA_SP2]
-    assert [version for version in MODELLED if version.has_reflection] == [WS03, VISTA, VISTA_SP2]
     assert max(version for version in MODELLED if version.can_open_post_object) == WIN8
     assert not WIN81.can_open_post_object
     assert not WIN11_24H2.has_predefined_keys
