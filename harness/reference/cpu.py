@@ -118,6 +118,11 @@ class Cpu:
     def dpc_pending(self, value: bool) -> None:
         self._put(mb.DPC_PENDING, int(value))
 
+    @property
+    def _nested(self) -> bool:
+        """Whether the innermost call was made by an export, so that unicorn comes back to code further out."""
+        return len(self.levels) > 1
+
     def arg(self, index: int) -> int:
         """Pointer-sized argument `index` of the export being served."""
         level = self.levels[-1]
@@ -150,7 +155,7 @@ class Cpu:
         Below a running call it is put off to the next outermost one: unicorn would overwrite the code that
         the calls further out come back to.
         """
-        if len(self.levels) > 1:
+        if self._nested:
             self._flush_later = True
         else:
             self.engine.flush_code()
@@ -291,7 +296,7 @@ class Cpu:
     def _clear_stop(self) -> None:
         """Withdraw a request to stop that ended this call: the code below would find it, and unicorn calls no
         more hooks for it. Starting at the place where emulation ends runs nothing and resets it."""
-        if len(self.levels) > 1:
+        if self._nested:
             self.engine.start(self.code.stop, self.code.stop, 0, 0)
 
     def run_with_frame(self, function: int, frame_pointer: int, *, below: int) -> int:

@@ -57,6 +57,7 @@ CRASHES = {
     "wild_write": wrong(trigger, 0x50),
     "null_write": wrong(trigger, 0x135),
     "user_pointer": wrong(query, 0x135),
+    "region_kept": wrong(trigger, 0x01),
     "raised_irql": wrong(trigger, 0xC4, 0xA, 0x4A, 0xC8, 0xD1, function=""),
     "writes_read_only": wrong(trigger, 0xBE),
     "executes_data": wrong(trigger, 0xFC, function=""),

@@ -28,6 +28,7 @@ from harness.reference.filtering.services_object import (
     set_security,
 )
 from harness.reference.filtering.transactions import Transactions
+from harness.reference.kernel.balance import balance, check_service_exit
 from harness.registry.notify import NotifyClass, Operation
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class FilterEngine:
         #: The processes that execute workload programs.
         self.runners = Runners(machine)
         self._unload_events: dict[Hive, KernelObject] = {}
+        #: Thread id -> the callback that last changed what the thread must give back.
+        self._unbalanced: dict[int, int] = {}
         self._connect()
 
     def _connect(self) -> None:
@@ -136,6 +139,8 @@ class FilterEngine:
         IRQL than it was called at."""
         machine = self.machine
         irql = machine.cpu.irql
+        thread = machine.current
+        before = balance(thread)
         try:
             status = machine.call_guarded(
                 registration.routine, registration.context, notify_class, information
@@ -143,7 +148,20 @@ class FilterEngine:
         except GuestException as error:
             machine.cpu.irql = irql
             raise CallbackRaisedError(error.code, error.context, registration.routine) from error
+        if balance(thread) != before:
+            self._unbalanced[thread.tid] = registration.routine
         return status & 0xFFFF_FFFF
+
+    def leave_service(self) -> None:
+        """A system service returns to user mode: what callbacks took on its thread must be given back.
+
+        One may enter a critical region before the operation and leave it afterwards, so nothing is wrong
+        earlier than that.
+        """
+        if self._unbalanced:
+            routine = self._unbalanced.pop(self.machine.current.tid, 0)
+            if routine:
+                check_service_exit(self.machine, routine)
 
     # -- StackHooks --------------------------------------------------------------------------------------
 

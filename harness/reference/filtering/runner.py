@@ -184,6 +184,7 @@ def _execute(run: Run, machine: Machine, operation: Operation) -> OperationResul
     counter = machine.performance_counter
     begin = counter()
     status = prepared.status if prepared.call is None else prepared.call()
+    run.engine.leave_service()
     end = counter()
     if prepared.after is not None:
         prepared.after()

@@ -236,6 +236,7 @@ def flt_queue_generic_work_item(
         (item, object_, context),
         "a generic work item routine",
         m.driver_at(routine),
+        on_worker=True,
     )
     task.ended = lambda _status: m.kernel.return_worker(task.thread)
     m.kernel.scheduler.add(task)

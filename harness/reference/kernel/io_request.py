@@ -286,7 +286,7 @@ def _queue(m: Machine, address: int, routine: int, args: tuple[int, ...], name: 
     obj = m.objects.at(item.io_object)
     if obj is not None:
         m.objects.reference(obj)
-    task = Task(m.kernel.worker_thread(), routine, args, "a work item routine", item.driver)
+    task = Task(m.kernel.worker_thread(), routine, args, "a work item routine", item.driver, on_worker=True)
 
     def over(_status: int) -> None:
         m.kernel.return_worker(task.thread)
@@ -315,6 +315,9 @@ def ex_queue_work_item(m: Machine, item: int, queue: int) -> None:
     """WORK_QUEUE_ITEM: LIST_ENTRY, WorkerRoutine, Parameter."""
     size = m.memory.pointer_size
     routine, parameter = m.memory.ptr(item + 2 * size), m.memory.ptr(item + 3 * size)
-    task = Task(m.kernel.worker_thread(), routine, (parameter,), "a work item routine", m.driver_at(routine))
+    driver = m.driver_at(routine)
+    task = Task(
+        m.kernel.worker_thread(), routine, (parameter,), "a work item routine", driver, on_worker=True
+    )
     task.ended = lambda _status: m.kernel.return_worker(task.thread)
     m.kernel.scheduler.add(task)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from harness.errors import GuestHung
+from harness.reference.kernel.balance import check_thread_exit, check_work_item
 from harness.reference.kernel.checks import DISPATCH_LEVEL, PASSIVE_LEVEL, irql_name
 from harness.reference.kernel.dispatcher import WaitRequest
 from harness.reference.kernel.layouts import layout
@@ -57,6 +58,8 @@ class Task:
     args: tuple[int, ...]
     what: str
     driver: object = None
+    #: A worker thread runs it, and goes on with other work items afterwards.
+    on_worker: bool = False
     #: Called with the exit status when the code is over.
     ended: Callable[[int], None] | None = None
     #: Called when its code begins to run.
@@ -280,8 +283,8 @@ class Scheduler:
 
     def _end(self, task: Task, status: int) -> None:
         task.finished = True
-        if task.thread.body.apc_disable and not self.m.current.system:
-            task.thread.body.apc_disable = 0
+        check = check_work_item if task.on_worker else check_thread_exit
+        check(self.m, task.thread, task.routine)
         if task.ended is not None:
             task.ended(status)
 
