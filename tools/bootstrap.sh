@@ -50,6 +50,10 @@ case " $* " in *" machines "*)
     have fsck.fat || [ -x /sbin/fsck.fat ] || need dosfstools
     # An NTFS with a crash dump in it, for the tests of taking it off.
     have mkntfs || [ -x /usr/sbin/mkntfs ] || need ntfs-3g
+    # Test frameworks themselves, compiled for Windows, for the tests of native cases.
+    have x86_64-w64-mingw32-g++-posix || need g++-mingw-w64-x86-64-posix
+    [ -d /usr/src/googletest ] || need googletest
+    [ -d /usr/include/catch2 ] || need catch2
     have mkfs.ext4 || [ -x /sbin/mkfs.ext4 ] || need e2fsprogs
     # A plain user makes images in a user namespace.
     [ "$(id -u)" -eq 0 ] || have newuidmap || need uidmap

@@ -29,6 +29,7 @@ from harness.cli import (
     target,
 )
 from harness.errors import HarnessError, InfrastructureError, UsageError
+from harness.results.words import printable
 
 __all__ = ["app", "main"]
 
@@ -86,7 +87,7 @@ def main() -> None:
     try:
         app()
     except HarnessError as error:
-        sys.stderr.write(f"harness: {error}\n")
+        sys.stderr.write(f"harness: {printable(str(error))}\n")
         match error:
             case UsageError():
                 sys.exit(_USAGE)

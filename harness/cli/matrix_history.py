@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.history_options import HistoryOption, ResultsOption, history_of, opened
 from harness.cli.output import AsJson, print_json, print_table
+from harness.results.words import one_line
 
 if TYPE_CHECKING:
     from harness.history import Ingested, Problem, RunSummary
@@ -54,7 +55,7 @@ def _row(summary: RunSummary) -> dict[str, object]:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts) or "no rows"
     return {
         "run": summary.name,
-        "plan": summary.plan or "-",
+        "plan": one_line(summary.plan, 64) or "-",
         "started": summary.info.started[:16].replace("T", " "),
         "targets": len(summary.targets),
         "outcomes": outcomes if summary.info.finished else f"{outcomes}; not finished",
@@ -84,7 +85,7 @@ def ingest(
     for each in done:
         typer.echo(f"{each.run}: {each.trouble}" if each.trouble else _said(each))
         for name in each.missing:
-            typer.echo(f"  {name} is named by a row and missing")
+            typer.echo(f"  {one_line(name)} is named by a row and missing")
 
 
 def _said(done: Ingested) -> str:
@@ -156,7 +157,7 @@ def verify(
         for each in verified.problems:
             typer.echo(f"{each.wrong}: {each.path}")
             for run, name in each.uses:
-                typer.echo(f"  {name} of {run}")
+                typer.echo(f"  {one_line(name)} of {run}")
         stray = f", {verified.unreferenced} of no row (the next prune removes them)"
         typer.echo(
             f"{verified.files} files, {verified.bytes / _MIB:,.1f} MiB: {len(verified.problems)} problems"

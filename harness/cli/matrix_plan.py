@@ -77,7 +77,7 @@ def _durations(history: str | None, results: Path) -> Durations:
         return {} if store is None else store.durations()
 
 
-def _print(preview: Preview, where: str) -> None:
+def _print(preview: Preview, host: str) -> None:
     with_builds = any(share.build for share in preview.shares)
     columns = (
         "target",
@@ -114,10 +114,10 @@ def _print(preview: Preview, where: str) -> None:
     for left in preview.left_out:
         typer.echo(f"left out: {left.target}: {left.reason}")
     count, tests = (sum(getattr(share, name) for share in preview.shares) for name in ("jobs", "tests"))
-    host = f"{preview.capacity.cores} cores, {preview.capacity.memory_mib} MiB"
+    size = f"{preview.capacity.cores} cores, {preview.capacity.memory_mib} MiB"
     typer.echo(
         f"\n{preview.name}: {count} jobs, {tests} tests, {_time(preview.work)} of work; "
-        f"about {_time(preview.makespan)} on {where} ({host})"
+        f"about {_time(preview.makespan)} on {host} ({size})"
     )
     if preview.guessed:
         typer.echo(f"{preview.guessed:.0%} of the time is a guess: no former run took the same")

@@ -23,12 +23,12 @@ from harness.matrix.run.folder import JobEnd
 from harness.plugin.journal import Entry, Kind
 from harness.results.outcome import Outcome
 from harness.results.terminal import STYLES
+from harness.results.words import one_line
 
 __all__ = ["ProgressView"]
 
 #: Failures shown as they come; the report has them all.
 _SHOWN: Final = 100
-_LENGTH: Final = 300
 
 
 class _Expected(ProgressColumn):
@@ -85,9 +85,11 @@ class ProgressView:
             return
         place = f"{job.target}, {job.build}" if job.build else job.target
         line = Text.assemble(
-            (f"{outcome} ", STYLES[outcome]), f"{entry.test} [{place}] ", (entry.why[:_LENGTH], "dim")
+            (f"{outcome} ", STYLES[outcome]),
+            f"{one_line(entry.test)} [{place}] ",
+            (one_line(entry.why), "dim"),
         )
-        self._console.print(line)
+        self._console.print(line, soft_wrap=not self._console.is_terminal)
         if self._bad == _SHOWN:
             self._console.print("more failures are in the report")
 
@@ -95,6 +97,6 @@ class ProgressView:
         self._progress.remove_task(self._tasks.pop(job.id))
         self._progress.advance(self._all)
         for note in end.notes:
-            self._console.print(Text(f"{job.id}: {note}", "magenta"))
+            self._console.print(Text(f"{job.id}: {one_line(note, 1000)}", "magenta"), soft_wrap=True)
         if not self._console.is_terminal:
             self._console.print(Text(f"{job.id}: ended after {end.seconds:.1f} s"))

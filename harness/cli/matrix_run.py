@@ -70,6 +70,7 @@ def run(
     from harness.report.write import PAGE
     from harness.results.notes import read_findings
     from harness.results.terminal import print_matrix
+    from harness.results.words import one_line
 
     folder: MatrixFolder | None = None
     with cluster_at(cluster) as ray:
@@ -93,7 +94,7 @@ def run(
                 code, matrix = conclude(folder, todo, store)
     print_matrix(matrix, Console())
     for finding in read_findings(folder.path):
-        typer.echo(str(finding))
+        typer.echo(one_line(str(finding), 1000))
     announce(folder.path, os.environ, typer.echo, root=frozen.root)
     typer.echo(f"results: {short_path(folder.path)}, report: {short_path(folder.path / PAGE)}")
     raise typer.Exit(code)

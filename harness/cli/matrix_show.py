@@ -128,13 +128,15 @@ def _print_difference(difference: Difference, limit: int | None) -> None:
 
     from harness.results.matrix import column_of
     from harness.results.terminal import STYLES
+    from harness.results.words import one_line
 
     console = Console()
     worse, better = len(difference.worse), len(difference.better)
     others = len(difference.changes) - worse - better
     console.print(
         Text(
-            f"{difference.after} against {difference.before}: {worse} worse, {better} better, "
+            f"{one_line(difference.after)} against {one_line(difference.before)}: "
+            f"{worse} worse, {better} better, "
             f"{others} otherwise different, {difference.same} the same"
         ),
         soft_wrap=True,
@@ -149,7 +151,11 @@ def _print_difference(difference: Difference, limit: int | None) -> None:
             for side in (change.before, change.after)
         ]
         line = Text.assemble(
-            sides[0], " → ", sides[1], f" {change.test}{where} ", (change.message[:300], "dim")
+            sides[0],
+            " → ",
+            sides[1],
+            f" {one_line(change.test)}{one_line(where)} ",
+            (one_line(change.message), "dim"),
         )
         console.print(line, soft_wrap=True)
     if limit is not None and len(groups) > limit:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.results.words import printable
+
 __all__ = ["AsJson", "print_json", "print_table", "short_path"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -38,6 +40,6 @@ def print_table(
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        cells = [str(row[column]) for column in columns]
+        cells = [printable(str(row[column])) for column in columns]
         table.add_row(*(Text(cell, (styles or {}).get(cell, "")) for cell in cells))
     Console().print(table)

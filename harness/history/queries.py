@@ -17,6 +17,7 @@ from harness.history.model import RunSummary
 from harness.history.rows import info_from, result_from
 from harness.results.model import RunInfo, RunResult
 from harness.results.outcome import Outcome
+from harness.results.words import one_line
 
 __all__ = [
     "behaviours_of",
@@ -65,6 +66,7 @@ def run_names(connection: Connection) -> tuple[str, ...]:
 
 def which(name: str, names: Sequence[str], what: str) -> str:
     """What somebody may have meant by a name that is none of `names`, `what` they are of."""
+    names = [one_line(each) for each in names]
     near = difflib.get_close_matches(name, names, n=3)
     if near:
         return f"did you mean {' or '.join(near)}?"

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from harness.results.matrix import NO_BEHAVIOUR, Cell, Matrix, kind_note
 from harness.results.outcome import Outcome
+from harness.results.words import one_line
 
 __all__ = ["STYLES", "print_matrix", "render_matrix"]
 
@@ -43,12 +44,12 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
     """The matrix, its legend, what the guests are, the first failures. `width` is the terminal's columns."""
     if not matrix.targets:
         return Text("no test ran on a target")
-    name_width = max(len(target.name) for target in matrix.targets)
+    name_width = max(len(one_line(target.name)) for target in matrix.targets)
     room = width - name_width - 4
     if len(matrix.behaviours) * 4 <= room:
         table = _table(matrix, [(_heading(b), b) for b in matrix.behaviours], matrix.cell, _mark)
     else:
-        topics = [(topic, topic) for topic in matrix.topics]
+        topics = [(one_line(topic), topic) for topic in matrix.topics]
         table = _table(matrix, topics, matrix.topic_cell, _count)
         if Measurement.get(console := Console(width=_UNLIMITED), console.options, table).maximum > width:
             table = _table(matrix, topics, matrix.topic_cell, _brief)
@@ -61,7 +62,9 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
     failures = matrix.failures
     parts += [
         Text.assemble(
-            (f"{r.outcome} ", STYLES[r.outcome]), f"{r.test} [{r.target}] ", (r.message[:300], "dim")
+            (f"{r.outcome} ", STYLES[r.outcome]),
+            f"{one_line(r.test)} [{one_line(r.target)}] ",
+            (one_line(r.message), "dim"),
         )
         for r in failures[:_SHOWN_FAILURES]
     ]
@@ -73,7 +76,7 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
 def _heading(behaviour: str) -> str:
     if behaviour == NO_BEHAVIOUR:
         return "oth\ner"
-    return "\n".join(behaviour.split("-")[1:])
+    return "\n".join(map(one_line, behaviour.split("-")[1:]))
 
 
 def _mark(cell: Cell) -> Text:
@@ -107,9 +110,10 @@ def _table(
     for heading, _ in columns:
         table.add_column(Text(heading), justify="center", no_wrap=True)
     for target in matrix.targets:
-        table.add_row(Text(target.name), *(show(cell(key, target.name)) for _, key in columns))
+        table.add_row(Text(one_line(target.name)), *(show(cell(key, target.name)) for _, key in columns))
     return table
 
 
 def print_matrix(matrix: Matrix, console: Console) -> None:
-    console.print(render_matrix(matrix, width=console.width))
+    """Lines of a file or a log are not wrapped: no part of a text stands at the beginning of one."""
+    console.print(render_matrix(matrix, width=console.width), soft_wrap=not console.is_terminal)

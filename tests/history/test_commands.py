@@ -105,6 +105,35 @@ def test_a_mistyped_run_is_told_which_are_like_it(matrix: Any, runs: tuple[Path,
     assert (code, f"did you mean {REFERENCE}" in err) == (2, True)
 
 
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\x9b31m\u202egnp[red]x[/]\n::error::own " + "word " * 40 + "::error::own"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show",),
+        ("runs",),
+        ("diff", "20260101-020000-000000-1", "20260102-020000-000000-1"),
+        ("diff", "reference:6.2", "vm:other"),
+        ("diff", f"no{HOSTILE}", "vm:other"),
+        ("verify",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_text_of_a_guest_moves_the_cursor_or_begins_a_line(
+    matrix: Any, results: Path, arguments: tuple[str, ...]
+) -> None:
+    for day, outcome in ((1, Outcome.PASS), (2, Outcome.FAIL)):
+        more = {"outcome": outcome, "message": HOSTILE, "build": HOSTILE}
+        named = [row(f"t.py::{HOSTILE}", target, **more) for target in (REFERENCE, f"vm:{HOSTILE}")]
+        run_folder(results, named, day=day, plan=HOSTILE)
+    code, out, err = matrix(*arguments)
+    assert code in (0, 2)
+    for line in (out + err).splitlines():
+        assert line.isprintable(), line
+        assert not line.strip().startswith("::"), line
+
+
 def test_verify_tells_what_is_lost_and_what_is_damaged(matrix: Any, results: Path) -> None:
     run = results / "20260101-020000-000000-1"
     run_folder(results, [with_evidence(run, name, name.encode()) for name in ("good", "bad", "gone")])

@@ -66,7 +66,7 @@ def test_a_narrow_terminal_cuts_no_number(width: int, cells: list[str]) -> None:
     topics = ("APP", "CAP", "CRE", "CTX", "HIV", "INF", "LAY", "NOT", "OBJ", "REG")
     rows = [row(f"t.py::{t}{n}", target, Outcome.PASS, f"B-{t}-{n:02}") for t in topics for n in range(12)]
     rows[-1] = replace(rows[-1], outcome=Outcome.FAIL)
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=True)
     print_matrix(Matrix(rows), console)
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     (line,) = (line for line in shown if line.startswith(target))
@@ -75,7 +75,7 @@ def test_a_narrow_terminal_cuts_no_number(width: int, cells: list[str]) -> None:
 
 @pytest.mark.parametrize("width", [60, 200])
 def test_the_terminal_matrix_fits_and_says_that_it_is_no_windows(width: int) -> None:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=True)
     print_matrix(Matrix(RESULTS), console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
