@@ -104,6 +104,23 @@ def test_every_clone_is_fresh(image: str, tmp_path: Path) -> None:
     assert "3 PASS" in done.stdout
 
 
+def test_a_driver_that_stays_loaded_fails_its_module(image: str, tmp_path: Path) -> None:
+    """The rest is unknown to Wine, and the row says so."""
+    suite = tmp_path / "test_left.py"
+    suite.write_text(
+        "from harness.driver import probe_image\n"
+        "def test_it(guest):\n"
+        "    guest.install_driver('left', probe_image(guest.info.arch, guest.info.version))\n"
+        "    guest.start_driver('left')\n"
+    )
+    done = harness("run", suite, "-t", "vm:stand-in", f"--run-folder={tmp_path / 'run'}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows.jsonl").read_text().splitlines()]
+    (gate,) = [row for row in rows if row["test"].endswith("::leak-gate")]
+    assert (gate["outcome"], gate["detail"].splitlines()[1:]) == ("FAIL", ["  loaded drivers: left.sys"])
+    assert {"unknown: pool", "unknown: handles on keys"} <= gate["recorded"].keys()
+
+
 def test_a_held_machine_is_used_from_other_processes(image: str, tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-m", "harness", "guest", "start", "vm:stand-in"],
