@@ -76,7 +76,8 @@ def dry_run(
     """
     into.mkdir(parents=True, exist_ok=True, mode=0o700)
     seen = look_at_medium(medium, recipe, install) if medium is not None else stand_in_medium()
-    with throwaway(recipe, request or InstallRequest()) as given:
+    wishes = request or InstallRequest()
+    with throwaway(recipe, wishes) as given:
         plan = plan_install(recipe, install, seen, given)
     files = InstallFiles(into.absolute())
     written = _write_texts(plan, into)
@@ -99,7 +100,7 @@ def dry_run(
     checks += [Check(f"trap {trap.number}: {trap.what}", tuple(trap.check(subject))) for trap in TRAPS]
     made = [path for path in (files.disc, files.floppy, files.rebuilt) if path.exists()]
     names = (*written, *(path.name for path in made), "install.xml", "template.xml", _REPORT)
-    result = DryRun(into, names, tuple(checks), tuple(_assumed(plan, seen)))
+    result = DryRun(into, names, tuple(checks), tuple(_assumed(plan, seen, wishes)))
     _write_report(result, plan)
     return result
 
@@ -198,13 +199,18 @@ def _schema_problems(xml: str) -> tuple[str, ...]:
     return ()
 
 
-def _assumed(plan: InstallPlan, medium: Medium) -> Iterable[str]:
+def _assumed(plan: InstallPlan, medium: Medium, request: InstallRequest) -> Iterable[str]:
     if medium.is_stand_in:
         yield str(medium)
         if plan.install.delivery is Delivery.REBUILT_CD:
             yield "the rebuilt CD holds what is added only; with --media it is a copy of the medium"
         if plan.answers.product_key:
             yield "the product key is none: XXXXX stands for yours"
+    elif not request.product_key_file and plan.answers.product_key:
+        yield (
+            "no product key was given: setup gets the one that Microsoft publishes for this edition, which "
+            "installs and does not activate"
+        )
     yield "passwords and keys are made for this dry run and are no image's"
 
 

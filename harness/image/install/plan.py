@@ -23,6 +23,7 @@ from harness.image.install.medium import Medium
 from harness.image.installspec import Delivery, Install, ProductKey
 from harness.image.payload import port_name
 from harness.image.recipe import AccessKind, Recipe
+from harness.image.setupkeys import setup_key
 from harness.image.virtio import EARLY, VirtioDrivers, with_virtio
 from harness.machine.describe.spec import ChannelPort, DiskBus, Firmware, Nic
 
@@ -133,7 +134,7 @@ def plan_install(recipe: Recipe, install: Install, medium: Medium, given: Ingred
         runner_port=port_name(recipe.hardware.channel).removeprefix("\\\\.\\"),
         image_index=medium.index,
         language=medium.language,
-        product_key=given.product_key or _no_key(install),
+        product_key=given.product_key or setup_key(medium.image) or _no_key(install),
         hibernation=given.hibernation,
         has_dump_disk=install.answer is not AnswerFile.REACTOS,
         winrm=given.winrm[0] if given.winrm is not None else None,
