@@ -119,6 +119,11 @@ class AnswerFacts:
         return self.version >= VISTA
 
     @property
+    def time_zone(self) -> str:
+        """One without summer time at 0; UTC has that name from Windows 7 on, and did not come with Vista."""
+        return "UTC" if self.version >= WIN7 else "Greenwich Standard Time"
+
+    @property
     def has_dynamic_update(self) -> bool:
         """DynamicUpdate/Enable; from Vista on."""
         return self.is_nt6

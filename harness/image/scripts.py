@@ -59,8 +59,21 @@ _POWERSHELL_TEXT: Final = re.compile(r"""#[^\n]*|'(?:[^'\n]|'')*'|"(?:[^"`\n]|`.
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 
 
+#: Words that PowerShell 2.0, that of Windows 7 and Server 2008 R2, does not know
+#: (about_Windows_PowerShell_2.0 to 5.0, "What's New").
+_NEWER_POWERSHELL: Final = re.compile(
+    r"\[ordered\]|\[pscustomobject\]|\$PSScriptRoot|\$PSItem|\s-(?:not)?in\s|\s-(?:shl|shr)\s|::new\(|"
+    r"\b(?:Get-CimInstance|ConvertFrom-Json|ConvertTo-Json|Invoke-WebRequest|Invoke-RestMethod|Unblock-File|"
+    r"Get-FileHash|Expand-Archive)\b|(?:Where-Object|ForEach-Object)\s+[A-Za-z]",
+    re.IGNORECASE,
+)
+
+
 def check_powershell(text: str) -> tuple[str, ...]:
-    """As `check_cmd` for a script of PowerShell without here-strings; there is none on Linux to parse it."""
+    """As `check_cmd` for a script of PowerShell without here-strings; there is none on Linux to parse it.
+
+    It must be one that PowerShell 2.0 reads too.
+    """
     return tuple(_powershell_mistakes(text))
 
 
@@ -68,6 +81,9 @@ def _powershell_mistakes(text: str) -> Iterator[str]:
     if not text.isascii():
         yield "holds characters beyond ASCII: Windows PowerShell reads them by the system's code page"
     bare = _POWERSHELL_TEXT.sub("", text.replace("\r\n", "\n"))
+    for found in _NEWER_POWERSHELL.finditer(bare):
+        number = bare.count("\n", 0, found.start()) + 1
+        yield f"line {number} has {found[0].strip()!r}, which PowerShell 2.0 does not know"
     opened: list[tuple[str, int]] = []
     for number, line in enumerate(bare.split("\n"), 1):
         if "'" in line or '"' in line:

@@ -114,6 +114,18 @@ def test_the_disk_may_not_encrypt_itself_where_windows_would() -> None:
     assert "PreventDeviceEncryption" not in render("autounattend.xml", facts(WIN10_22H2))
 
 
+def test_a_guests_local_time_is_utc_all_year() -> None:
+    """The clock of its machine is in UTC; a zone that Vista does not know would stop its setup."""
+    assert "<TimeZone>Greenwich Standard Time</TimeZone>" in render("autounattend.xml", facts(VISTA_SP2))
+    assert "<TimeZone>UTC</TimeZone>" in render("autounattend.xml", facts(WIN7))
+    assert "TimeZone=90\r\n" in render("winnt.sif", facts(XP))
+
+
+def test_windows_without_powershell_is_asked_for_none() -> None:
+    """It comes with Windows 7; Vista has it as a part that is not installed."""
+    assert "powershell" not in render("first-boot.cmd", facts(VISTA_SP2))
+
+
 def test_winrm_opens_after_everything_else_is_settled() -> None:
     text = render("first-boot.cmd", facts(WIN11_24H2, winrm=WinRmSetup("secret", "AB" * 20)))
     assert text.index("call :settled") < text.index("winrm create") < text.index("call :stage ready")

@@ -24,6 +24,12 @@ def test_the_scripts_of_the_first_boot_are_sound(name: str) -> None:
         ("$x = 'it\n", "line 1 has a quote that is not closed"),
         ('$x = "a`"\n', "line 1 has a quote that is not closed"),
         ("# naïve\n", "beyond ASCII"),
+        (
+            "a\n$x = Get-CimInstance Win32_BIOS\n",
+            "line 2 has 'Get-CimInstance', which PowerShell 2.0 does not",
+        ),
+        ("if ($a -in $b) { c }\n", "'-in', which PowerShell 2.0"),
+        ("$a | Where-Object Name\n", "'Where-Object N', which PowerShell 2.0"),
     ],
 )
 def test_a_mistake_is_named(text: str, says: str) -> None:
