@@ -15,6 +15,8 @@
 
 #define STATUS_INVALID_PARAMETER_ ((NT_STATUS)0xC000000D)
 #define STATUS_NAME_NOT_FOUND ((NT_STATUS)0xC0000034)
+#define STATUS_BUFFER_OVERFLOW_ ((NT_STATUS)0x80000005)
+#define STATUS_BUFFER_TOO_SMALL_ ((NT_STATUS)0xC0000023)
 #define CASE_INSENSITIVE 0x40 /* OBJ_CASE_INSENSITIVE */
 #define CLASS_PROCESSES 5
 #define FIRST_CAPACITY 0x10000
@@ -40,6 +42,11 @@ typedef struct PROCESS {
     HANDLE id;
 } PROCESS;
 
+static BOOL wants_more(NT_STATUS status)
+{
+    return status == STATUS_BUFFER_OVERFLOW_ || status == STATUS_BUFFER_TOO_SMALL_ || status == STATUS_LENGTH_MISMATCH_;
+}
+
 /* What came back for the key's hive, `size` bytes from malloc; NULL with the last status. */
 static OPEN_KEYS *ask(wchar_t *key, ULONG *size, NT_STATUS *status)
 {
@@ -51,18 +58,18 @@ static OPEN_KEYS *ask(wchar_t *key, ULONG *size, NT_STATUS *status)
     native_string(&name, key);
     attributes.name = &name;
     for (capacity = FIRST_CAPACITY;; capacity *= 2) {
-        data = malloc(capacity);
+        data = calloc(1, capacity);
         if (data == NULL) {
             return NULL;
         }
         needed = 0;
         *status = native()->query_open_keys(&attributes, capacity, data, &needed);
         if (NT_IS_SUCCESS(*status)) {
-            *size = needed < capacity ? needed : capacity;
+            *size = needed != 0 && needed < capacity ? needed : capacity;
             return data;
         }
         free(data);
-        if (needed <= capacity || capacity >= MAX_CAPACITY) {
+        if (!wants_more(*status) || capacity >= MAX_CAPACITY) {
             return NULL;
         }
     }

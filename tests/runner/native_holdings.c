@@ -16,6 +16,7 @@
 
 #define OPEN_KEYS_CLASS 0xFFFF
 #define STATUS_INVALID_PARAMETER_ ((NT_STATUS)0xC000000D)
+#define STATUS_BUFFER_OVERFLOW_ ((NT_STATUS)0x80000005)
 #define MAX_ANSWERS 4
 
 typedef struct BLOB {
@@ -108,10 +109,13 @@ static NT_STATUS answer(ULONG class, void *buffer, ULONG capacity, ULONG *needed
 
 static NT_STATUS query_open_keys(NT_ATTRIBUTES *attributes, ULONG capacity, void *buffer, ULONG *needed)
 {
+    NT_STATUS status;
+
     if (attributes->name->length != hive.size || memcmp(attributes->name->buffer, hive.data, hive.size) != 0) {
         return STATUS_INVALID_PARAMETER_;
     }
-    return answer(OPEN_KEYS_CLASS, buffer, capacity, needed);
+    status = answer(OPEN_KEYS_CLASS, buffer, capacity, needed);
+    return status == STATUS_LENGTH_MISMATCH_ ? STATUS_BUFFER_OVERFLOW_ : status;
 }
 
 const NATIVE *native(void)
