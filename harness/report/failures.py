@@ -46,6 +46,8 @@ class Failure:
     test: str
     outcome: Outcome
     variants: tuple[Variant, ...]
+    #: Whether no guest that it happened on was Windows: models and stand-ins alone.
+    unreal: bool = False
 
     @property
     def results(self) -> tuple[RunResult, ...]:
@@ -60,12 +62,6 @@ class Failure:
         return tuple(column_of(result.target, result.build) for result in self.results)
 
     @property
-    def unreal(self) -> bool:
-        """Whether no guest that it happened on was Windows: models and stand-ins alone."""
-        kinds = [result.attestation.kind for result in self.results if result.attestation is not None]
-        return bool(kinds) and not any(map(is_real, kinds))
-
-    @property
     def message(self) -> str:
         return self.variants[0].first.message
 
@@ -73,6 +69,7 @@ class Failure:
 def failures_of(matrix: Matrix, folder: Path) -> tuple[Failure, ...]:
     """The failures of a run, the gravest first; `folder` holds the comparisons of their events."""
     order = {column.name: at for at, column in enumerate(matrix.targets)}
+    kinds = {column.name: column.kind for column in matrix.targets}
     by_test: defaultdict[tuple[Outcome, str], list[RunResult]] = defaultdict(list)
     for result in matrix.failures:
         by_test[result.outcome, result.test].append(result)
@@ -82,9 +79,15 @@ def failures_of(matrix: Matrix, folder: Path) -> tuple[Failure, ...]:
             test,
             outcome,
             _variants(sorted(found, key=lambda r: order.get(column_of(r.target, r.build), -1)), folder),
+            all(_is_unreal(kinds.get(column_of(r.target, r.build), "")) for r in found),
         )
         for number, ((outcome, test), found) in enumerate(by_test.items(), 1)
     )
+
+
+def _is_unreal(kind: str) -> bool:
+    """Whether this is known to be no Windows."""
+    return bool(kind) and not is_real(kind)
 
 
 def _variants(results: Iterable[RunResult], folder: Path) -> tuple[Variant, ...]:

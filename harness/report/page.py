@@ -69,7 +69,7 @@ def render_page(source: Source) -> str:
     failures = failures_of(matrix, source.folder)
     marks = Marks()
     topics = topics_of(matrix, source.past, failures, marks)
-    environment = _environment(source)
+    environment = _environment(source, matrix)
     at_once, later = _failures(environment.get_template("failure.html.j2"), failures)
     anchors = {
         (result.test, column_of(result.target, result.build)): failure.anchor
@@ -103,7 +103,7 @@ def render_page(source: Source) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates of a guest's names
 
 
-def _environment(source: Source) -> Environment:
+def _environment(source: Source, matrix: Matrix) -> Environment:
     environment = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
@@ -112,6 +112,9 @@ def _environment(source: Source) -> Environment:
         lstrip_blocks=True,
     )
     shown_folder = _short(source.folder)
+
+    kinds = {column.name: column.kind for column in matrix.targets}
+    unreal = {kind for kind in matrix.kinds if not is_real(kind)}
 
     def absent(name: str) -> str:
         return absence(name, source.folder, source.thinned)
@@ -128,7 +131,7 @@ def _environment(source: Source) -> Environment:
         lasted=lasted,
         link=lambda name: file_link(name, source.prefix),
         absence=absent,
-        is_real=is_real,
+        unreal=lambda result: kinds.get(column_of(result.target, result.build), "") in unreal,
         web_link=web_link,
         commands=lambda result: commands(result, source.run, shown_folder, bundle=not absent(result.bundle)),
     )

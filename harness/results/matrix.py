@@ -98,7 +98,9 @@ def last_attempts(results: Iterable[RunResult]) -> tuple[RunResult, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
-    """One target of the run, with one build; `kind` is empty where no test got as far as a guest."""
+    """One target of the run, with one build. Where no test got as far as a guest, `version` and `arch` are
+    empty, and so is the `kind` of a machine.
+    """
 
     name: str
     kind: str
@@ -110,7 +112,9 @@ class TargetColumn:
     @classmethod
     def of(cls, result: RunResult) -> Self:
         seen, name = result.attestation, column_of(result.target, result.build)
-        kind, version, arch = ("", "", "") if seen is None else (seen.kind, seen.version, seen.arch)
+        # A model's name says what it is, also where nothing got as far as booting it.
+        named = GuestKind.REFERENCE if result.target.startswith(f"{GuestKind.REFERENCE}:") else ""
+        kind, version, arch = (named, "", "") if seen is None else (seen.kind, seen.version, seen.arch)
         return cls(name, kind, version, arch, result.target, result.build)
 
 
@@ -148,7 +152,7 @@ class Matrix:
             if not result.target:
                 continue  # a test that uses no guest belongs to no column
             column = column_of(result.target, result.build)
-            if column not in targets or not targets[column].kind:
+            if column not in targets or not targets[column].version:
                 targets[column] = TargetColumn.of(result)
             for behaviour in result.behaviours or (NO_BEHAVIOUR,):
                 cells[behaviour, column].append(result)

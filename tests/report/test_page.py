@@ -210,6 +210,21 @@ def test_commands_can_be_pasted_into_a_shell(run: Path) -> None:
     assert len(commands(replace(failed, bundle="../x.zip"), reader.info, run)) == 1
 
 
+def test_commands_find_the_test_below_the_plans_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "run", [row("suites/t.py::a", "reference:6.1", Outcome.FAIL)])
+    (run / "plan.json").write_text(json.dumps({"plan": {"root": str(tmp_path / "work")}, "jobs": []}))
+    (tmp_path / "work" / "suites").mkdir(parents=True)
+    (tmp_path / "work" / "suites" / "t.py").touch()
+    reader = RunReader(run)
+    (failed,) = reader
+    for here, name in ((tmp_path / "work", "suites/t.py"), (tmp_path, "work/suites/t.py")):
+        monkeypatch.chdir(here)
+        assert commands(failed, reader.info, run) == (f"harness run {name}::a -t reference:6.1",)
+    monkeypatch.chdir(run)
+    (line,) = commands(failed, reader.info, run)
+    assert line.split()[2] == f"{tmp_path}/work/suites/t.py::a"
+
+
 def test_commands_know_the_driver_of_the_job(tmp_path: Path) -> None:
     failed = row("t.py::a", "vm:win11", Outcome.FAIL, bundle="jobs/0001/bundles/a.zip", build="debug")
     folder = write_run(tmp_path / "run", [failed], arguments=("matrix", "run", "plan.toml"))
@@ -271,6 +286,14 @@ def test_every_failure_says_that_its_guest_is_no_windows(page: str) -> None:
     shown = " ".join("".join(Elements(page).texts).split())
     assert "test_b[x] on 2 targets, not Windows" in shown
     assert "reference 6.1 x64, not Windows" in shown
+
+
+def test_a_model_that_was_never_booted_is_still_one(tmp_path: Path) -> None:
+    failed = replace(row("t.py::a", "reference:6.1", Outcome.INFRA), attestation=None)
+    shown = " ".join("".join(Elements(render_report(write_run(tmp_path / "run", [failed]))).texts).split())
+    assert "t.py::a on reference:6.1, not Windows" in shown
+    assert "none, not Windows" in shown
+    assert kind_note("reference")[1:] in shown
 
 
 def test_each_build_has_a_column_of_its_own(tmp_path: Path) -> None:
