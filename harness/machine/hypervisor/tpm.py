@@ -20,6 +20,8 @@ __all__ = ["Tpm"]
 _END_SECONDS: Final = 5.0
 #: Program and Debian package. libvirt gives no machine a TPM without swtpm_setup, though it is not to run it.
 _TOOLS: Final = {"swtpm": "swtpm", "swtpm_setup": "swtpm-tools"}
+#: Of Ubuntu's package, for AppArmor: it knows the home folder and libvirt's folders, no other runtime folder.
+_PROFILE: Final = Path("/etc/apparmor.d/usr.bin.swtpm")
 
 
 class Tpm:
@@ -65,7 +67,8 @@ class Tpm:
         if code is None:
             return None
         said = self.log.read_text(errors="replace").strip()[-500:] if self.log.exists() else "nothing"
-        return f"swtpm on {self.state} ended with {code}; it said: {said}"
+        hint = f"; {_PROFILE} says where it may write: docs/systems.md" if _PROFILE.exists() else ""
+        return f"swtpm on {self.state} ended with {code}; it said: {said}{hint}"
 
     def close(self) -> None:
         """End swtpm. May be called again."""
