@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from harness.errors import UsageError
 from harness.guest.base import Arch
 from harness.machine.describe.spec import Firmware
-from harness.registry.version import VISTA, WIN7, WIN8, WIN10, WIN11_24H2, WindowsVersion
+from harness.registry.version import VISTA, WIN7, WIN8, WIN10, WIN10_1809, WIN11_24H2, WindowsVersion
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -155,6 +155,11 @@ class AnswerFacts:
         return self.version >= WIN7
 
     @property
+    def has_privacy_page(self) -> bool:
+        """Asked of a user who logs on for the first time (policy-csp-privacy, DisablePrivacyExperience)."""
+        return self.version >= WIN10_1809
+
+    @property
     def skips_user_oobe(self) -> bool:
         """Vista and 7 need it to reach the desktop unattended; later versions do without."""
         return self.version < WIN8
@@ -272,6 +277,9 @@ class AnswerFacts:
             f'reg add "{network}" /f',
             f'reg add "{signature}\\FirstNetwork" /v Category /t REG_DWORD /d 1 /f',
         )
+        if self.has_privacy_page:
+            policy = r"HKLM\SOFTWARE\Policies\Microsoft\Windows\OOBE"
+            commands += (f'reg add "{policy}" /v DisablePrivacyExperience /t REG_DWORD /d 1 /f',)
         if self.encrypts_devices:
             commands += (f'reg add "{encryption}" /v PreventDeviceEncryption /t REG_DWORD /d 1 /f',)
         return commands

@@ -109,6 +109,11 @@ def test_no_command_names_anything_in_the_systems_language(version: WindowsVersi
                 assert not ENGLISH & set(line.replace("'", " ").replace('"', " ").split()), line
 
 
+def test_no_page_about_privacy_waits_for_the_user_who_logs_on_first() -> None:
+    assert "DisablePrivacyExperience" in render("autounattend.xml", facts(WIN10_22H2))
+    assert "DisablePrivacyExperience" not in render("autounattend.xml", facts(WIN81))
+
+
 def test_the_disk_may_not_encrypt_itself_where_windows_would() -> None:
     assert "PreventDeviceEncryption" in render("autounattend.xml", facts(WIN11_24H2))
     assert "PreventDeviceEncryption" not in render("autounattend.xml", facts(WIN10_22H2))
