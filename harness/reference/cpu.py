@@ -120,7 +120,7 @@ class Cpu:
 
     @property
     def _nested(self) -> bool:
-        """Whether the innermost call was made by an export, so that unicorn comes back to code further out."""
+        """Whether an export made the innermost call: unicorn comes back to code further out then."""
         return len(self.levels) > 1
 
     def arg(self, index: int) -> int:

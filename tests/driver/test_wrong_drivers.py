@@ -82,7 +82,7 @@ LEAKS = {
     "stays_loaded": {Holding.DRIVERS, Holding.CALLBACKS, Holding.POOL},
 }
 
-OTHERS = {"blocks_silently", "edits_input", "unmodelled_import", "entry_fails"}
+OTHERS = {"blocks_silently", "edits_input", "odd_answers", "unmodelled_import", "entry_fails"}
 
 
 def test_every_wrong_driver_is_judged_here() -> None:
@@ -157,6 +157,22 @@ def test_the_stack_goes_on_through_the_kernel_routine_that_called_back(arch: str
         workload.set_values(guest, "trigger")
     functions = [frame.function for frame in caught.value.bugcheck.stack]
     assert functions == ["KeWaitForSingleObject", "Deferred", "KeInsertQueueDpc", "Callback"]
+
+
+def test_answers_without_a_documented_meaning_are_remarked_once(arch: str) -> None:
+    odd = {
+        "input": "RegNtPreSetValueKey: the callback at 425000 changed input members",
+        "status": "RegNtPostSetValueKey: the callback at 425000 wrote Status",
+        "ignored": "RegNtPostSetValueKey: the callback at 425000 set ReturnStatus and returned",
+        "failed": "RegNtPostSetValueKey: the callback at 425000 returned STATUS_ACCESS_DENIED",
+    }
+    with workload.started("odd_answers", arch, WIN10_22H2) as guest:
+        workload.set_values(guest, "harmless")
+        assert guest.debug_output() == []
+        for name, remark in odd.items():
+            workload.set_values(guest, name, name)
+            (line,) = guest.debug_output()
+            assert line.startswith(f"[reference guest] odd_answers.sys, {remark}")
 
 
 def test_how_much_leaked_is_told(arch: str) -> None:

@@ -19,6 +19,7 @@ from harness.reference.cm.tokens import ADMINISTRATOR, SYSTEM, Token
 from harness.reference.filtering.contract import Registration
 from harness.reference.filtering.engine import FilterEngine
 from harness.reference.filtering.runner import run_program
+from harness.reference.kernel.debug import DebugLog
 from harness.reference.kernel.namespace import Namespace
 from harness.reference.kernel.objects import GenericMapping, HandleTable, ObjectManager
 from harness.reference.memory import Memory
@@ -51,10 +52,20 @@ class _Process:
 
 
 @dataclass
+class _ThreadBody:
+    """A thread that is nobody else, with APCs enabled."""
+
+    impersonating: None = None
+    combined_apc_disable: int = 0
+    attached: tuple[()] = ()
+
+
+@dataclass
 class _Thread:
     process: _Process
     tid: int
     previous_mode: int = 0
+    body: _ThreadBody = field(default_factory=_ThreadBody)
 
 
 @dataclass
@@ -168,6 +179,7 @@ class World:
         self.objects.define_type("Event", everything)
         self.kernel = self
         self.scheduler = self
+        self.debug = DebugLog()
         self.signalled: list[int] = []
         self.processes = _Processes(self)
         self.cm = ConfigurationManager(version, pointer_size=self.memory.pointer_size)
@@ -204,6 +216,9 @@ class World:
 
     def calling_driver(self) -> str:
         return "driver"
+
+    def driver_at(self, address: int) -> None:
+        """Python functions are in no image."""
 
     def signal(self, address: int) -> None:
         self.signalled.append(address)

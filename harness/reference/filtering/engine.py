@@ -20,6 +20,7 @@ from harness.reference.filtering.contract import (
 )
 from harness.reference.filtering.keyobject import KeyObject, KeyObjects
 from harness.reference.filtering.marshal import GuestNotice, Template, cleanup_structure, templates
+from harness.reference.filtering.remarks import Remarks
 from harness.reference.filtering.runner_state import Runners
 from harness.reference.filtering.services_object import (
     check_open,
@@ -29,6 +30,7 @@ from harness.reference.filtering.services_object import (
 )
 from harness.reference.filtering.transactions import Transactions
 from harness.reference.kernel.balance import balance, check_service_exit
+from harness.reference.kernel.security import token_of
 from harness.registry.notify import NotifyClass, Operation
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class FilterEngine:
         self.templates = templates(machine.version, machine.memory.pointer_size)
         #: What Object holds where it is undefined (B-OBJ-02): a kernel address that is never mapped.
         self.undefined_object = 0xFFFF_DEAD_BEEF_0010 if machine.memory.pointer_size == 8 else 0xDEAD_0010
+        self.remarks = Remarks(machine)
         self.keys = KeyObjects(self)
         self.transactions = Transactions(self)
         #: The processes that execute workload programs.
@@ -83,7 +86,7 @@ class FilterEngine:
     def caller(self, *, checked: bool, user: bool) -> Caller:
         """The current thread as the configuration manager sees it."""
         process = self.machine.current.process
-        return Caller(process.body.token, checked=checked, user_mode=user, process=process.pid)
+        return Caller(token_of(self.machine), checked=checked, user_mode=user, process=process.pid)
 
     def watch_unload(self, hive: Hive, event: KernelObject) -> None:
         """Signal an event when the hive is unloaded (ns-wdm-_reg_load_key_information: UserEvent)."""

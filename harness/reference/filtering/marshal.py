@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from harness.registry.notify import NotifyClass, Operation, delivered_by
+from harness.registry.status import NTSTATUS
 from harness.registry.structures import StructLayout, layout
 from harness.registry.version import WindowsVersion
 
@@ -27,6 +28,7 @@ __all__ = ["CreateNotice", "GuestNotice", "Template", "cleanup_structure", "stru
 
 _CODES: Final = {1: "B", 4: "I", 8: "Q"}
 _FAILURE_BIT: Final = 0x80000000
+_BYPASS: Final = int(NTSTATUS.CALLBACK_BYPASS)
 
 #: Which operation stands for create and open where the Ex classes don't exist (B-VER-02).
 _XP_FORMS: Final = {
@@ -58,6 +60,7 @@ class Template:
         "granted_access_at",
         "has_context",
         "head_count",
+        "input_end",
         "is_create",
         "operation",
         "post",
@@ -70,6 +73,7 @@ class Template:
         "return_status_at",
         "short_post",
         "status_at",
+        "verdict_end",
     )
 
     def __init__(self, operation: Operation, version: WindowsVersion, pointer_size: int) -> None:
@@ -97,10 +101,12 @@ class Template:
         if "FileAccessToken" in names:
             self.pre_tail = (2, 0)  # REG_LOAD_KEY_INFORMATION_V2: Version, FileAccessToken (B-HIV-06)
         self.granted_access_at = before.offset("GrantedAccess") if "GrantedAccess" in names else 0
+        #: Where the members before CallContext end. All of them are input, but for GrantedAccess.
+        self.input_end = self.contexts_at or packed.size
 
         #: The XP post of create and open: CompleteName, Object, Status.
         self.short_post = False
-        self.status_at = self.return_status_at = self.post_contexts_at = 0
+        self.status_at = self.return_status_at = self.post_contexts_at = self.verdict_end = 0
         self.post_pack = self.post_contexts = struct.Struct("").pack
         if post is not None:
             after = layout(post, version, pointer_size)
@@ -110,8 +116,14 @@ class Template:
             if self.has_context:
                 self.return_status_at = after.offset("ReturnStatus")
                 self.post_contexts_at = after.offset("ReturnStatus")
+                self.verdict_end = self.return_status_at + 4
                 pad = "4x" if pointer_size == 8 else ""
                 self.post_contexts = struct.Struct(f"<I{pad}{pointer}{pointer}").pack
+
+    def inputs(self, raw: bytes) -> bytes:
+        """What of the pre structure's bytes is input."""
+        end, granted = self.input_end, self.granted_access_at
+        return raw[:granted] + raw[granted + 4 : end] if granted else raw[:end]
 
 
 @cache
@@ -144,6 +156,8 @@ class GuestNotice:
 
     __slots__ = (
         "_fresh",
+        "_given",
+        "_verdict",
         "engine",
         "head",
         "holder",
@@ -179,6 +193,8 @@ class GuestNotice:
         self.post_address = 0
         #: The structure's contexts are still NULL: the first callback without contexts needs no write.
         self._fresh = True
+        #: The members that are input, and Status to ReturnStatus of the post, as callbacks were given them.
+        self._given = self._verdict = b""
 
     def open_pre(self) -> None:
         template = self.template
@@ -187,13 +203,20 @@ class GuestNotice:
         else:
             raw = template.pre_pack(*self.head[: template.head_count])
         self.pre_address = self.scratch.bytes(raw)
+        self._given = template.inputs(raw)
 
     def deliver_pre(self, registration: Registration, object_context: int) -> int:
         template, address = self.template, self.pre_address
         if object_context or not self._fresh:
             self.engine.memory.write(address + template.contexts_at, template.contexts(0, object_context))
         self._fresh = not template.has_context
-        return self.engine.invoke(registration, template.pre, address)
+        engine = self.engine
+        returned = engine.invoke(registration, template.pre, address)
+        left = template.inputs(engine.memory.read(address, template.input_end))
+        if left != self._given:
+            self._given = left
+            engine.remarks.input_edited(registration, template.pre)
+        return returned
 
     def call_context(self) -> int:
         template = self.template
@@ -214,6 +237,7 @@ class GuestNotice:
         else:
             return
         self.post_address = self.scratch.bytes(raw)
+        self._verdict = raw[template.status_at : template.verdict_end]
         self._fresh = True
 
     def deliver_post(self, registration: Registration, call_context: int, object_context: int) -> int:
@@ -226,13 +250,33 @@ class GuestNotice:
             raw = template.post_contexts(status, call_context, object_context)
             engine.memory.write(address + template.post_contexts_at, raw)
         self._fresh = not template.has_context
-        return engine.invoke(registration, template.post, address)
+        returned = engine.invoke(registration, template.post, address)
+        if returned != _BYPASS and template.has_context:
+            self._judge_post(registration, returned)
+        return returned
+
+    def _judge_post(self, registration: Registration, returned: int) -> None:
+        """Remark on an answer that isn't STATUS_CALLBACK_BYPASS and yet wants to be more than a look."""
+        template, engine = self.template, self.engine
+        if returned & _FAILURE_BIT:
+            engine.remarks.post_failed(registration, template.post, returned)
+        size = template.verdict_end - template.status_at
+        left = engine.memory.read(self.post_address + template.status_at, size)
+        if left == self._verdict:
+            return
+        if left[:4] != self._verdict[:4]:
+            engine.remarks.status_edited(registration, template.post)
+        if left[-4:] != self._verdict[-4:]:
+            engine.remarks.override_ignored(registration, template.post, returned)
+        self._verdict = left
 
     def return_status(self) -> int:
         return self.engine.memory.u32(self.post_address + self.template.return_status_at)
 
     def put_status(self, status: int) -> None:
         self.engine.memory.put_u32(self.post_address + self.template.status_at, status)
+        raw = status.to_bytes(4, "little")
+        self._verdict = raw + self._verdict[4:-4] + raw
 
 
 class CreateNotice(GuestNotice):
