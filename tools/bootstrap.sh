@@ -41,6 +41,8 @@ case " $* " in *" machines "*)
     have swtpm_setup || need swtpm-tools
     ls /usr/share/OVMF/OVMF_CODE*.fd >/dev/null 2>&1 || need ovmf
     have wine || need "wine wine64"
+    # For the test of the debugger's port.
+    have gdb || need gdb-minimal
     have mmdebstrap || need mmdebstrap
     # A CD that a BIOS boots, for the tests of adopted machines.
     have xorriso || need xorriso
