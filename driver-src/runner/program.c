@@ -9,6 +9,7 @@
 #include "program_execute.h"
 #include "program_handles.h"
 #include "program_hold.h"
+#include "program_impersonate.h"
 #include "program_lane.h"
 #include "program_thread.h"
 #include "regrun.h"
@@ -23,6 +24,7 @@ typedef struct RUN {
     LANE *lanes;      /* PROGRAM_LANES */
     RESULT *each;     /* by operation: not encoded yet, because one before it hasn't ended */
     BOOL *ended;      /* by operation */
+    BOOL impersonates[PROGRAM_MAX_THREADS];
     unsigned encoded; /* operations whose results are in `results` */
     CBOR_WRITER results;
     char *message;
@@ -155,6 +157,7 @@ static int run_operation(RUN *run, unsigned index, const OPERATION *operation)
     lane->operation = *operation;
     lane->index = index;
     lane->number = number;
+    run->impersonates[number % PROGRAM_MAX_THREADS] |= operation->opcode == OP_IMPERSONATE;
     lane->target_id = duplicates ? run->process_ids[target] : 0;
     if (!lane_begin(lane, run->handles.slots, run->handles.count, background)) {
         return fail(run, REGRUN_ERROR_SYSTEM, "a thread was not started or has ended: error %lu", GetLastError());
@@ -251,6 +254,17 @@ static void clear(RUN *run)
     handles_free(&run->handles);
 }
 
+static void revert(RUN *run)
+{
+    unsigned thread;
+
+    for (thread = 1; thread < PROGRAM_MAX_THREADS; thread++) {
+        if (run->impersonates[thread]) {
+            thread_do(thread, impersonation_end, NULL);
+        }
+    }
+}
+
 static int carry_out(RUN *run, unsigned char **out, size_t *out_size)
 {
     int error, last;
@@ -263,6 +277,7 @@ static int carry_out(RUN *run, unsigned char **out, size_t *out_size)
     last = finish_all(run);
     hold_before(run->program.count);
     error = error != 0 ? error : last;
+    revert(run);
     handles_close(&run->handles);
     if (error == 0) {
         error = write_result(run, out, out_size);

@@ -71,6 +71,13 @@ static PREPARE *const preparations[OP_END] = {
     [OP_ALLOCATE_MEMORY] = prepare_allocate_memory,
     [OP_WRITE_MEMORY] = prepare_write_memory,
     [OP_FREE_MEMORY] = prepare_free_memory,
+    [OP_SET_EVENT] = prepare_set_event,
+    [OP_WAIT] = prepare_wait,
+    [OP_CREATE_REGISTRY_TRANSACTION] = prepare_create_registry_transaction,
+    [OP_COMMIT_REGISTRY_TRANSACTION] = prepare_end_registry_transaction,
+    [OP_ROLLBACK_REGISTRY_TRANSACTION] = prepare_end_registry_transaction,
+    [OP_IMPERSONATE] = prepare_impersonate,
+    [OP_REVERT] = prepare_impersonate,
 };
 
 void call_prepare(CALL *call)

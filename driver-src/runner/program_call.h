@@ -68,6 +68,8 @@ PREPARE prepare_load_key, prepare_load_app_key, prepare_unload_key, prepare_save
 PREPARE prepare_query_security, prepare_set_security, prepare_query_object, prepare_duplicate_handle,
     prepare_device_control, prepare_create_transaction, prepare_end_transaction, prepare_create_event, prepare_nothing;
 PREPARE prepare_allocate_memory, prepare_write_memory, prepare_free_memory;
+PREPARE prepare_set_event, prepare_wait, prepare_create_registry_transaction, prepare_end_registry_transaction,
+    prepare_impersonate;
 
 PREPARE prepare_win32_create_key, prepare_win32_open_key, prepare_win32_handle_only, prepare_win32_delete_key,
     prepare_win32_load_app_key, prepare_win32_load_key, prepare_win32_unload_key, prepare_win32_save_key,

@@ -70,6 +70,46 @@ static void pass_load_tail(CALL *call, ULONG flags, bool wants_handle)
     call_pass(call, 0);
 }
 
+/* CM_EXTENDED_PARAMETER (phnt) */
+typedef struct LOAD_ENTRY {
+    ULONG64 type;
+    ULONG64 value;
+} LOAD_ENTRY;
+
+#define LOAD_TRUST_CLASS_KEY 1
+#define LOAD_EVENT 2
+
+/* NtLoadKey3(target, file, flags, entries, their number, access, root handle, reserved) */
+static void pass_entries(CALL *call)
+{
+    LOAD_ENTRY *entries = memory_take(&call->memory, 2 * sizeof(*entries), 0);
+    const struct {
+        FIELD_ID field;
+        ULONG64 type;
+    } given[] = {{FIELD_TRUST, LOAD_TRUST_CLASS_KEY}, {FIELD_EVENT, LOAD_EVENT}};
+    ULONG count = 0;
+    size_t index;
+
+    for (index = 0; entries != NULL && index < 2; index++) {
+        if (call_field(call, given[index].field)->given) {
+            entries[count].type = given[index].type;
+            entries[count].value = (ULONG_PTR)call_handle(call, given[index].field);
+            count++;
+        }
+    }
+    call->routine = "NtLoadKey3";
+    call_pass(call, call_number(call, FIELD_FLAGS));
+    call_pass_pointer(call, count != 0 ? entries : NULL);
+    call_pass(call, count);
+    call_pass(call, call_number(call, FIELD_ACCESS));
+    if (call_field(call, FIELD_OUT)->given) {
+        call_pass_new_handle(call);
+    } else {
+        call_pass(call, 0);
+    }
+    call_pass(call, 0);
+}
+
 void prepare_load_key(CALL *call)
 {
     ULONG form = call_number(call, FIELD_FORM);
@@ -82,8 +122,10 @@ void prepare_load_key(CALL *call)
     } else if (form == 2) {
         call->routine = "NtLoadKey2";
         call_pass(call, call_number(call, FIELD_FLAGS));
-    } else {
+    } else if (form == 3) {
         pass_load_tail(call, call_number(call, FIELD_FLAGS), call_field(call, FIELD_OUT)->given);
+    } else {
+        pass_entries(call);
     }
 }
 

@@ -98,6 +98,48 @@ void prepare_end_transaction(CALL *call)
     call_pass(call, TRUE);
 }
 
+void prepare_set_event(CALL *call)
+{
+    call->routine = "NtSetEvent";
+    call_pass_handle(call, FIELD_HANDLE);
+    call_pass(call, 0);
+}
+
+void prepare_wait(CALL *call)
+{
+    LARGE_INTEGER *timeout = NULL;
+
+    if (call_field(call, FIELD_MILLISECONDS)->given) {
+        timeout = memory_take(&call->memory, sizeof(*timeout), 0);
+        if (timeout != NULL) {
+            timeout->QuadPart = -10000 * (LONGLONG)call_field(call, FIELD_MILLISECONDS)->number;
+        }
+    }
+    call->routine = "NtWaitForSingleObject";
+    call_pass_handle(call, FIELD_HANDLE);
+    call_pass(call, FALSE);
+    call_pass_pointer(call, timeout);
+}
+
+/* NtCreateRegistryTransaction(handle, access, no attributes, no options) */
+void prepare_create_registry_transaction(CALL *call)
+{
+    call->routine = "NtCreateRegistryTransaction";
+    call_pass_new_handle(call);
+    call_pass(call, TRANSACTION_ALL_ACCESS_);
+    call_pass(call, 0);
+    call_pass(call, 0);
+}
+
+void prepare_end_registry_transaction(CALL *call)
+{
+    bool commits = call->operation->opcode == OP_COMMIT_REGISTRY_TRANSACTION;
+
+    call->routine = commits ? "NtCommitRegistryTransaction" : "NtRollbackRegistryTransaction";
+    call_pass_handle(call, FIELD_HANDLE);
+    call_pass(call, 0);
+}
+
 /* -- devices ----------------------------------------------------------------------------------------------- */
 
 /* \\.\Name and \\?\Name are \??\Name to the kernel, so is a bare name; what begins with one \ is native already. */

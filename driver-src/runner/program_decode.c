@@ -330,6 +330,10 @@ static bool check_operation(const OPERATION *operation, unsigned handle_count, D
     if (operation->opcode == OP_TERMINATE_PROCESS && operation->fields[FIELD_PROCESS].number == 0) {
         return fail(error, "the runner (process 0) can't be ended");
     }
+    if ((operation->opcode == OP_IMPERSONATE || operation->opcode == OP_REVERT) &&
+        (operation->fields[FIELD_PROCESS].number != 0 || operation->fields[FIELD_THREAD].number == 0)) {
+        return fail(error, "threads 1 and on of the runner can impersonate");
+    }
     if (operation->fields[FIELD_BACKGROUND].number != 0 &&
         (operation->opcode == OP_TERMINATE_PROCESS ||
          (operation->fields[FIELD_PROCESS].number == 0 && operation->fields[FIELD_THREAD].number == 0))) {

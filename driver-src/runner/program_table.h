@@ -64,6 +64,7 @@ typedef enum VALUE_TYPE {
     X(INFO_CLASS, "info_class", TYPE_UNSIGNED, U32, 0)                                                                 \
     X(LENGTH, "length", TYPE_UNSIGNED, PROGRAM_MAX_BUFFER, 0)                                                          \
     X(FLAGS, "flags", TYPE_UNSIGNED, U32, 0)                                                                           \
+    X(MILLISECONDS, "milliseconds", TYPE_UNSIGNED, U32, ABSENT)                                                        \
     X(FORM, "form", TYPE_UNSIGNED, 4, 1)                                                                               \
     X(FORMAT, "format", TYPE_UNSIGNED, U32, ABSENT)                                                                    \
     X(SECURITY_INFORMATION, "security_information", TYPE_UNSIGNED, U32, 0)                                             \
@@ -146,6 +147,13 @@ typedef enum OPCODE {
     OP_ALLOCATE_MEMORY,
     OP_WRITE_MEMORY,
     OP_FREE_MEMORY,
+    OP_SET_EVENT,
+    OP_WAIT,
+    OP_CREATE_REGISTRY_TRANSACTION,
+    OP_COMMIT_REGISTRY_TRANSACTION,
+    OP_ROLLBACK_REGISTRY_TRANSACTION,
+    OP_IMPERSONATE,
+    OP_REVERT,
     OP_END
 } OPCODE;
 

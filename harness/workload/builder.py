@@ -232,9 +232,41 @@ class ProgramBuilder(OperationsOnKeys):
         """NtRollbackTransaction."""
         return self.record(Opcode.ROLLBACK, handle=self.slot_of(transaction), expect=expect)
 
+    def create_registry_transaction(self, *, expect: Expected = None) -> Step:
+        """NtCreateRegistryTransaction: a lightweight transaction, for `transaction=`."""
+        return self.record(Opcode.CREATE_REGISTRY_TRANSACTION, out=self.new_slot(), expect=expect)
+
+    def commit_registry_transaction(self, transaction: Handle, *, expect: Expected = None) -> Step:
+        """NtCommitRegistryTransaction."""
+        return self.record(
+            Opcode.COMMIT_REGISTRY_TRANSACTION, handle=self.slot_of(transaction), expect=expect
+        )
+
+    def rollback_registry_transaction(self, transaction: Handle, *, expect: Expected = None) -> Step:
+        """NtRollbackRegistryTransaction."""
+        return self.record(
+            Opcode.ROLLBACK_REGISTRY_TRANSACTION, handle=self.slot_of(transaction), expect=expect
+        )
+
+    def impersonate(self, *, expect: Expected = None) -> Step:
+        """Let the thread (`on(thread=1)` or higher) ask as a user without administrators' rights."""
+        return self.record(Opcode.IMPERSONATE, expect=expect)
+
+    def revert(self, *, expect: Expected = None) -> Step:
+        """Let the thread ask as its process again."""
+        return self.record(Opcode.REVERT, expect=expect)
+
     def create_event(self, *, expect: Expected = None) -> Step:
         """NtCreateEvent."""
         return self.record(Opcode.CREATE_EVENT, out=self.new_slot(), expect=expect)
+
+    def set_event(self, event: Handle, *, expect: Expected = None) -> Step:
+        """NtSetEvent."""
+        return self.record(Opcode.SET_EVENT, handle=self.slot_of(event), expect=expect)
+
+    def wait(self, event: Handle, *, milliseconds: int | None = 60_000, expect: Expected = None) -> Step:
+        """NtWaitForSingleObject; None waits for ever."""
+        return self.record(Opcode.WAIT, handle=self.slot_of(event), milliseconds=milliseconds, expect=expect)
 
     def device_control(
         self,

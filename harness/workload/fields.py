@@ -125,6 +125,7 @@ FIELDS: Final[dict[str, FieldSpec]] = _table(
     FieldSpec("info_class", _U, "information class of the call", 0),
     FieldSpec("length", _U, "bytes of the output buffer; 0 passes a NULL buffer", 0, MAX_BUFFER),
     FieldSpec("flags", _U, "flags of the call", 0),
+    FieldSpec("milliseconds", _U, "how long a wait may take; absent: for ever"),
     FieldSpec("form", _U, "which native routine of a family, see the operation", 1, 4),
     FieldSpec("format", _U, "NtSaveKeyEx format; absent: NtSaveKey"),
     FieldSpec("security_information", _U, "SECURITY_INFORMATION mask", 0),

@@ -87,14 +87,14 @@ class OperationsOnHives(Recorder):
     ) -> Step:
         """NtLoadKey (form 1), NtLoadKey2 (2, by `flags`) or NtLoadKeyEx (3, by `event`, `trust`, `access`).
 
-        Form 3 with `access` yields the root's handle.
+        Form 4 is NtLoadKey3. Forms 3 and 4 with `access` yield the root's handle.
         """
         if form is None:
             form = 3 if event is not None or trust is not None or access else 2 if flags else 1
         slot, name, path = self.name_of(key, root)
         step = self.record(
             Opcode.LOAD_KEY,
-            out=self.new_slot() if form == 3 and access else None,
+            out=self.new_slot() if form >= 3 and access else None,
             root=slot,
             name=name,
             file=self._cleanup.file(file),

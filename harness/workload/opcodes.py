@@ -94,6 +94,16 @@ class Opcode(IntEnum):
     ALLOCATE_MEMORY = 56
     WRITE_MEMORY = 57
     FREE_MEMORY = 58
+    # Events
+    SET_EVENT = 59
+    WAIT = 60
+    # Lightweight transactions
+    CREATE_REGISTRY_TRANSACTION = 61
+    COMMIT_REGISTRY_TRANSACTION = 62
+    ROLLBACK_REGISTRY_TRANSACTION = 63
+    # Who asks
+    IMPERSONATE = 64
+    REVERT = 65
 
     @property
     def is_win32(self) -> bool:
@@ -256,9 +266,9 @@ _ROWS: Final = (
     ),
     _spec(
         Opcode.LOAD_KEY,
-        "form 1: NtLoadKey; 2: NtLoadKey2; 3: NtLoadKeyEx",
-        "Mount the hive in `file` at `root`+`name`. Form 3 passes `trust`, `event`, `access` and, when `out` "
-        "is given, a pointer for the root handle. The runner enables SeRestore and SeBackup.",
+        "form 1: NtLoadKey; 2: NtLoadKey2; 3: NtLoadKeyEx; 4: NtLoadKey3 (Windows 10 2004 and later)",
+        "Mount the hive in `file` at `root`+`name`. Forms 3 and 4 pass `trust`, `event`, `access` and, when "
+        "`out` is given, a pointer for the root handle. The runner enables SeRestore and SeBackup.",
         needs="name file",
         takes=f"out {_OBJECT} flags form trust event access",
         results="handle (form 3), name_address",
@@ -468,6 +478,56 @@ _ROWS: Final = (
         "Give that memory back.",
         needs="handle",
         source="nf-ntifs-ntfreevirtualmemory; B-CAP-07, B-CAP-14",
+    ),
+    _spec(
+        Opcode.SET_EVENT,
+        "NtSetEvent",
+        "Signal an event.",
+        needs="handle",
+        source="nf-ntifs-zwsetevent",
+    ),
+    _spec(
+        Opcode.WAIT,
+        "NtWaitForSingleObject (not alertable)",
+        "Wait for an event, for at most `milliseconds`: STATUS_WAIT_0, or STATUS_TIMEOUT.",
+        needs="handle",
+        takes="milliseconds",
+        source="nf-ntifs-zwwaitforsingleobject; B-HIV-23",
+    ),
+    _spec(
+        Opcode.CREATE_REGISTRY_TRANSACTION,
+        "NtCreateRegistryTransaction (Windows 10 1607 and later)",
+        "Create a lightweight transaction with all access; transacted creates and opens take it.",
+        needs="out",
+        results="handle",
+        source="phnt NtCreateRegistryTransaction; B-TXN-13",
+    ),
+    _spec(
+        Opcode.COMMIT_REGISTRY_TRANSACTION,
+        "NtCommitRegistryTransaction",
+        "Commit it.",
+        needs="handle",
+        source="phnt NtCommitRegistryTransaction; B-TXN-13",
+    ),
+    _spec(
+        Opcode.ROLLBACK_REGISTRY_TRANSACTION,
+        "NtRollbackRegistryTransaction",
+        "Roll it back.",
+        needs="handle",
+        source="phnt NtRollbackRegistryTransaction; B-TXN-13",
+    ),
+    _spec(
+        Opcode.IMPERSONATE,
+        "NtSetInformationThread(ThreadImpersonationToken)",
+        "The thread asks with less from here on: the runner's token without its privileges, and with the "
+        "group of administrators for denying only. The program's end reverts it.",
+        source="nf-ntifs-ntsetinformationthread; sdk createrestrictedtoken",
+    ),
+    _spec(
+        Opcode.REVERT,
+        "NtSetInformationThread(ThreadImpersonationToken) with NULL",
+        "The thread asks as its process again.",
+        source="nf-ntifs-ntsetinformationthread",
     ),
 )
 

@@ -69,6 +69,7 @@ class Operation:
     info_class: int = 0
     length: int = 0
     flags: int = 0
+    milliseconds: int | None = None
     form: int = 1
     format: int | None = None
     security_information: int = 0
@@ -118,6 +119,8 @@ class Operation:
                 raise UsageError(f"{spec.opcode.name.lower()} needs {name}: {FIELDS[name].meaning}")
         if self.opcode is Opcode.TERMINATE_PROCESS and self.process == 0:
             raise UsageError("terminate_process can't end the runner (process 0)")
+        if self.opcode in (Opcode.IMPERSONATE, Opcode.REVERT) and (self.process or not self.thread):
+            raise UsageError("threads 1 and on of the runner can impersonate: with p.on(thread=1)")
         if self.background and self.opcode is Opcode.TERMINATE_PROCESS:
             raise UsageError("terminate_process can't go on in the background: it may end what does")
         if self.background and self.process == 0 and self.thread == 0:

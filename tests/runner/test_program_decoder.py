@@ -190,6 +190,8 @@ def _operation(dice: random.Random) -> Operation:
         given["process"] = dice.randrange(1, 4)
     if spec.opcode is Opcode.TERMINATE_PROCESS or not (given.get("process") or given.get("thread")):
         given.pop("background", None)
+    if spec.opcode in (Opcode.IMPERSONATE, Opcode.REVERT):
+        given.update(process=0, thread=dice.randrange(1, 4))
     return Operation(opcode=spec.opcode, **given)
 
 
@@ -211,6 +213,8 @@ def test_every_operation_is_taken_with_all_its_fields(decoder: Decoder) -> None:
         given.update({"data": bytes(16)} if "data" in given else {})
         given["process"] = 1
         given["background"] = spec.opcode is not Opcode.TERMINATE_PROCESS
+        if spec.opcode in (Opcode.IMPERSONATE, Opcode.REVERT):
+            given.update(process=0, thread=1)
         programs.append(encode_program(Program((Operation(opcode=spec.opcode, **given),), 8)))
     assert agreed(decoder, programs) == len(SPECS)
 
@@ -319,6 +323,7 @@ def test_structures_that_are_no_programs_get_the_same_verdict(decoder: Decoder) 
         *([1, 0, [[3, {"handle": 0}]]], [1, 1, [[3, {"handle": 0}]]], [1, 0, [[37, {"process": 1}]]]),
         *([1, 0, [[33, {"background": True, **where}]]] for where in ({}, {"thread": 1}, {"process": 1})),
         [1, 0, [[37, {"process": 1, "background": True}]]],
+        *([1, 0, [[code, where]]] for code in (64, 65) for where in ({}, {"thread": 1}, {"process": 1})),
         [1, 0, [mark] * MAX_OPERATIONS],
         [1, 0, [mark] * (MAX_OPERATIONS + 1)],
         *([1, 0, [[33, {"label": "x" * size}]]] for size in (MAX_TEXT, MAX_TEXT + 1)),

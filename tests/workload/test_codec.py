@@ -65,6 +65,8 @@ def operations(draw: st.DrawFn) -> Operation:
                 values[field.name] = draw(st.binary(min_size=8, max_size=40))
             case FieldKind.PATCHES:
                 pass  # needs data of its own, see the test of patches
+    if spec.opcode in (Opcode.IMPERSONATE, Opcode.REVERT):
+        values.update(process=0, thread=1)
     if spec.opcode is Opcode.TERMINATE_PROCESS or not (values.get("process") or values.get("thread")):
         values.pop("background", None)  # there it can't go on
     return Operation(opcode=spec.opcode, **values)  # type: ignore[arg-type]

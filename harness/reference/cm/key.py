@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .hive import Hive
     from .security import SecurityDescriptor
     from .transaction import Transaction
+    from .watches import Watch
 
 __all__ = ["Key", "KeyState", "Value"]
 
@@ -100,6 +101,7 @@ class Key:
         "parent",
         "transaction",
         "volatile",
+        "watches",
         "wow64_flags",
     )
 
@@ -126,6 +128,8 @@ class Key:
         self.wow64_flags = 0
         self.control_flags = 0
         self.open_count = 0
+        #: Requests to be told of a change, the oldest first.
+        self.watches: list[Watch] = []
         self.object_id: Final = next(Key._identifiers)
         self.transaction: Transaction | None = None  # the open transaction that changed this key
         self._committed = state

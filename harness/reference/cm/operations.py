@@ -21,6 +21,7 @@ from .security import SecurityDescriptor, SecurityError
 from .store import Store
 from .tokens import RESTORE, access_check
 from .transaction import Transaction
+from .watches import Change, changed
 
 __all__ = ["KeyOperations"]
 
@@ -55,6 +56,7 @@ class KeyOperations(Store):
         above = parent.change(transaction)
         above.remove(name)
         above.last_write = self.now()
+        changed(parent, Change.NAME, transaction)
         return NTSTATUS.SUCCESS
 
     def rename_key(
@@ -85,6 +87,7 @@ class KeyOperations(Store):
         state.name = new_name
         state.last_write = above.last_write = time
         above.add(new_name, key)
+        changed(parent, Change.NAME, transaction)
         return NTSTATUS.SUCCESS
 
     def _may_rename(self, key: Key, parent: Key, caller: Caller, view: Transaction | None) -> int:
@@ -111,6 +114,7 @@ class KeyOperations(Store):
         known = state.values.get(upcase(name))
         state.values[upcase(name)] = Value(known.name if known else name, type_, bytes(data))
         state.last_write = self.now()
+        changed(key, Change.LAST_SET, transaction)
         return NTSTATUS.SUCCESS
 
     def delete_value(self, key: Key, name: str, *, transaction: Transaction | None = None) -> int:
@@ -123,6 +127,7 @@ class KeyOperations(Store):
         state = key.change(transaction)
         del state.values[upcase(name)]
         state.last_write = self.now()
+        changed(key, Change.LAST_SET, transaction)
         return NTSTATUS.SUCCESS
 
     def query_value(
@@ -277,4 +282,5 @@ class KeyOperations(Store):
         state: KeyState = key.change(transaction)
         state.security = state.security.merge(new, information)
         state.last_write = self.now()
+        changed(key, Change.SECURITY | Change.ATTRIBUTES, transaction)
         return NTSTATUS.SUCCESS

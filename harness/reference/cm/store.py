@@ -14,6 +14,7 @@ from .names import upcase
 from .sddl import parse_sddl
 from .security import SecurityDescriptor
 from .transaction import Transaction
+from .watches import Change, changed
 from .wow64 import Redirector
 
 __all__ = ["Store"]
@@ -92,6 +93,7 @@ class Store:
         state = parent.change(transaction)
         state.add(name, key)
         state.last_write = time
+        changed(parent, Change.NAME, transaction)
         return key
 
     def mount(self, hive: Hive, root: Key, parent: Key, name: str) -> None:

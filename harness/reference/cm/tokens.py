@@ -32,6 +32,7 @@ from .security import Ace, AceFlags, AceType, Acl, Control, SecurityDescriptor, 
 
 __all__ = [
     "ADMINISTRATOR",
+    "ADMINISTRATORS",
     "BACKUP",
     "RESTORE",
     "SECURITY",

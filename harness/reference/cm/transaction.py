@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from harness.registry.status import NTSTATUS
 
+from .watches import Change, changed
+
 if TYPE_CHECKING:
     from .key import Key
 
@@ -32,6 +34,8 @@ class Transaction:
         self.lightweight = lightweight
         self.state = TransactionState.ACTIVE
         self._keys: list[Key] = []
+        #: What those who watch are to be told when it commits.
+        self.changes: list[tuple[Key, Change]] = []
 
     @property
     def is_active(self) -> bool:
@@ -56,6 +60,10 @@ class Transaction:
         for key in self._keys:
             key.settle(commit=state is TransactionState.COMMITTED)
         self._keys.clear()
+        changes, self.changes = self.changes, []
+        if state is TransactionState.COMMITTED:
+            for key, kind in changes:
+                changed(key, kind)
         return NTSTATUS.SUCCESS
 
     def commit(self) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
 from harness.reference.filtering.engine import FilterEngine, engine_of
-from harness.reference.filtering.request import Requester, service
+from harness.reference.filtering.request import Requester, ServiceFailure, service
 from harness.reference.kernel.checks import need_zw
 from harness.reference.kernel.objects import KERNEL_MODE, KernelObject
 from harness.registry.status import NTSTATUS
@@ -20,7 +20,14 @@ from harness.registry.status import NTSTATUS
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
 
-__all__ = ["commit_transaction", "create_transaction", "rollback_transaction"]
+__all__ = [
+    "commit_registry_transaction",
+    "commit_transaction",
+    "create_registry_transaction",
+    "create_transaction",
+    "rollback_registry_transaction",
+    "rollback_transaction",
+]
 
 _VISTA: Final = (6, 0)
 _TX: Final = "TmTx"
@@ -58,11 +65,19 @@ def create_transaction(engine: FilterEngine, handle_at: int, access: int, attrib
     return _give(who, engine.transactions.create(), access, attributes, handle_at)
 
 
+def _managed(engine: FilterEngine, handle: int) -> KernelObject:
+    """The KTM transaction of a handle. Raises `ServiceFailure` for a lightweight one."""
+    obj = engine.transactions.resolve(handle, Requester(engine).mode)
+    if obj.body.transaction.lightweight:
+        raise ServiceFailure(NTSTATUS.OBJECT_TYPE_MISMATCH)
+    return obj
+
+
 @service
 def commit_transaction(engine: FilterEngine, handle: int) -> int:
     """NtCommitTransaction, always waiting."""
     transactions = engine.transactions
-    obj = transactions.resolve(handle, Requester(engine).mode)
+    obj = _managed(engine, handle)
     engine.objects.reference(obj)
     try:
         return transactions.commit(obj)
@@ -74,12 +89,40 @@ def commit_transaction(engine: FilterEngine, handle: int) -> int:
 def rollback_transaction(engine: FilterEngine, handle: int) -> int:
     """NtRollbackTransaction, always waiting."""
     transactions = engine.transactions
-    obj = transactions.resolve(handle, Requester(engine).mode)
+    obj = _managed(engine, handle)
     engine.objects.reference(obj)
     try:
         return transactions.rollback(obj)
     finally:
         engine.objects.dereference(obj)
+
+
+@service
+def create_registry_transaction(engine: FilterEngine, handle_at: int, access: int, attributes_at: int) -> int:
+    """NtCreateRegistryTransaction: a transaction that no transaction manager knows (B-TXN-13)."""
+    who = Requester(engine)
+    attributes = _attributes(who, attributes_at)
+    return _give(who, engine.transactions.create(lightweight=True), access, attributes, handle_at)
+
+
+def _lightweight(engine: FilterEngine, handle: int) -> KernelObject:
+    """The lightweight transaction of a handle. Raises `ServiceFailure` for one of a transaction manager."""
+    obj = engine.transactions.resolve(handle, Requester(engine).mode)
+    if not obj.body.transaction.lightweight:
+        raise ServiceFailure(NTSTATUS.OBJECT_TYPE_MISMATCH)
+    return obj
+
+
+@service
+def commit_registry_transaction(engine: FilterEngine, handle: int) -> int:
+    """NtCommitRegistryTransaction."""
+    return engine.transactions.commit(_lightweight(engine, handle))
+
+
+@service
+def rollback_registry_transaction(engine: FilterEngine, handle: int) -> int:
+    """NtRollbackRegistryTransaction."""
+    return engine.transactions.rollback(_lightweight(engine, handle))
 
 
 @service

@@ -21,6 +21,7 @@ from harness.registry.notify import Operation
 if TYPE_CHECKING:
     from harness.reference.cm.key import Key
     from harness.reference.cm.transaction import Transaction
+    from harness.reference.cm.watches import Watch
     from harness.reference.filtering.contract import Registration
     from harness.reference.filtering.engine import FilterEngine
     from harness.reference.pool import PageImage
@@ -51,6 +52,7 @@ class KeyObject:
         "process",
         "transaction",
         "transaction_object",
+        "watches",
     )
 
     def __init__(self, key: Key, process: int, transaction: Transaction | None) -> None:
@@ -61,6 +63,8 @@ class KeyObject:
         #: The transaction's kernel object, referenced as long as this object lives (B-INF-15).
         self.transaction_object: KernelObject | None = None
         self.contexts: dict[Registration, int] | None = None
+        #: Requests to be told of changes, made through this object.
+        self.watches: list[Watch] = []
         self.object: KernelObject | None = None
         #: The path in UTF-16 as of `KeyObjects.names_version`; callbacks ask for it all the time.
         self.path_raw = b""
@@ -203,6 +207,8 @@ class KeyObjects:
                 key.cleaned = True
                 engine.stack.release(thread, key)
                 engine.stack.finish(passage, 0)
+        for watch in key.watches:
+            watch.end()
         if key.transaction_object is not None:
             self._objects.dereference(key.transaction_object)
             key.transaction_object = None

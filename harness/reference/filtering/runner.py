@@ -13,6 +13,7 @@ from harness.errors import GuestCrashed, GuestHung, UnsupportedError
 from harness.reference.filtering.engine import engine_of
 from harness.reference.filtering.runner_calls import CALLS
 from harness.reference.filtering.runner_memory import UserMemory
+from harness.reference.filtering.runner_since import is_missing
 from harness.reference.filtering.runner_state import Lane, Prepared, Run
 from harness.reference.kernel.objects import USER_MODE
 from harness.registry.status import NTSTATUS
@@ -180,7 +181,10 @@ def _execute(run: Run, machine: Machine, operation: Operation) -> OperationResul
     if machine.current is not thread:  # stays until an operation of another thread comes
         machine.switch(thread)
         run.pids[operation.process] = thread.process.pid
-    prepared = CALLS[operation.opcode](run, operation)
+    if is_missing(operation, machine.version):
+        prepared = Prepared(status=NTSTATUS.PROCEDURE_NOT_FOUND)
+    else:
+        prepared = CALLS[operation.opcode](run, operation)
     counter = machine.performance_counter
     begin = counter()
     status = prepared.status if prepared.call is None else prepared.call()
@@ -226,6 +230,9 @@ def _result(
 
 def _give_back_leftovers(run: Run, machine: Machine) -> None:
     """Handles still open are closed in slot order, memory is freed (rule of `harness.workload.opcodes`)."""
+    for thread in list(run.impersonating):
+        machine.switch(thread)
+        run.impersonate(None)
     for slot in sorted(run.open):
         role = run.open[slot]
         if slot in run.pages:

@@ -28,11 +28,15 @@ from harness.reference.filtering.runner_objects import (
     device_control,
     duplicate_handle,
     free_memory,
+    impersonate,
     query_object_basic,
     query_object_name,
     query_security,
+    revert,
+    set_event,
     set_security,
     terminate_process,
+    wait,
     write_memory,
 )
 from harness.reference.filtering.runner_state import Prepared, Run
@@ -254,7 +258,7 @@ def _set_information_key(run: Run, operation: Operation) -> Prepared:
 
 def _notify_change_key(run: Run, operation: Operation) -> Prepared:
     handle, event = run.handle(operation.handle), run.handle(operation.event)
-    return Prepared(lambda: keys.notify_change_key(run.engine, handle, event))
+    return Prepared(lambda: keys.notify_change_key(run.engine, handle, event, operation.flags))
 
 
 def _load_key(run: Run, operation: Operation) -> Prepared:
@@ -337,6 +341,14 @@ def _create_transaction(run: Run, operation: Operation) -> Prepared:
     )
 
 
+def _create_registry_transaction(run: Run, operation: Operation) -> Prepared:
+    handle_at = run.memory.pointer_cell()
+    return Prepared(
+        lambda: tm.create_registry_transaction(run.engine, handle_at, _TRANSACTION_ALL_ACCESS, 0),
+        handle_at=handle_at,
+    )
+
+
 def _set_security(run: Run, operation: Operation) -> Prepared:
     return set_security(run, operation, descriptor_of(run, operation))
 
@@ -387,4 +399,11 @@ CALLS: Final[dict[Opcode, Callable[[Run, Operation], Prepared]]] = {
     Opcode.ALLOCATE_MEMORY: allocate_memory,
     Opcode.WRITE_MEMORY: write_memory,
     Opcode.FREE_MEMORY: free_memory,
+    Opcode.SET_EVENT: set_event,
+    Opcode.WAIT: wait,
+    Opcode.CREATE_REGISTRY_TRANSACTION: _create_registry_transaction,
+    Opcode.COMMIT_REGISTRY_TRANSACTION: _on_handle(tm.commit_registry_transaction),
+    Opcode.ROLLBACK_REGISTRY_TRANSACTION: _on_handle(tm.rollback_registry_transaction),
+    Opcode.IMPERSONATE: impersonate,
+    Opcode.REVERT: revert,
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from harness.reference.cm.tokens import ADMINISTRATORS
 from harness.reference.faults import GuestFault
 from harness.reference.filtering.runner_state import Prepared, Run
 from harness.reference.kernel.dispatcher import DispatcherType, initialise
@@ -29,16 +31,22 @@ __all__ = [
     "device_control",
     "duplicate_handle",
     "free_memory",
+    "impersonate",
     "query_object_basic",
     "query_object_name",
     "query_security",
+    "revert",
+    "set_event",
     "set_security",
     "terminate_process",
+    "wait",
     "write_memory",
 ]
 
 _BASIC: Final = struct.Struct("<4I2I3I3Iq")
 _EVENT_ALL_ACCESS: Final = 0x1F0003
+_EVENT_MODIFY_STATE: Final = 2
+_SYNCHRONIZE: Final = 0x100000
 _FAILURE_BIT: Final = 0x80000000
 
 
@@ -207,6 +215,63 @@ def create_event(run: Run, operation: Operation) -> Prepared:
         return NTSTATUS.SUCCESS
 
     return Prepared(call, handle_at=handle_at)
+
+
+def _event(run: Run, operation: Operation, access: int) -> KernelObject | int:
+    objects = run.engine.objects
+    return objects.resolve(run.handle(operation.handle), objects.types["Event"], access, USER_MODE)
+
+
+def set_event(run: Run, operation: Operation) -> Prepared:
+    """NtSetEvent."""
+
+    def call() -> int:
+        event = _event(run, operation, _EVENT_MODIFY_STATE)
+        if isinstance(event, int):
+            return event
+        run.engine.machine.kernel.scheduler.signal(event.address)
+        return NTSTATUS.SUCCESS
+
+    return Prepared(call)
+
+
+def wait(run: Run, operation: Operation) -> Prepared:
+    """NtWaitForSingleObject; the others run meanwhile."""
+    machine = run.engine.machine
+
+    def call() -> int:
+        event = _event(run, operation, _SYNCHRONIZE)
+        if isinstance(event, int):
+            return event
+        scheduler, limit = machine.kernel.scheduler, operation.milliseconds
+        deadline = None if limit is None else scheduler.now + limit * 10_000
+        what = "NtWaitForSingleObject"
+        return scheduler.wait((event.address,), wait_all=False, deadline=deadline, what=what)
+
+    return Prepared(call)
+
+
+def impersonate(run: Run, operation: Operation) -> Prepared:
+    """A token for the thread: its process' without privileges and without the group of administrators."""
+    machine = run.engine.machine
+
+    def call() -> int:
+        own = machine.current.process.body.token
+        less = replace(own, groups=own.groups - {ADMINISTRATORS}, privileges=frozenset(), owner=own.user)
+        run.impersonate(machine.kernel.processes.create_token(less))
+        return NTSTATUS.SUCCESS
+
+    return Prepared(call)
+
+
+def revert(run: Run, operation: Operation) -> Prepared:
+    """The thread has no token of its own any more."""
+
+    def call() -> int:
+        run.impersonate(None)
+        return NTSTATUS.SUCCESS
+
+    return Prepared(call)
 
 
 def device_control(run: Run, operation: Operation) -> Prepared:

@@ -11,6 +11,7 @@ from harness.reference.cm.tokens import ADMINISTRATOR
 if TYPE_CHECKING:
     from harness.reference.filtering.engine import FilterEngine
     from harness.reference.filtering.runner_memory import UserMemory
+    from harness.reference.kernel.objects import KernelObject
     from harness.reference.machine import Machine
     from harness.reference.threads import Process, Thread
     from harness.workload.program import Operation
@@ -119,8 +120,19 @@ class Run:
     ending: list[int] = field(default_factory=list)
     #: Processes of which an operation goes on in the background.
     standing: set[int] = field(default_factory=set)
+    #: Threads that have a token of their own.
+    impersonating: set[Thread] = field(default_factory=set)
     #: Process ids of those that were terminated.
     terminated: set[int] = field(default_factory=set)
+
+    def impersonate(self, token: KernelObject | None) -> None:
+        """Give the current thread a token of its own, or take it away."""
+        thread = self.engine.machine.current
+        former = thread.body.impersonating
+        if former is not None:
+            self.engine.objects.dereference(former)
+        thread.body.impersonating = token
+        (self.impersonating.discard if token is None else self.impersonating.add)(thread)
 
     def handle(self, slot: int | None) -> int:
         """The raw handle of a slot; NULL for an absent one."""

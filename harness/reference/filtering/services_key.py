@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from harness.reference.cm.watches import watch
 from harness.reference.faults import GuestFault
 from harness.reference.filtering.request import Requester, ServiceFailure, service
 from harness.reference.filtering.services_value import put_query_result
+from harness.reference.kernel.objects import KernelObject
 from harness.registry.access import (
     DELETE,
     KEY_CREATE_SUB_KEY,
@@ -42,6 +44,10 @@ __all__ = [
 _RENAME: Final = READ_CONTROL | KEY_SET_VALUE | KEY_CREATE_SUB_KEY
 #: Information about the handle or the name rather than the key needs no right (nf-wdm-zwquerykey).
 _NO_RIGHT: Final = frozenset((KeyInformationClass.NAME, KeyInformationClass.HANDLE_TAGS))
+#: REG_LEGAL_CHANGE_FILTER, and REG_NOTIFY_THREAD_AGNOSTIC of Windows 8 beside it.
+_ANY_CHANGE: Final = 0xF
+_THREAD_AGNOSTIC: Final = 0x10000000
+_EVENT_MODIFY_STATE: Final = 2
 _LAST_CLASS: Final = max(KeyInformationClass)
 
 
@@ -175,15 +181,28 @@ def set_information_key(engine: FilterEngine, handle: int, info_class: int, data
 
 
 @service
-def notify_change_key(engine: FilterEngine, handle: int, event: int) -> int:
-    """NtNotifyChangeKey, asynchronous: no notification class exists for it (B-HIV-23).
+def notify_change_key(engine: FilterEngine, handle: int, event: int, wanted: int) -> int:
+    """NtNotifyChangeKey, asynchronous, of one key without what is below; no class exists for it (B-HIV-23).
 
-    The model signals no change: STATUS_PENDING for a valid request and nothing more.
+    The event is signalled at the first change, or when the key is closed (sdk regnotifychangekeyvalue).
     """
-    key = Requester(engine).key(handle, KEY_NOTIFY)
+    who = Requester(engine)
+    objects = engine.objects
+    key = who.key(handle, KEY_NOTIFY)
     try:
-        if not event:
+        if not event or not wanted & _ANY_CHANGE or wanted & ~(_ANY_CHANGE | _THREAD_AGNOSTIC):
             raise ServiceFailure(NTSTATUS.INVALID_PARAMETER)
+        found = objects.resolve(event, objects.types.get("Event"), _EVENT_MODIFY_STATE, who.mode)
+        if not isinstance(found, KernelObject):
+            raise ServiceFailure(found)
+        objects.reference(found)
+        engine.memory.put_u32(found.address + 4, 0)
+
+        def fired() -> None:
+            engine.machine.kernel.scheduler.signal(found.address)
+            objects.dereference(found)
+
+        key.watches.append(watch(key.key, wanted, fired))
         return NTSTATUS.PENDING
     finally:
         engine.keys.release(key)
