@@ -29,7 +29,8 @@ from harness.image.install.ingredients import InstallRequest, throwaway
 from harness.image.install.layout import InstallFiles, install_machine
 from harness.image.install.medium import look_at_medium, stand_in_medium
 from harness.image.install.plan import CERTIFICATE, plan_install
-from harness.image.install.traps import TRAPS, Subject
+from harness.image.install.trapchecks import Subject
+from harness.image.install.traps import TRAPS
 from harness.image.installspec import Install
 from harness.image.media import MediaError
 from harness.image.recipe import Recipe
@@ -212,6 +213,8 @@ FALLS: dict[int, list[tuple[str, Callable[[Subject], Subject], str]]] = {
     14: [
         ("win11-24h2", secure_template, "test signing can't be switched on"),
         ("win7-sp1", lambda s: script(s, "testsigning on", "nointegritychecks on"), "ignored by Windows 7"),
+        ("ws2025", lambda s: script(s, "recoveryenabled no", "testsigning on"), "which is refused"),
+        ("win10-22h2", lambda s: script(s, "testsigning on"), "test signing is not switched on"),
     ],
     15: [("win7-sp1", public_network, "out of the Public profile")],
     16: [("ws2022", lambda s: script(s, "call :settled"), "WinRM opens before")],

@@ -211,6 +211,7 @@ class _Maker:
                 "label": facts.label if facts is not None else "",
                 "image": str(plan.medium.image or ""),
             },
+            "product_key": plan.product_key.value,
             "stages": list(progress.seen),
             "missed": list(progress.missed),
             "seconds": round(seconds),

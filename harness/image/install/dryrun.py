@@ -24,8 +24,9 @@ from harness.image.install.discs import (
 from harness.image.install.ingredients import InstallRequest, throwaway
 from harness.image.install.layout import InstallFiles, install_machine
 from harness.image.install.medium import Medium, look_at_medium, stand_in_medium
-from harness.image.install.plan import InstallPlan, plan_install
-from harness.image.install.traps import TRAPS, Subject
+from harness.image.install.plan import InstallPlan, KeyOf, plan_install
+from harness.image.install.trapchecks import Subject
+from harness.image.install.traps import TRAPS
 from harness.image.installspec import Delivery, Install
 from harness.image.recipe import Recipe
 from harness.image.scripts import check_cmd, check_powershell
@@ -76,8 +77,7 @@ def dry_run(
     """
     into.mkdir(parents=True, exist_ok=True, mode=0o700)
     seen = look_at_medium(medium, recipe, install) if medium is not None else stand_in_medium()
-    wishes = request or InstallRequest()
-    with throwaway(recipe, wishes) as given:
+    with throwaway(recipe, request or InstallRequest()) as given:
         plan = plan_install(recipe, install, seen, given)
     files = InstallFiles(into.absolute())
     written = _write_texts(plan, into)
@@ -100,7 +100,7 @@ def dry_run(
     checks += [Check(f"trap {trap.number}: {trap.what}", tuple(trap.check(subject))) for trap in TRAPS]
     made = [path for path in (files.disc, files.floppy, files.rebuilt) if path.exists()]
     names = (*written, *(path.name for path in made), "install.xml", "template.xml", _REPORT)
-    result = DryRun(into, names, tuple(checks), tuple(_assumed(plan, seen, wishes)))
+    result = DryRun(into, names, tuple(checks), tuple(_assumed(plan, seen)))
     _write_report(result, plan)
     return result
 
@@ -199,14 +199,14 @@ def _schema_problems(xml: str) -> tuple[str, ...]:
     return ()
 
 
-def _assumed(plan: InstallPlan, medium: Medium, request: InstallRequest) -> Iterable[str]:
+def _assumed(plan: InstallPlan, medium: Medium) -> Iterable[str]:
     if medium.is_stand_in:
         yield str(medium)
         if plan.install.delivery is Delivery.REBUILT_CD:
             yield "the rebuilt CD holds what is added only; with --media it is a copy of the medium"
         if plan.answers.product_key:
             yield "the product key is none: XXXXX stands for yours"
-    elif not request.product_key_file and plan.answers.product_key:
+    elif plan.product_key is KeyOf.MICROSOFT:
         yield (
             "no product key was given: setup gets the one that Microsoft publishes for this edition, which "
             "installs and does not activate"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from harness.image.setupkeys import setup_key
 from harness.image.virtio import EARLY, VirtioDrivers, with_virtio
 from harness.machine.describe.spec import ChannelPort, DiskBus, Firmware, Nic
 
-__all__ = ["DiscContents", "Ingredients", "InstallPlan", "plan_install"]
+__all__ = ["DiscContents", "Ingredients", "InstallPlan", "KeyOf", "plan_install"]
 
 #: Where the first boot's files are on the disc, and where the answer file's first command looks for them.
 FOLDER: Final = "harness"
@@ -35,6 +36,14 @@ FIRST_BOOT: Final = f"{FOLDER}/first-boot.cmd"
 RUNNER: Final = f"{FOLDER}/regrun.exe"
 CERTIFICATE: Final = f"{FOLDER}/harness.cer"
 REACTOS_ANSWER: Final = "reactos/unattend.inf"
+
+
+class KeyOf(StrEnum):
+    """Whose product key setup gets."""
+
+    OWNER = "its owner's"
+    MICROSOFT = "published by Microsoft"  # `harness.image.setupkeys`
+    NOBODY = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +89,7 @@ class InstallPlan:
     #: The first boot's files and drivers, by path on the disc.
     files: Mapping[str, bytes] = field(repr=False)
     drivers: VirtioDrivers | None = None
+    product_key: KeyOf = KeyOf.NOBODY
 
     @property
     def switches_test_signing_later(self) -> bool:
@@ -123,6 +133,7 @@ def plan_install(recipe: Recipe, install: Install, medium: Medium, given: Ingred
         raise UsageError(
             f"{recipe.name}: a certificate for WinRM is given exactly where the recipe has WinRM"
         )
+    published = setup_key(medium.image)
     answers = AnswerFacts(
         title=recipe.title,
         answer=install.answer,
@@ -134,7 +145,7 @@ def plan_install(recipe: Recipe, install: Install, medium: Medium, given: Ingred
         runner_port=port_name(recipe.hardware.channel).removeprefix("\\\\.\\"),
         image_index=medium.index,
         language=medium.language,
-        product_key=given.product_key or setup_key(medium.image) or _no_key(install),
+        product_key=given.product_key or published or _no_key(install),
         hibernation=given.hibernation,
         has_dump_disk=install.answer is not AnswerFile.REACTOS,
         winrm=given.winrm[0] if given.winrm is not None else None,
@@ -152,6 +163,7 @@ def plan_install(recipe: Recipe, install: Install, medium: Medium, given: Ingred
         script=script,
         files=_files(answers, script, given),
         drivers=drivers,
+        product_key=KeyOf.OWNER if given.product_key else KeyOf.MICROSOFT if published else KeyOf.NOBODY,
     )
 
 
