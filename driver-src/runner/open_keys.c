@@ -92,12 +92,13 @@ static OPEN_KEYS *ask_hive(wchar_t *key, ULONG *size, NT_STATUS *status)
     }
 }
 
+/* No name at all is all right. */
 static BOOL lies_inside(const NT_STRING *name, const void *data, ULONG size)
 {
     ULONG_PTR first = (ULONG_PTR)name->buffer - (ULONG_PTR)data;
 
-    return name->length % sizeof(wchar_t) == 0 && first % sizeof(wchar_t) == 0 && first <= size &&
-           name->length <= size - first;
+    return name->length == 0 || (name->length % sizeof(wchar_t) == 0 && first % sizeof(wchar_t) == 0 && first <= size &&
+                                 name->length <= size - first);
 }
 
 /* The key itself or one below it. The keys that tests make have names without letters beyond ASCII. */
@@ -146,19 +147,21 @@ static BOOL put_keys(CBOR_WRITER *keys, const OPEN_KEYS *found, ULONG size, cons
     ULONG room = size < offsetof(OPEN_KEYS, key) ? 0 : (size - offsetof(OPEN_KEYS, key)) / sizeof(OPEN_KEY);
     ULONG index, processes_size = 0;
     NT_STATUS ignored;
-    void *processes;
+    void *processes = NULL;
 
     *total = 0;
     if (size < sizeof(found->count) || found->count > room) {
         return FALSE;
     }
-    processes = native_query_system(CLASS_PROCESSES, &processes_size, &ignored);
     for (index = 0; index < found->count; index++) {
         /* The names lie behind the array: one that does not lie inside shows that the array doesn't either. */
         if (!lies_inside(&found->key[index].name, found, size)) {
             break;
         }
         if (is_below(&found->key[index].name, key) && ++*total <= REGRUN_MAX_OPEN_KEYS) {
+            if (*total == 1) { /* most often there is none to be named */
+                processes = native_query_system(CLASS_PROCESSES, &processes_size, &ignored);
+            }
             put_key(keys, &found->key[index], processes, processes_size);
         }
     }

@@ -241,6 +241,14 @@ def test_who_has_test_keys_open(ask: Ask) -> None:
     )
 
 
+def test_a_key_without_a_name_hides_no_other(ask: Ask) -> None:
+    """Its buffer is nowhere."""
+    nameless = open_keys((4, ""), (4, KEY))
+    kernel = Answer(OPEN_KEYS, nameless.data, nameless.pointers[1:])
+    answer = ask(RequestType.OPEN_KEYS, wide(KEY) + b"\0\0", kernel)
+    assert [key["name"] for key in answer["keys"]] == [KEY]
+
+
 def test_more_open_keys_than_are_listed_are_counted(ask: Ask) -> None:
     """They take more room than the runner offers at first."""
     most = constant("REGRUN_MAX_OPEN_KEYS")
