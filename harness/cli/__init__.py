@@ -35,7 +35,6 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="harness",
-    help="Tests registry filter drivers on Windows and on a reference guest that needs no Windows.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -76,7 +75,11 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Tests registry filter drivers on Windows and on a reference guest that needs no Windows."""
+    """Tests registry filter drivers on Windows and on a reference guest that needs no Windows.
+
+    Exit codes: 0 done; 1 something failed, or is not as it should be; 2 the command can't be meant like that;
+    3 the harness or its host failed (INFRA). Where a command has more, its own help says so.
+    """
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def bisect(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a bundle on targets, or with builds of the driver, and find the first bad one.
+    """Find the first bad target, or build of a driver, by a bundle.
 
     The list is taken to be good at first and bad from some place on; both ends are tried before anything.
     Exit codes: 0 found, 1 not.

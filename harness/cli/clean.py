@@ -33,7 +33,7 @@ def clean(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """End machines and remove files that harness processes left when they were killed.
+    """End machines and remove files that killed runs left behind.
 
     Nothing of a running process is touched. The next run does the same by itself when it starts.
 

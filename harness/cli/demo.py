@@ -23,7 +23,9 @@ def demo(
         typer.Option("--target", "-t", help="Target or pattern; repeatable.", show_default=False),
     ] = None,
 ) -> None:
-    """Build and sign the drivers, run the demo suite on every modelled Windows, show the matrix.
+    """Build the drivers, run the demo suite, show the matrix.
+
+    On every Windows version that the reference guest models; the matrix is also written as an HTML page.
 
     Example: harness demo -t 'reference:10.0.*'
     """

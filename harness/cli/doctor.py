@@ -36,7 +36,7 @@ def doctor(
     as_json: AsJson = False,
     quick: Annotated[bool, typer.Option("--quick", help="Don't boot a guest.")] = False,
 ) -> None:
-    """Tell what is installed, missing and usable, and the command that mends it.
+    """Tell what is installed and usable, and how to mend the rest.
 
     Exit code 1 when something needed is missing or doesn't work.
 

@@ -34,10 +34,10 @@ def drill(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring guests down on purpose, each way on a fresh one, and see whether that is noticed.
+    """Bring guests down on purpose, and see whether it is noticed.
 
-    Each must be detected in time, attributed, dumped and evidenced; the result is kept beside the image, and
-    `harness image list` shows it. Exit code 1 when one failed.
+    Each way on a fresh one; each must be detected in time, attributed, dumped and evidenced. The result is
+    kept beside the image, and `harness image list` shows it. Exit code 1 when one failed.
 
     Example: harness image drill stand-in
 

@@ -44,9 +44,11 @@ def _chosen(sources: list[Path] | None, archs: list[str] | None) -> Iterator[tup
 
 @app.command("build")
 def build(sources: Sources = None, arch: Archs = None, as_json: AsJson = False) -> None:
-    """Build drivers, and without names the runner too; what has not changed is not built again.
+    """Build drivers, and without names the runner too.
 
-    Example: harness driver build driver-src/samples/regguard.c --arch x64
+    What has not changed is not built again.
+
+    Example: harness driver build driver-src/samples/regguard --arch x64
     """
     from rich.console import Console
 
@@ -93,10 +95,10 @@ def sign(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sign images with the checkout's test certificate and page hashes; the certificate is made on first use.
+    """Sign images with the checkout's test certificate.
 
-    With SHA-256, or with SHA-1 where --for names a Windows that checks nothing else: Vista, 7,
-    Server 2008 R2. Products signed with SHA-1 are below build/cache/signed.
+    It is made on first use. With page hashes and SHA-256, or with SHA-1 where --for names a Windows that
+    checks nothing else: Vista, 7, Server 2008 R2. Products signed with SHA-1 are below build/cache/signed.
 
     Example: harness driver sign my.sys
     """
@@ -154,7 +156,7 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check signature, digest, certificate and the properties an image should have.
+    """Check signature, certificate and what else an image should have.
 
     Exit code 1 when a check fails.
 
@@ -195,11 +197,12 @@ def try_driver(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a first look at any driver, without Windows: load it, use the registry, unload it.
+    """Take a first look at any driver, without Windows.
 
-    Shows DriverEntry's status, devices, filters with altitudes, what the driver changed, blocked or did
-    itself in a short registry workload, its debug output, and how it unloads. Imports that are not
-    modelled are listed all at once. Exit code 1 when it was refused or crashed the guest.
+    It is loaded, the registry is used, it is unloaded. Shows DriverEntry's status, devices, filters with
+    altitudes, what the driver changed, blocked or did itself in a short registry workload, its debug output,
+    and how it unloads. Imports that are not modelled are listed all at once. Exit code 1 when it was refused
+    or crashed the guest.
 
     Example: harness driver try my.sys --target reference:6.1
     """

@@ -86,9 +86,9 @@ def _refuse_held(target: str) -> None:
 
 @app.command("start")
 def start(target: TargetName, recipes: Recipes = None) -> None:
-    """Start a machine and hold it until Ctrl-C, or until `harness guest stop` ends it.
+    """Start a machine and hold it until Ctrl-C.
 
-    The other commands use it meanwhile, from other terminals.
+    Or until `harness guest stop` ends it. The other commands use it meanwhile, from other terminals.
 
     Example: harness guest start vm:stand-in
     """
@@ -142,9 +142,10 @@ def execute(
     recipes: Recipes = None,
     timeout: Timeout = 60.0,
 ) -> None:
-    """Run a program in the guest; its output and exit code are this command's.
+    """Run a program in the guest, and end as it ends.
 
-    Without a held machine it runs on a fresh one, which is thrown away afterwards.
+    Its output and exit code are this command's. Without a held machine it runs on a fresh one, which is
+    thrown away afterwards.
 
     Example: harness guest exec vm:stand-in cmd.exe /c ver
 
@@ -161,9 +162,10 @@ def execute(
 
 @app.command("shell")
 def shell(target: TargetName, recipes: Recipes = None, timeout: Timeout = 600.0) -> None:
-    """A prompt of the guest's cmd.exe, line by line; `exit` or Ctrl-D ends it.
+    """A prompt of the guest's cmd.exe.
 
-    Without a held machine it is a fresh one, thrown away at the end, and held until then for other terminals.
+    Line by line; `exit` or Ctrl-D ends it. Without a held machine it is a fresh one, thrown away at the end,
+    and held until then for other terminals.
 
     Example: harness guest shell vm:stand-in
     """
@@ -239,7 +241,9 @@ def get(
     destination: Annotated[Path, typer.Argument(help="File of this host; - is standard output.")],
     recipes: Recipes = None,
 ) -> None:
-    """Copy a file out of the guest: of the held machine, else as it is on a fresh one.
+    """Copy a file out of the guest.
+
+    Of the held machine, else as it is on a fresh one.
 
     Example: harness guest get vm:stand-in 'C:\\windows\\win.ini' -
     """
@@ -273,10 +277,11 @@ def debug(
     recipes: Recipes = None,
     running: Annotated[bool, typer.Option("--run", help="Let it run; default: it waits, paused.")] = False,
 ) -> None:
-    """Start a machine with its debugger ports open, and print the lines to paste into a debugger.
+    """Start a machine that debuggers can be attached to.
 
-    gdb sees the processors, from the first instruction on. WinDbg needs a Windows that was started with
-    kernel debugging on. Both ports are this host's own (127.0.0.1) and close with Ctrl-C.
+    Prints the lines to paste into a debugger. gdb sees the processors, from the first instruction on. WinDbg
+    needs a Windows that was started with kernel debugging on. Both ports are this host's own (127.0.0.1) and
+    close with Ctrl-C.
 
     Example: harness guest debug vm:stand-in --run
     """

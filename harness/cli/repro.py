@@ -67,7 +67,7 @@ def repro(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the failure of a bundle again, on a fresh guest of the same target.
+    """Run the failure of a bundle again, on a fresh guest.
 
     Exit codes: 0 reproduced, 1 not reproduced, 4 it fails in another way, 3 the harness or its host failed.
 
@@ -85,7 +85,7 @@ def repro(
 
     if extract is not None:
         with Bundle.open(bundle) as opened:
-            _extract(opened, extract)
+            _extract(opened, extract, target, recipes or [])
         return
     if before_op:
         with Bundle.open(bundle) as opened:
@@ -111,10 +111,11 @@ def repro(
     raise typer.Exit(_tell(opened, attempts, as_json))
 
 
-def _extract(bundle: Bundle, folder: Path) -> None:
+def _extract(bundle: Bundle, folder: Path, target: str, recipes: list[Path]) -> None:
     from rich.console import Console
 
     from harness.repro.machine_files import extract_machine
+    from harness.repro.missing import missing
 
     with Console(stderr=True).status(f"extracting to {folder}"):
         files = extract_machine(bundle, folder)
@@ -122,6 +123,8 @@ def _extract(bundle: Bundle, folder: Path) -> None:
         typer.echo(file)
     if bundle.manifest.no_machine:
         typer.echo(f"missing: {bundle.manifest.no_machine}", err=True)
+    for line in missing(bundle, target or bundle.manifest.target, recipes)[1]:
+        typer.echo(f"a machine on these files needs what is not here: {line}", err=True)
 
 
 @contextmanager

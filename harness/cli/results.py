@@ -38,7 +38,9 @@ def html(
     results: Folder = Path("results"),
     history: HistoryOption = None,
 ) -> None:
-    """Write one self-contained HTML page: matrix, changes, failures, callback coverage, attestations.
+    """Write one self-contained HTML page.
+
+    It shows the matrix, changes, failures, callback coverage and attestations.
 
     Example: harness results html -o report.html
     """
@@ -55,7 +57,9 @@ def html(
 
 @app.command("junit")
 def junit(run: Run = None, output: Output = None, results: Folder = Path("results")) -> None:
-    """Write JUnit XML with behaviours, outcomes and driver digests as properties.
+    """Write JUnit XML.
+
+    Behaviours, outcomes and driver digests are properties of its test cases.
 
     Example: harness results junit -o junit.xml
     """
@@ -69,7 +73,9 @@ def junit(run: Run = None, output: Output = None, results: Folder = Path("result
 
 @app.command("show")
 def show(run: Run = None, results: Folder = Path("results"), as_json: AsJson = False) -> None:
-    """Print the matrix of a run, from its folder alone; `harness matrix show` also says what changed.
+    """Print the matrix of a run, from its folder alone.
+
+    `harness matrix show` also says what changed.
 
     Example: harness results show --json
     """

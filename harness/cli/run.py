@@ -50,8 +50,9 @@ def run(
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes to run tests in.")] = 1,
 ) -> None:
-    """Run suites on targets with pytest; anything else on the line goes to pytest as it is.
+    """Run suites on targets, with pytest.
 
+    Anything else on the line goes to pytest as it is; `pytest --help` lists what it takes under "harness".
     Exit codes are pytest's; 3 also stands for INFRA, a failure of the harness or its host.
 
     Example: harness run suites/layering -t 'reference:10.0.*' -j 2 -k block

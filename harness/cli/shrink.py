@@ -40,9 +40,10 @@ def shrink(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reduce program, rules and filters to what still fails in the same way, and write it as a pytest test.
+    """Make the smallest pytest test that still fails in the same way.
 
-    The written test is run before it counts: it must fail like the bundle, and pass on the control.
+    Program, rules and filters are reduced to what the failure needs. The written test is run before it
+    counts: it must fail like the bundle, and pass on the control.
 
     Example: harness shrink results/20261121-150000-000000-1/bundles/test_it.zip
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,12 +15,15 @@ import pytest
 import typer
 
 from harness import cli
+from harness.cli.output import print_table
+from harness.driver import find_project_root
 from harness.errors import GuestCrashed, InfrastructureError, UsageError
 from harness.guest.bugcheck import Bugcheck
 from harness.registry.version import MODELLED
 from harness.results.folder import RunWriter, new_run_folder
 from harness.results.model import RunResult
 from harness.results.outcome import Outcome
+from tests.cli.lines import mistake
 
 HEAVY = {
     "_pytest",
@@ -66,6 +71,34 @@ def commands(app: typer.Typer = cli.app, prefix: str = "") -> dict[str, str]:
 @pytest.mark.parametrize(("name", "text"), sorted(commands().items()))
 def test_every_command_has_help_with_an_example_of_itself(name: str, text: str) -> None:
     assert f"Example: harness {name}" in text
+
+
+@pytest.mark.parametrize(("name", "text"), sorted(commands().items()))
+def test_every_example_is_what_the_command_takes(name: str, text: str) -> None:
+    examples = [" ".join(line.split()) for line in re.findall(r"Example: ((?:.+\n?)+)", text)]
+    root = typer.main.get_command(cli.app)
+    assert {line: found for line in examples if (found := mistake(root, shlex.split(line)[1:]))} == {}
+    ours = re.findall(r"\b(?:suites|docs|driver-src|tests)/[\w./-]+", " ".join(examples))
+    there = {path for path in ours if (find_project_root() / path).exists()}
+    assert set(ours) - there <= {"tests/test_regression.py"}, "only what the command writes may be missing"
+
+
+def test_every_command_is_told_in_one_line(harness: Any) -> None:
+    for group in ("", "driver", "image", "target", "guest", "results"):
+        listed = harness(*group.split(), "--help")[1].partition("Commands:")[2]
+        cut = [line for line in listed.splitlines() if line.endswith("...")]
+        assert cut == []
+
+
+def test_a_table_that_a_program_reads_has_a_line_for_each_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(
+        ("name", "title"), [{"name": "a-machine", "title": "word " * 50}, {"name": "b", "title": "x"}]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", "a-machine", "b"]
 
 
 def test_help_imports_nothing_heavy() -> None:

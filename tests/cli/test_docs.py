@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -15,6 +14,7 @@ import typer
 from harness import cli
 from harness.driver import build_signed, find_project_root
 from harness.pytest_command import pytest_command
+from tests.cli.lines import mistake
 
 ROOT = find_project_root()
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -87,29 +87,6 @@ def commands(page: Path) -> list[str]:
     """The `harness` commands of indented blocks, each on one line, without its comment."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL).replace("\\\n", " ")
     return re.findall(r"^ {4,}(harness [^#\n]+)", text, re.MULTILINE)
-
-
-def mistake(command: Any, words: list[str]) -> str:
-    """Why the command can't take this line, as it would say it itself; empty when it can. Runs nothing."""
-    while (commands := getattr(command, "commands", None)) is not None:
-        if not words or words[0] not in commands:
-            return f"no command {words[:1]}"
-        command, words = commands[words[0]], words[1:]
-    try:
-        context = command.make_context("harness", list(words))
-    except Exception as error:  # of Typer's own click, whose place depends on its version
-        said = error.format_message() if hasattr(error, "format_message") else repr(error)
-        return "" if "does not exist" in said else said  # the reader's own files
-    passed_on = [*context.args, *(context.params.get("paths") or ())]
-    return " ".join(word for word in passed_on if word.startswith("-") and word not in PASSED_ON)
-
-
-#: Of pytest, and of the plugin, which `harness run` hands on.
-PASSED_ON = {"-k", "-p", "-x", "-rs", "-q", "--pdb"} | {
-    option
-    for module in (ROOT / "harness/plugin").glob("*.py")
-    for option in re.findall(r'"(--[a-z-]+)"', module.read_text())
-}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
