@@ -65,6 +65,7 @@ _ON_KEY: Final = _handle("key")
 _NAME: Final = Argument("name", "value_name")
 _EXCLUSIVE: Final = Argument("exclusive", "options", Kind.EXCLUSIVE)
 _TRANSACTION: Final = _handle("transaction", "transaction")
+_BUFFER: Final = _handle("buffer", "buffer")
 _CREATE: Final = (
     _ACCESS,
     *_plain("options", "class_name", "attributes", "sddl", "security", "title_index", "name_maximum"),
@@ -80,23 +81,25 @@ FORMS: Final[dict[Opcode, Form]] = {
     Opcode.CLOSE: Form("close", (_handle("handle"),)),
     Opcode.DELETE_KEY: Form("delete_key", (_ON_KEY,)),
     Opcode.SET_VALUE: Form(
-        "set_value", (_ON_KEY, _NAME, _VALUE), _plain("data_size", "title_index", "name_maximum", "address")
+        "set_value",
+        (_ON_KEY, _NAME, _VALUE),
+        (*_plain("data_size", "title_index", "name_maximum", "address"), _BUFFER),
     ),
     Opcode.DELETE_VALUE: Form("delete_value", (_ON_KEY, _NAME), _plain("name_maximum")),
     Opcode.QUERY_VALUE: Form(
-        "query_value", (_ON_KEY, _NAME), _plain("info_class", "length", "name_maximum", "address")
+        "query_value", (_ON_KEY, _NAME), (*_plain("info_class", "length", "name_maximum", "address"), _BUFFER)
     ),
     Opcode.ENUMERATE_VALUE: Form(
-        "enumerate_value", (_ON_KEY, *_plain("index")), _plain("info_class", "length", "address")
+        "enumerate_value", (_ON_KEY, *_plain("index")), (*_plain("info_class", "length", "address"), _BUFFER)
     ),
     Opcode.ENUMERATE_KEY: Form(
-        "enumerate_key", (_ON_KEY, *_plain("index")), _plain("info_class", "length", "address")
+        "enumerate_key", (_ON_KEY, *_plain("index")), (*_plain("info_class", "length", "address"), _BUFFER)
     ),
-    Opcode.QUERY_KEY: Form("query_key", (_ON_KEY,), _plain("info_class", "length", "address")),
+    Opcode.QUERY_KEY: Form("query_key", (_ON_KEY,), (*_plain("info_class", "length", "address"), _BUFFER)),
     Opcode.QUERY_MULTIPLE: Form(
         "query_multiple",
         (_ON_KEY, Argument("names", "value_names", Kind.TEXTS)),
-        (*_plain("length"), Argument("null_required", "null_result")),
+        (*_plain("length"), Argument("null_required", "null_result"), _BUFFER),
     ),
     Opcode.RENAME_KEY: Form("rename_key", (_ON_KEY, *_plain("new_name")), _plain("name_maximum")),
     Opcode.SET_INFORMATION_KEY: Form(
@@ -154,6 +157,9 @@ FORMS: Final[dict[Opcode, Form]] = {
     ),
     Opcode.DELETE_FILE: Form("delete_file", (_FILE,)),
     Opcode.TERMINATE_PROCESS: Form("terminate_process", (Argument("process", "process", Kind.PROCESS),)),
+    Opcode.ALLOCATE_MEMORY: Form("allocate_memory", _plain("length"), (_DATA,)),
+    Opcode.WRITE_MEMORY: Form("write_memory", (_handle("memory"), _DATA), _plain(offset="index")),
+    Opcode.FREE_MEMORY: Form("free_memory", (_handle("memory"),)),
     Opcode.WIN32_CREATE_KEY: Form(
         "win32.create_key",
         (_WIN32_KEY,),

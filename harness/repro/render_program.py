@@ -14,55 +14,24 @@ from harness.errors import HarnessError
 from harness.registry.paths import MACHINE, USER, RegistryPath
 from harness.repro.forms import FORMS, Argument, Form, Kind
 from harness.repro.literal import Imports, NotPlainError, access_code, code_of, status_code
+from harness.repro.names import Names
+from harness.repro.recording_proof import HANDLE_FIELDS, Proof
 from harness.repro.scenario import RunProgram, Slotted
 from harness.workload.builder import ProgramBuilder
 from harness.workload.files import REG_PROCESS_APPKEY
 from harness.workload.opcodes import Opcode
 from harness.workload.program import Operation
 from harness.workload.recorder import PROCESSES
-from harness.workload.registry import HARNESS_FOLDER, HARNESS_KEY
+from harness.workload.registry import HARNESS_KEY
 from harness.workload.values import TypedValue, encode_value, python_value
 from harness.workload.win32 import HKEY_LOCAL_MACHINE, Win32Operations
 
 __all__ = ["ProgramSource"]
 
 _INDENT: Final = "    "
-_WRAP: Final = 96
-
-
-class _Nowhere:
-    """A guest and a clean-up that do nothing, for builders that only record."""
-
-    def __init__(self, root: RegistryPath) -> None:
-        self.test_root = root
-        self._own = f"{HARNESS_FOLDER}\\{str(root).removeprefix(f'{HARNESS_KEY}{chr(92)}')}-"
-
-    def run(self, program: Any) -> Any:
-        raise AssertionError("only recorded")
-
-    def file(self, name: str) -> str:
-        return name if name[1:2] == ":" else self._own + name
-
-    def own_name(self, path: str) -> str:
-        """The name of a test's own file, without what makes it the test's."""
-        if path.lower().startswith(self._own.lower()) and len(path) > len(self._own):
-            return path[len(self._own) :]
-        return path
-
-    def note_key(self, path: RegistryPath) -> None: ...
-
-    def note_mount(self, path: RegistryPath) -> None: ...
-
-
-class _Proof(ProgramBuilder):
-    """A builder that forgets again."""
-
-    def position(self) -> tuple[int, int]:
-        return len(self.steps), self._slots
-
-    def back_to(self, position: tuple[int, int]) -> None:
-        operations, self._slots = position
-        del self.steps[operations:], self._operations[operations:]
+_ROLES: Final = {number: name for name, number in PROCESSES.items()}
+#: Fields that say where an operation runs, which stands around it.
+_PLACES: Final = ("process", "thread", "background")
 
 
 class ProgramSource:
@@ -74,33 +43,28 @@ class ProgramSource:
         root: str,
         names: Mapping[int, str],
         expected: Mapping[int, tuple[int, ...]],
-        taken: set[str],
+        variables: Names,
         imports: Imports,
     ) -> None:
         self._program = program
-        self._nowhere = _Nowhere(RegistryPath(root) if root else HARNESS_KEY / "test")
         self._names = dict(names)
         self._expected = expected
-        self._taken = taken
+        self._variables = variables
         self._imports = imports
-        self._proof = _Proof(self._nowhere, self._nowhere)
-        #: Slot of the recorded program -> the variable that stands for it, and what it is in the proof.
+        self._proof = Proof(RegistryPath(root) if root else HARNESS_KEY / "test", imports)
+        #: Slot of the recorded program -> the variable that stands for it.
         self._slots: dict[int, str] = {}
-        self._objects: dict[str, Any] = {}
 
     def lines(self, instead: Callable[[Slotted], list[str] | None]) -> Iterator[str]:
         """The statements of the ``with`` block; `instead` gives those of operations about filters."""
         used = self._used()
-        place = (0, 0)
+        place = ""
         for each in self._program.operations:
-            operation = each.operation
-            here = operation.process, operation.thread
-            if operation.opcode is Opcode.TERMINATE_PROCESS:
-                here = 0, 0
-            if here != place and here != (0, 0):
-                yield f"with p.on({self._where(*here)}):"
+            here = _where(each.operation)
+            if here and here != place:
+                yield f"with p.on({here}):"
             place = here
-            indent = _INDENT if here != (0, 0) else ""
+            indent = _INDENT if here else ""
             for line in self._operation(each, used, instead):
                 yield indent + line
 
@@ -117,13 +81,6 @@ class ProgramSource:
                 slots.remove(each.operation.out)
             used.update(slots)
         return used
-
-    def _where(self, process: int, thread: int) -> str:
-        roles = {number: name for name, number in PROCESSES.items()}
-        parts = [f'process="{roles.get(process, process)}"'] if process else []
-        if thread:
-            parts.append(f"thread={thread}")
-        return ", ".join(parts)
 
     def _operation(
         self, each: Slotted, used: set[int], instead: Callable[[Slotted], list[str] | None]
@@ -144,7 +101,7 @@ class ProgramSource:
             call = f"{call[:-1]}{'' if call.endswith('(') or call[-2] == '(' else ', '}expect={listed})"
         if operation.out is not None and name is not None:
             self._slots[operation.out] = name
-            self._objects[name] = self._proof.steps[-1]
+            self._proof.name_last(name)
         yield f"{name} = {call}" if name is not None else call
 
     def _null_handles(self, operation: Operation) -> Iterator[str]:
@@ -154,9 +111,9 @@ class ProgramSource:
             slots.remove(operation.out)
         for slot in slots:
             if slot not in self._slots:
-                name = self._free("null")
+                name = self._variables.free("null")
                 self._slots[slot] = name
-                self._objects[name] = self._proof.null_handle()
+                self._proof.name_null(name)
                 yield f"{name} = p.null_handle()"
 
     def _proven(self, each: Slotted) -> str:
@@ -165,46 +122,11 @@ class ProgramSource:
             try:
                 with self._imports.tentative():
                     call = write(each.operation)
-                    if self._records(call, each.operation):
+                    if self._proof.records(call, each.operation, self._slots):
                         return call
             except (NotPlainError, HarnessError):
                 continue
         raise NotPlainError(f"{each.operation.opcode.name.lower()} can't be written")
-
-    def _records(self, call: str, operation: Operation) -> bool:
-        """Whether a call records exactly this operation; it stays in the proof if it does."""
-        position = self._proof.position()
-        namespace = {**_vocabulary(self._imports), **self._objects, "p": self._proof}
-        try:
-            with self._proof.on(process=operation.process, thread=operation.thread):
-                eval(call, namespace)
-            made = self._proof.steps[-1].operation
-            same = self._comparable(made, own=True) == self._comparable(operation, own=False)
-        except HarnessError:
-            same = False
-        if not same:
-            self._proof.back_to(position)
-        return same
-
-    def _comparable(self, operation: Operation, *, own: bool) -> dict[str, Any]:
-        """The fields, with slots as variables."""
-        fields = operation.given() | {"opcode": operation.opcode}
-        if own:
-            names = {self._slot_of(thing): name for name, thing in self._objects.items()}
-        else:
-            names = dict(self._slots)
-        for name in ("handle", "root", "low_handle", "transaction", "event", "trust"):
-            if fields.get(name) is not None:
-                fields[name] = names.get(int(str(fields[name])), "?")
-        if "patches" in fields:
-            fields["patches"] = [(offset, names.get(slot, "?")) for offset, slot in operation.patches]
-        if fields.pop("out", None) is not None:
-            fields["yields"] = True
-        return fields
-
-    @staticmethod
-    def _slot_of(thing: Any) -> int:
-        return int(thing.slot if hasattr(thing, "slot") else thing.index)
 
     # -- by methods -----------------------------------------------------------------------------------
 
@@ -234,7 +156,7 @@ class ProgramSource:
             case Kind.VALUE:
                 return self._value(operation)[0]
             case Kind.FILE:
-                return self._plain(self._nowhere.own_name(value))
+                return self._plain(self._proof.own_name(value))
             case Kind.TEXTS:
                 return self._plain(list(value))
             case Kind.ACCESS:
@@ -245,8 +167,7 @@ class ProgramSource:
                 pairs = ", ".join(f"{offset}: {self._slots[slot]}" for offset, slot in value)
                 return f"{{{pairs}}}"
             case Kind.PROCESS:
-                roles = {number: name for name, number in PROCESSES.items()}
-                return repr(roles[value]).replace("'", '"')
+                return f'"{_ROLES[value]}"'
             case _:
                 return self._plain(value)
 
@@ -256,7 +177,7 @@ class ProgramSource:
         default = parameters[argument.parameter].default
         if argument.kind is Kind.HANDLE and value is None:
             return None
-        if argument.kind is Kind.HANDLES and not value:
+        if argument.kind in (Kind.HANDLES, Kind.DATA) and not value:
             return None
         if argument.kind is Kind.EXCLUSIVE:
             return None if value is None else "True"
@@ -325,11 +246,11 @@ class ProgramSource:
         parts = [f"Opcode.{operation.opcode.name}"]
         self._imports.add("harness.workload", "Opcode")
         for name, value in operation.given().items():
-            if name in ("process", "thread"):
+            if name in _PLACES:
                 continue
             if name == "out":
                 parts.append("out=p.new_slot()")
-            elif name in ("handle", "root", "low_handle", "transaction", "event", "trust"):
+            elif name in HANDLE_FIELDS:
                 parts.append(f"{name}=p.slot_of({self._slots[int(str(value))]})")
             elif name == "patches":
                 pairs = [f"({offset}, p.slot_of({self._slots[slot]}))" for offset, slot in operation.patches]
@@ -341,27 +262,36 @@ class ProgramSource:
     # -- names ----------------------------------------------------------------------------------------
 
     def _plain(self, value: object) -> str:
-        return code_of(value, self._imports, root=self._nowhere.test_root)
+        return code_of(value, self._imports, root=self._proof.test_root)
 
     def _new_name(self, operation: Operation) -> str:
         match operation.opcode:
             case Opcode.LOAD_APP_KEY | Opcode.WIN32_LOAD_APP_KEY | Opcode.LOAD_KEY:
-                return self._free("hive")
+                return self._variables.free("hive")
             case Opcode.CREATE_TRANSACTION:
-                return self._free("transaction")
+                return self._variables.free("transaction")
             case Opcode.CREATE_EVENT:
-                return self._free("event")
+                return self._variables.free("event")
+            case Opcode.ALLOCATE_MEMORY:
+                return self._variables.free("memory")
             case Opcode.DUPLICATE_HANDLE:
-                return self._free("duplicate")
+                return self._variables.free("duplicate")
             case _:
-                return self._free("key")
+                return self._variables.free("key")
 
-    def _free(self, stem: str) -> str:
-        number = 1
-        while (name := stem if number == 1 else f"{stem}_{number}") in self._taken:
-            number += 1
-        self._taken.add(name)
-        return name
+
+def _where(operation: Operation) -> str:
+    """The arguments of ``p.on(...)`` around an operation; empty where it needs none."""
+    if operation.opcode is Opcode.TERMINATE_PROCESS:  # it says itself which process
+        return ""
+    parts = []
+    if operation.process:
+        parts.append(f'process="{_ROLES.get(operation.process, operation.process)}"')
+    if operation.thread:
+        parts.append(f"thread={operation.thread}")
+    if operation.background:
+        parts.append("background=True")
+    return ", ".join(parts)
 
 
 def _signature(form: Form) -> Mapping[str, Any]:
@@ -371,10 +301,3 @@ def _signature(form: Form) -> Mapping[str, Any]:
         else (ProgramBuilder, form.method)
     )
     return inspect.signature(getattr(owner, name)).parameters
-
-
-def _vocabulary(imports: Imports) -> dict[str, Any]:
-    """What the imports give."""
-    namespace: dict[str, Any] = {}
-    exec("\n".join(imports.lines()), namespace)
-    return namespace

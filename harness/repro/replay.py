@@ -17,6 +17,7 @@ from harness.registry.status import nt_success
 from harness.repro.evaluate import Live, evaluate
 from harness.repro.failure import CrashFacts, Failure
 from harness.repro.journal import CallKind
+from harness.repro.record_fields import data, text
 from harness.repro.scenario import (
     Action,
     AddFilter,
@@ -196,9 +197,9 @@ class Replay:
         flags = int(values["flags"])
         return self._probe().kernel_call.call(
             InnerCall(values["call"]),
-            _text(values, "target"),
-            value=_text(values, "value_name"),
-            data=values["data"][: values["data_length"]],
+            text(values, "target"),
+            value=text(values, "value_name"),
+            data=data(values),
             value_type=values["value_type"],
             index=values["index"],
             access=values["access"],
@@ -275,11 +276,6 @@ _REMOVE: Final = "REGPROBE_REMOVE_FILTER"
 
 class _Unchecked(ProgramBuilder):
     """A builder for operations that were recorded before: nothing is expected of them here."""
-
-
-def _text(values: Mapping[str, Any], name: str) -> str:
-    raw: bytes = values[name][: values[f"{name}_length"]]
-    return raw.decode("utf-16-le", "surrogatepass")
 
 
 def perform(guest: Guest, scenario: Scenario, images: Mapping[str, bytes]) -> Failure | None:

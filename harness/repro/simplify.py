@@ -11,6 +11,7 @@ from harness.probe.enums import Action as RuleAction
 from harness.probe.enums import FilterFlag, Match
 from harness.registry.notify import NotifyClass
 from harness.registry.valuetypes import ValueType
+from harness.repro.record_fields import number
 from harness.repro.scenario import (
     Action,
     AddFilter,
@@ -66,11 +67,11 @@ def _simpler_action(action: Action) -> Iterator[Action]:
             for values in _simpler_rule(action.values):
                 yield replace(action, values=values)
         case AddFilter():
-            flags = FilterFlag(_number(action.values, "flags"))
+            flags = FilterFlag(number(action.values, "flags"))
             for flag in FilterFlag:
                 if flag in flags and flag is not FilterFlag.LEGACY:
                     yield replace(action, values={**action.values, "flags": int(flags & ~flag)})
-            if _number(action.values, "context"):
+            if number(action.values, "context"):
                 yield replace(action, values={**action.values, "context": 0})
         case _:
             return
@@ -109,27 +110,21 @@ def _with(operation: Operation, **changes: Any) -> Iterator[Operation]:
 
 
 def _simpler_rule(values: Values) -> Iterator[dict[str, int | bytes]]:
-    match = Match(_number(values, "match"))
+    match = Match(number(values, "match"))
     for flag, fields in _MATCH_FIELDS.items():
         if flag in match:
             yield {**values, **_emptied(values, fields), "match": int(match & ~flag)}
     for fields in (("nth_first", "nth_count"), ("nth_first",), ("nth_count",)):
-        if any(_number(values, name) for name in fields):
+        if any(number(values, name) for name in fields):
             yield {**values, **_emptied(values, fields)}
-    classes = _number(values, "classes")
+    classes = number(values, "classes")
     bits = [int(each) for each in NotifyClass if classes >> int(each) & 1]
     if len(bits) > 1:
         for bit in bits:
             yield {**values, "classes": classes & ~(1 << bit)}
-    if _number(values, "action") == RuleAction.DELAY and _number(values, "value") > 1:
+    if number(values, "action") == RuleAction.DELAY and number(values, "value") > 1:
         yield {**values, "value": 1}
 
 
 def _emptied(values: Values, fields: tuple[str, ...]) -> Mapping[str, int | bytes]:
     return {name: b"" if isinstance(values[name], bytes) else 0 for name in fields}
-
-
-def _number(values: Values, name: str) -> int:
-    value = values[name]
-    assert isinstance(value, int)
-    return value

@@ -15,6 +15,7 @@ from harness.registry.paths import RegistryPath
 from harness.registry.status import NTSTATUS
 from harness.repro.forms import FORMS
 from harness.repro.literal import Imports
+from harness.repro.names import Names
 from harness.repro.render_program import ProgramSource
 from harness.repro.render_rules import RuleSource
 from harness.repro.scenario import RunProgram, Slotted
@@ -45,7 +46,7 @@ def lines_of(p: ProgramBuilder, names: dict[int, str] | None = None) -> tuple[li
     action = RunProgram(
         0, tuple(Slotted(index, step.operation) for index, step in enumerate(p.steps)), p.build().handle_count
     )
-    source = ProgramSource(action, ROOT, names or {}, {}, {"p"}, imports)
+    source = ProgramSource(action, ROOT, names or {}, {}, Names({"p"}), imports)
     return list(source.lines(lambda each: None)), imports
 
 
@@ -133,7 +134,24 @@ def others(p: ProgramBuilder) -> None:
         p.set_value(theirs, "a", 1)
     with p.on(thread=3):
         p.query_value(key, "a")
+        p.wait_for(p.query_value(key, "a"))
+    with p.on(thread=2, background=True):
+        p.set_value(key, "slow", 1)
+    with p.on(process="third", background=True):
+        p.delete_value(theirs, "slow")
     p.terminate_process("second")
+
+
+def memory(p: ProgramBuilder) -> None:
+    key = p.create_key(p.test_root / "app")
+    first, other = p.allocate_memory(4096, data=b"text"), p.allocate_memory(8)
+    p.set_value(key, "v", b"1234", buffer=first)
+    p.query_value(key, "v", 1, buffer=other, length=8)
+    p.enumerate_value(key, 0, buffer=other)
+    p.query_multiple(key, ["v"], buffer=first)
+    p.write_memory(other, b"\0\xff", offset=3)
+    p.query_key(key, buffer=other)
+    p.free_memory(first)
 
 
 def win32(p: ProgramBuilder) -> None:
@@ -159,7 +177,7 @@ def win32(p: ProgramBuilder) -> None:
     w.close_key(key)
 
 
-PROGRAMS = (keys, values, hives, others, win32)
+PROGRAMS = (keys, values, hives, others, memory, win32)
 
 
 @pytest.mark.parametrize("record", PROGRAMS, ids=lambda each: each.__name__)
