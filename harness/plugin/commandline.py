@@ -124,8 +124,8 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "--bundle-machine": {
         "action": "store_true",
         "default": False,
-        "help": "put a machine's disks (what it wrote) and memory into the bundle of a failure; 8 GiB at "
-        "most",
+        "help": "put a machine into the bundle of a failure: what it wrote to its disks, memory, UEFI "
+        "variables and TPM state; 8 GiB at most",
     },
     # -- for the process that started this one
     "--finished": {

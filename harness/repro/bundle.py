@@ -6,7 +6,7 @@
     data/DIGEST          files and requests
     evidence/NAME        trace, comparison and whatever else the run kept of the failure
     machine.xml          the machine's domain
-    machine/NAME         where it was asked for, the machine's disks and memory
+    machine/NAME         where it was asked for, the machine's disks, memory, UEFI variables and TPM state
 
 It comes from anywhere: reading it trusts nothing (`harness.repro.archive`), and what it holds is run only
 inside guests.
@@ -131,6 +131,8 @@ class MachineFileKind(StrEnum):
     DISK = "disk"  # a qcow2 overlay
     ELF = "elf"  # memory
     WINDOWS = "win-dmp"  # memory, for Windows' debuggers
+    VARIABLES = "variables"  # of UEFI firmware, raw
+    TPM = "tpm"  # swtpm's state of a TPM 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The disks and the memory of the machine a test failed on: into its bundle, and out of it again.
+"""The machine a test failed on, disks, memory, UEFI variables, TPM: into its bundle, and out of it again.
 
 The machine is paused and its files are read as they stand: QEMU writes back what it holds of them when it
 pauses (`bdrv_flush_all` in its `vm_stop`). Neither way is a file ever in this process's memory as a whole.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import HarnessError, InfrastructureError, UsageError
+from harness.machine.disk.nonvolatile import TPM_FILE, nonvolatile_files
 from harness.machine.disk.qcow2 import read_header
 from harness.repro.bundle import Bundle, MachineFile, MachineFileKind
 
@@ -55,7 +56,7 @@ def machine_state(guest: Guest, room: Path) -> Iterator[MachineState]:
     missing = []
     machine_guest.watch.stop()  # pausing is ours
     try:
-        for what, collect in (("disks", _disks), ("memory", _memory)):
+        for what, collect in _PARTS:
             try:
                 if machine.running:
                     machine.suspend()
@@ -125,14 +126,42 @@ def _memory(machine: Machine, dump: Path, found: _Found) -> None:
     found.add(dump, kind, f"memory.{kind}")
 
 
+def _nonvolatile(machine: Machine, _: Path, found: _Found) -> None:
+    """What the firmware and the TPM keep; the machine's disks are no use without where they expect them."""
+    files = nonvolatile_files(machine.spec)
+    if files.variables is not None:
+        found.add(files.variables, MachineFileKind.VARIABLES, "variables")
+    for path in files.tpm:
+        found.add(path, MachineFileKind.TPM, path.name)
+
+
+_PARTS: Final = (("disks", _disks), ("UEFI variables and TPM", _nonvolatile), ("memory", _memory))
+
+
 # -- out of a bundle -----------------------------------------------------------------------------------------
 
 
 def file_name(file: MachineFile) -> str:
-    """What a file is called when it is extracted, by what it is: ``disk0.qcow2``, ``memory.elf``."""
-    if file.kind is MachineFileKind.DISK:
-        return f"disk{file.disk}.qcow2" if file.layer == 0 else f"disk{file.disk}-below{file.layer}.qcow2"
-    return f"memory.{'dmp' if file.kind is MachineFileKind.WINDOWS else 'elf'}"
+    """What a file is called when it is extracted, by what it is: ``disk0.qcow2``, ``memory.elf``.
+
+    swtpm knows its files by their names: ``tpm/tpm2-00.permall``. Raises `UsageError` for another name.
+    """
+    match file.kind:
+        case MachineFileKind.DISK if file.layer == 0:
+            return f"disk{file.disk}.qcow2"
+        case MachineFileKind.DISK:
+            return f"disk{file.disk}-below{file.layer}.qcow2"
+        case MachineFileKind.VARIABLES:
+            return "variables.fd"
+        case MachineFileKind.TPM:
+            name = file.member.rpartition("/")[2]
+            if not TPM_FILE.fullmatch(name):
+                raise UsageError(f"{name[:80]!r} is no name of a TPM's state; the bundle is damaged")
+            return f"tpm/{name}"
+        case MachineFileKind.WINDOWS:
+            return "memory.dmp"
+        case MachineFileKind.ELF:
+            return "memory.elf"
 
 
 def extract_machine(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
@@ -146,7 +175,7 @@ def extract_machine(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
     files = bundle.manifest.machine
     if not files:
         why = bundle.manifest.no_machine or "pytest was not given --bundle-machine when it failed"
-        raise UsageError(f"{bundle.file} holds neither disks nor memory of a machine: {why}")
+        raise UsageError(f"{bundle.file} holds no files of a machine: {why}")
     total = sum(file.size for file in files)
     if total > MAX_MACHINE or min(file.size for file in files) < 0:
         raise UsageError(f"{bundle.file}: {total} bytes of disks and memory; at most {MAX_MACHINE} are read")
@@ -167,6 +196,7 @@ def extract_machine(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
 
 
 def _extract(bundle: Bundle, file: MachineFile, path: Path, written: list[Path]) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         path.touch(0o600, exist_ok=False)
     except FileExistsError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from harness.errors import HarnessError, UsageError
 from harness.repro.rerun import find_test
 
 if TYPE_CHECKING:
+    from harness.machine.describe.spec import Hardware
     from harness.repro.bundle import Bundle
     from harness.targets import Target
 
@@ -87,6 +89,7 @@ def _machine(bundle: Bundle, target: Target, notes: list[str], trouble: list[str
     assert target.recipe is not None
     recorded = bundle.manifest.guest
     recipe = load_recipe(target.recipe)
+    trouble += _programs(recipe.hardware)
     if not is_built(recipe):
         trouble.append(f"the image of {target} is not built here: {recipe.build_command}")
         return
@@ -100,6 +103,24 @@ def _machine(bundle: Bundle, target: Target, notes: list[str], trouble: list[str
     emulator = qemu_version(image.hardware.arch)
     if recorded.qemu and emulator and emulator != recorded.qemu:
         notes.append(f"QEMU is {emulator} here, it was {recorded.qemu}")
+
+
+def _programs(hardware: Hardware) -> Iterator[str]:
+    """What this host has to have for such a machine, and hasn't: emulator, UEFI firmware, TPM."""
+    from harness.machine.describe.firmware import find_firmware
+    from harness.machine.hypervisor.tpm import TOOLS
+    from harness.repro.machines import qemu_version
+
+    if not qemu_version(hardware.arch):
+        yield f"QEMU for {hardware.arch} is missing: tools/bootstrap.sh machines"
+    try:
+        find_firmware(hardware)
+    except HarnessError as error:
+        yield str(error)
+    if hardware.tpm:
+        for tool, package in TOOLS.items():
+            if shutil.which(tool) is None:
+                yield f"{tool} is missing, for the machine's TPM: apt-get install {package}"
 
 
 def check(bundle: Bundle, target: str, recipes: Sequence[Path] = ()) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InfrastructureError, UsageError
-from harness.machine.describe.spec import Disk, DiskFormat, Hardware, MachineSpec
+from harness.machine.describe.spec import Disk, DiskFormat, Firmware, Hardware, MachineSpec
 from harness.machine.disk.disks import create_overlay
 from harness.repro import machine_files
 from harness.repro.archive import write_archive
@@ -32,6 +32,7 @@ from harness.repro.failure import Failure
 from harness.repro.journal import Journal
 from harness.repro.keep import Circumstances, write_bundle
 from harness.repro.machine_files import extract_machine, machine_state
+from harness.repro.missing import missing
 from harness.results.outcome import Outcome
 from tests.repro.commands import harness
 
@@ -89,8 +90,17 @@ def guest(tmp_path: Path) -> _Guest:
     _write(below, "-P 0x22 64k 64k")
     create_overlay(own, below, DiskFormat.QCOW2)
     _write(own, "-P 0x33 128k 64k")
-    cd = Disk(base, DiskFormat.RAW, read_only=True)
-    return _Guest(_Machine(MachineSpec("m", Hardware(memory_mib=8), folder, disks=(cd, Disk(own)))))
+    (folder / "tpm").mkdir()
+    (folder / "tpm" / "tpm2-00.permall").write_bytes(b"sealed")
+    (folder / "VARS.fd").write_bytes(b"boot order")
+    spec = MachineSpec(
+        "m",
+        Hardware(memory_mib=8, firmware=Firmware.UEFI, tpm=True),
+        folder,
+        disks=(Disk(base, DiskFormat.RAW, read_only=True), Disk(own)),
+        firmware_variables=folder / "VARS.fd",
+    )
+    return _Guest(_Machine(spec))
 
 
 def _keep(guest: _Guest, folder: Path) -> Path:
@@ -105,13 +115,13 @@ def test_what_the_machine_wrote_comes_out_as_it_was(guest: _Guest, tmp_path: Pat
     assert bundle.stat().st_size < 1 << 20, "zeros take no room"
     done = harness("repro", bundle, "--extract", tmp_path / "out")
     assert done.code == 0, done.err
-    own, below, memory = (
-        tmp_path / "out" / name for name in ("disk0.qcow2", "disk0-below1.qcow2", "memory.elf")
-    )
-    assert done.out.split() == [str(own), str(below), str(memory)]
+    names = ("disk0.qcow2", "disk0-below1.qcow2", "variables.fd", "tpm/tpm2-00.permall", "memory.elf")
+    own, below, variables, tpm, memory = (tmp_path / "out" / name for name in names)
+    assert done.out.split() == [str(tmp_path / "out" / name) for name in names]
+    assert (variables.read_bytes(), tpm.read_bytes()) == (b"boot order", b"sealed")
     assert memory.read_bytes() == _MEMORY
     assert memory.stat().st_blocks * 512 < 4 << 20, "zeros take no room here either"
-    assert {path.stat().st_mode & 0o777 for path in (own, below, memory)} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (own, below, variables, tpm, memory)} == {0o600}
     base = shutil.move(guest.machine.spec.folder / "base.raw", tmp_path / "image.raw")
     shutil.rmtree(guest.machine.spec.folder)
     for path, format, lower in ((below, "raw", base), (own, "qcow2", below)):
@@ -130,7 +140,8 @@ def test_what_can_not_be_had_is_told_and_the_rest_is_kept(
 ) -> None:
     guest.machine.dumps = False
     with Bundle.open(_keep(guest, tmp_path)) as bundle:
-        assert [(file.layer, file.backing, file.backing_format) for file in bundle.manifest.machine] == [
+        disks = [file for file in bundle.manifest.machine if file.kind is MachineFileKind.DISK]
+        assert [(file.layer, file.backing, file.backing_format) for file in disks] == [
             (0, "machine/template.qcow2", "qcow2"),
             (1, "machine/base.raw", "raw"),
         ]
@@ -138,7 +149,7 @@ def test_what_can_not_be_had_is_told_and_the_rest_is_kept(
     monkeypatch.setattr(machine_files, "MAX_MACHINE", 1 << 20)
     guest.machine.dumps = True
     with Bundle.open(_keep(guest, tmp_path)) as bundle:
-        assert {file.kind for file in bundle.manifest.machine} == {MachineFileKind.DISK}
+        assert MachineFileKind.ELF not in {file.kind for file in bundle.manifest.machine}
         assert "memory: with 8 MiB more" in bundle.manifest.no_machine
         assert "room for 1 MiB" in bundle.manifest.no_machine
 
@@ -194,6 +205,27 @@ def test_a_disk_whose_data_are_in_another_file_is_refused(tmp_path: Path) -> Non
         extract_machine(bundle, tmp_path / "out")
 
 
+def test_state_that_can_not_be_a_machines_is_left_out_and_told(guest: _Guest, tmp_path: Path) -> None:
+    variables = guest.machine.spec.firmware_variables
+    assert variables is not None
+    variables.unlink()
+    variables.symlink_to("/etc/hostname")
+    with Bundle.open(_keep(guest, tmp_path)) as bundle:
+        kinds = [file.kind for file in bundle.manifest.machine]
+        assert kinds == [MachineFileKind.DISK, MachineFileKind.DISK, MachineFileKind.ELF]
+        assert bundle.manifest.no_machine.startswith("UEFI variables and TPM: ")
+
+
+def test_a_tpm_file_comes_out_under_names_of_swtpm_alone(tmp_path: Path) -> None:
+    bad = replace(_file(MachineFileKind.TPM, b"x"), member="machine/x")
+    with (
+        Bundle.open(_made(tmp_path / "b.zip", b"x", bad)) as bundle,
+        pytest.raises(UsageError, match="no name of a TPM's state"),
+    ):
+        extract_machine(bundle, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     file = _file(MachineFileKind.ELF, b"x")
     with (
@@ -201,3 +233,18 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         pytest.raises(UsageError, match="twice"),
     ):
         extract_machine(bundle, tmp_path / "out")
+
+
+def test_a_host_is_told_what_it_lacks_for_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
+    monkeypatch.setattr("harness.machine.describe.firmware.descriptor_folders", lambda: (tmp_path,))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    manifest = Manifest(FORMAT, "0", "now", "vm:win11-24h2", _TEST, _GUEST, _FAILURE)
+    write_archive(tmp_path / "b.zip", encode_manifest(manifest))
+    with Bundle.open(tmp_path / "b.zip") as bundle:
+        _, trouble = missing(bundle, "vm:win11-24h2")
+    said = "\n".join(trouble)
+    for word in ("QEMU for x86_64 is missing", "no UEFI firmware", "swtpm is missing", "is not built here"):
+        assert word in said

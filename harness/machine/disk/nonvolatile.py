@@ -18,15 +18,15 @@ from typing import Final
 from harness.errors import InfrastructureError
 from harness.machine.describe.spec import MachineSpec
 
-__all__ = ["NonVolatile", "copy_nonvolatile", "nonvolatile_files"]
+__all__ = ["TPM_FILE", "NonVolatile", "copy_nonvolatile", "nonvolatile_files"]
 
 #: QEMU's limit for both flash devices of a PC together ("max-fw-size", hw/i386/pc.c).
 _MAX_VARIABLES: Final = 8 << 20
 #: swtpm's files have some hundred KiB at most; it needs one of each kind.
 _MAX_TPM: Final = 4 << 20
-_MAX_TPM_FILES: Final = 8
+_MAXTPM_FILES: Final = 8
 #: swtpm's names of state of a TPM 2.0 (swtpm(8), --tpmstate), without its lock and its temporary files.
-_TPM_FILE: Final = re.compile(r"tpm2-00\.[a-z]{1,32}")
+TPM_FILE: Final = re.compile(r"tpm2-00\.[a-z]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def nonvolatile_files(spec: MachineSpec) -> NonVolatile:
         return NonVolatile(variables)
     folder = spec.tpm_folder
     try:
-        names = sorted(path.name for path in folder.iterdir() if _TPM_FILE.fullmatch(path.name))
+        names = sorted(path.name for path in folder.iterdir() if TPM_FILE.fullmatch(path.name))
     except OSError as error:
         raise InfrastructureError(f"machine {spec.name}: can't read its TPM's folder: {error}") from error
-    if len(names) > _MAX_TPM_FILES:
+    if len(names) > _MAXTPM_FILES:
         raise InfrastructureError(f"{folder} has {len(names)} files of a TPM's state; it is not swtpm's")
     for name in names:
         _check(folder / name, _MAX_TPM)

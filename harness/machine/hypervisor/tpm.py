@@ -15,11 +15,11 @@ from typing import Final, Self
 
 from harness.errors import InfrastructureError, ToolMissingError
 
-__all__ = ["Tpm"]
+__all__ = ["TOOLS", "Tpm"]
 
 _END_SECONDS: Final = 5.0
 #: Program and Debian package. libvirt gives no machine a TPM without swtpm_setup, though it is not to run it.
-_TOOLS: Final = {"swtpm": "swtpm", "swtpm_setup": "swtpm-tools"}
+TOOLS: Final = {"swtpm": "swtpm", "swtpm_setup": "swtpm-tools"}
 #: Of Ubuntu's package, for AppArmor: it knows the home folder and libvirt's folders, no other runtime folder.
 _PROFILE: Final = Path("/etc/apparmor.d/usr.bin.swtpm")
 
@@ -39,7 +39,7 @@ class Tpm:
 
         A clone comes to life behind its firmware, which would have started the TPM up: so swtpm does it.
         """
-        for tool, package in _TOOLS.items():
+        for tool, package in TOOLS.items():
             if shutil.which(tool) is None:
                 raise ToolMissingError(f"{tool} is missing, for the machines' TPM: apt-get install {package}")
         try:
