@@ -45,7 +45,9 @@ def choose_image(facts: MediaFacts, wanted: MediaWanted) -> WimImage | None:
     if facts.family is not wanted.family or wanted.arch not in facts.architectures:
         raise _wrong(facts, wanted)
     if wanted.family is not MediaFamily.NT6:
-        if facts.service_pack < wanted.service_pack:
+        # Whether every disc of Server 2003 with its second one has the tag file is not confirmed.
+        untold = facts.service_pack == 0 and facts.family is MediaFamily.SERVER_2003
+        if facts.service_pack < wanted.service_pack and not untold:
             raise _wrong(facts, wanted, f"it has service pack {facts.service_pack}")
         return None
     fitting = [

@@ -90,6 +90,21 @@ def test_a_missing_service_pack_is_named(tmp_path: Path) -> None:
         choose_image(facts, MediaWanted(MediaFamily.XP, "x86", service_pack=3))
 
 
+@pytest.mark.parametrize(("tag", "fits"), [("WIN51IS.SP1", False), ("WIN51IS.SP2", True), ("WIN51IS", True)])
+def test_server_2003_with_the_first_service_pack_is_refused_where_it_is_told(
+    tmp_path: Path, tag: str, fits: bool
+) -> None:
+    """An hour later its runner would say so; whether every disc with the second one tells it is not known."""
+    files = {"WIN51": b"", "WIN51IS": b"", tag: b"", "I386/TXTSETUP.SIF": b""}
+    facts = inspect_media(disc(tmp_path / "2003.iso", files, udf=False))
+    wanted = MediaWanted(MediaFamily.SERVER_2003, "x86", service_pack=2)
+    if fits:
+        assert choose_image(facts, wanted) is None
+    else:
+        with pytest.raises(MediaError, match=r"it has service pack 1; wanted server-2003 SP2 x86"):
+            choose_image(facts, wanted)
+
+
 def test_tag_files_alone_are_no_windows(tmp_path: Path) -> None:
     facts = inspect_media(disc(tmp_path / "tags.iso", {"WIN51IP": b""}, udf=False))
     assert facts.family is MediaFamily.UNKNOWN
