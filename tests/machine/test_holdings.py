@@ -15,7 +15,7 @@ from harness.driver import build_signed, project_drivers
 from harness.errors import ToolMissingError
 from harness.guest.leaks import Held, Holding, left_over
 from harness.machine.inside.holdings import Holdings
-from harness.machine.inside.pool_tags import mentioned_tags
+from harness.machine.inside.pool_tags import framework_tag, mentioned_tags
 from harness.registry.paths import RegistryPath
 from harness.workload.registry import HARNESS_KEY
 
@@ -131,7 +131,7 @@ def test_a_tag_that_others_use_is_not_judged_and_that_is_said(
     load("wrong")
     system.hold(b"Wrng", 9)
     assert of_kind(holdings, Holding.POOL) == []
-    assert "no tag that nobody else uses" in holdings.outstanding().unknown[Holding.POOL]
+    assert "tags that others use as well ('Wrng')" in holdings.outstanding().unknown[Holding.POOL]
 
 
 def test_drivers_of_the_harness_may_share_a_tag(holdings: Holdings, system: System, load: Load) -> None:
@@ -187,6 +187,12 @@ def test_more_tags_than_one_request_takes(holdings: Holdings, system: System) ->
     system.hold(many[-1], 1)
     assert len(of_kind(holdings, Holding.POOL)) == 2
     assert max(map(len, system.asked)) == MAX_TAGS
+
+
+def test_a_framework_drivers_tag_is_made_of_its_name(holdings: Holdings, system: System, load: Load) -> None:
+    load("regguard")
+    system.hold(b"regg", 1)
+    assert [held.what for held in of_kind(holdings, Holding.POOL)] == ["regguard.sys, tag 'regg', nonpaged"]
 
 
 # -- keys --------------------------------------------------------------------------------------------------
@@ -284,6 +290,14 @@ def test_tags_are_found_in_code_of_both_architectures(image: bytes) -> None:
     except ToolMissingError as error:
         pytest.skip(str(error))
     assert mentioned_tags(other) == (b"Wrng",)
+
+
+@pytest.mark.parametrize(
+    ("service", "tag"),
+    [("regguard", b"regg"), ("WdfGuard", b"Guar"), ("abc", None), ("wdfabc", None), ("ähnlich", None)],
+)
+def test_the_tag_of_the_framework(service: str, tag: bytes | None) -> None:
+    assert framework_tag(service) == tag
 
 
 def test_what_is_no_image_mentions_none(image: bytes) -> None:

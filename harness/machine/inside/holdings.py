@@ -55,13 +55,13 @@ class Holdings:
     def installed(self, service: str, image: bytes) -> None:
         """A driver's service was made for `image`."""
         self._installed[service.lower()] = f"{service}.sys"
-        self._pool.installed(f"{service}.sys", image)
+        self._pool.installed(service, image)
 
     def starting(self, service: str) -> None:
         """A driver is about to start."""
         self._running.add(service.lower())
         if service.lower() in self._installed:
-            self._pool.starting(f"{service}.sys")
+            self._pool.starting(service)
 
     def stopped(self, service: str) -> None:
         """A driver did not start, or was unloaded."""

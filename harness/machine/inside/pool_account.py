@@ -16,12 +16,13 @@ from harness.channel.frames import RunnerErrorCode
 from harness.channel.holdings import MAX_TAGS, PoolTag, VerifiedDriver
 from harness.channel.runner import RunnerClient
 from harness.guest.leaks import Held, Holding, pool_words
-from harness.machine.inside.pool_tags import mentioned_tags
+from harness.machine.inside.pool_tags import framework_tag, mentioned_tags
 
 __all__ = ["PoolAccount", "why_untold"]
 
 #: Driver Verifier's option of pool tracking (devtest/verifier-command-line).
 _POOL_TRACKING: Final = 0x8
+_SHOWN: Final = 4
 _OLD: Final = "the guest's runner is older than this harness; put the runner of this harness into the guest"
 _UNTOLD: Final = frozenset({RunnerErrorCode.SYSTEM, RunnerErrorCode.UNSUPPORTED})
 
@@ -37,7 +38,7 @@ def why_untold(error: RunnerError) -> str:
 
 @dataclass
 class _Driver:
-    """A driver that was installed: the tags its code mentions, and whose they were found to be."""
+    """A driver that was installed: the tags it may use, and whose they were found to be."""
 
     name: str
     mentioned: set[bytes] = field(default_factory=set)
@@ -47,11 +48,9 @@ class _Driver:
     @property
     def limits(self) -> str:
         """What is not known of its pool by tags alone."""
-        if not self.own:
-            return (
-                f"{self.name}: its code has no tag that nobody else uses; with +verifier its pool is counted"
-            )
-        return f"{self.name}: beyond the tags in its code; with +verifier its pool is counted whole"
+        others = ", ".join(f"'{tag.decode('ascii')}'" for tag in sorted(self.shared)[:_SHOWN])
+        told = f"tags that others use as well ({others}), or " if others else ""
+        return f"{self.name}: {told}tags that its code computes; with +verifier its pool is counted whole"
 
 
 class PoolAccount:
@@ -61,14 +60,16 @@ class PoolAccount:
         self._runner = runner
         self._drivers: dict[str, _Driver] = {}
 
-    def installed(self, name: str, image: bytes) -> None:
-        """There is a driver `name` ("regprobe.sys"), which will be loaded from `image`."""
-        driver = self._drivers.setdefault(name.lower(), _Driver(name))
+    def installed(self, service: str, image: bytes) -> None:
+        """There is a driver's service, which will load `image` as a file of the same name."""
+        driver = self._drivers.setdefault(_file(service), _Driver(f"{service}.sys"))
         driver.mentioned |= set(mentioned_tags(image))
+        if tag := framework_tag(service):
+            driver.mentioned.add(tag)
 
-    def starting(self, name: str) -> None:
+    def starting(self, service: str) -> None:
         """A driver is about to start: now it can be told which tags are used without it."""
-        driver = self._drivers[name.lower()]
+        driver = self._drivers[_file(service)]
         asked = driver.mentioned - driver.own - driver.shared
         if not asked:
             return
@@ -127,6 +128,11 @@ class PoolAccount:
             for each in found
             if each.flags & _POOL_TRACKING and each.name.lower() in self._drivers
         ]
+
+
+def _file(service: str) -> str:
+    """The name of a service's image, for comparisons."""
+    return f"{service}.sys".lower()
 
 
 def _with_tag(tag: PoolTag, owners: list[str]) -> Iterator[Held]:
