@@ -6,10 +6,10 @@ import pytest
 
 from harness.guest import Guest
 from harness.plugin.fixtures import Recorder
-from harness.probe import Event, Probe
-from harness.registry.notify import Post, Pre
+from harness.probe import Event, Filter, Probe
+from harness.registry.notify import NotifyClass, Post, Pre
 from harness.registry.status import NTSTATUS, nt_success
-from harness.workload import Registry, TypedValue
+from harness.workload import Registry, Step, TypedValue
 from suites.features import Features
 from suites.scene import Scene
 from suites.support import MIDDLE, behaviour, shown, versions
@@ -230,6 +230,119 @@ def test_a_captured_input_can_not_change(probe: Probe, registry: Registry) -> No
     first, second = (probe.trace.of(write).seen_by(each).by(Pre.SetValueKey)[0] for each in (high, low))
     assert (first.name, first.data) == (second.name, second.data)
     assert first.spans.data.address == second.spans.data.address != write.input_address
+
+
+@behaviour("B-CAP-05", "B-CAP-03")
+@versions(since="6.2")
+def test_a_requester_that_changes_its_data_meanwhile_changes_nothing(
+    probe: Probe, registry: Registry
+) -> None:
+    """Another thread overwrites the data while the write stands in the first filter's pre."""
+    low, write, read = _changed_while_it_stands(probe, registry)
+
+    (pre,) = probe.trace.of(write).seen_by(low).by(Pre.SetValueKey)
+    assert pre.data == b"before"
+    assert read.data == b"before"
+
+
+@behaviour("B-CAP-05", "B-CAP-04")
+@versions(since="6.0", until="6.1")
+def test_what_becomes_of_data_that_changes_before_windows_8(
+    probe: Probe, registry: Registry, record: Recorder
+) -> None:
+    low, write, read = _changed_while_it_stands(probe, registry)
+
+    (pre,) = probe.trace.of(write).seen_by(low).by(Pre.SetValueKey)
+    assert write.status == NTSTATUS.SUCCESS
+    assert pre.data in (b"before", b"after!"), "one of the two, whole: it changed between the callbacks"
+    assert read.data in (b"before", b"after!")
+    record("B-CAP-05 the lower filter sees the change", pre.data == b"after!")
+    record("B-CAP-05 the changed data is written", read.data == b"after!")
+
+
+def _changed_while_it_stands(probe: Probe, registry: Registry) -> tuple[Filter, Step, Step]:
+    """The lower filter, a write whose data was overwritten between the two filters, and what is read back."""
+    high, low = probe.stack("380020.7301", "380000.7301")
+    gate = probe.gate()
+    high.on(Pre.SetValueKey, under=registry.test_root, value="v").stand(gate)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        memory = p.allocate_memory(data=b"before")
+        with p.on(thread=1, background=True):
+            write = p.set_value(key, "v", b"before", buffer=memory)
+        there = gate.await_in(p)
+        changed = p.write_memory(memory, b"after!")
+        gate.open_in(p)
+        p.wait_for(write)
+        read = p.query_value(key, "v")
+
+    assert there.in_time
+    assert write.begin < changed.begin < changed.end < write.end
+    assert (changed.status, write.input_address) == (NTSTATUS.SUCCESS, memory.handle)
+    return low, write, read
+
+
+@behaviour("B-CAP-07", "B-CAP-06")
+@pytest.mark.parametrize(
+    "stands_in",
+    [
+        pytest.param(Pre.QueryValueKey, id="pre"),
+        pytest.param(Post.QueryValueKey, id="post", marks=versions(since="6.0")),
+    ],
+)
+def test_an_output_buffer_that_goes_while_a_callback_runs(
+    probe: Probe, registry: Registry, stands_in: NotifyClass
+) -> None:
+    """The requester frees it; filters go on, and the probe of a lower altitude reads it under protection."""
+    gate = probe.gate()
+    probe.add_monitor().on(stands_in, under=registry.test_root, value="v").stand(gate)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        p.set_value(key, "v", "x")
+        memory = p.allocate_memory(256)
+        with p.on(thread=1, background=True):
+            query = p.query_value(key, "v", length=256, buffer=memory)
+        there = gate.await_in(p)
+        freed = p.free_memory(memory)
+        gate.open_in(p)
+        p.wait_for(query)
+        after = p.query_value(key, "v")
+
+    assert there.in_time
+    assert freed.status == NTSTATUS.SUCCESS
+    assert query.begin < freed.begin < query.end
+    assert nt_success(query.status) is (stands_in is Post.QueryValueKey)
+    assert after.text == "x"
+
+
+@behaviour("B-CAP-14")
+@versions(until="6.1")
+def test_an_input_buffer_that_goes_while_a_callback_runs(
+    probe: Probe, registry: Registry, record: Recorder
+) -> None:
+    """Before Windows 8 filters see the requester's own memory; a probe that reads it lives on."""
+    gate = probe.gate()
+    monitor = probe.add_monitor()
+    monitor.on(Pre.SetValueKey, under=registry.test_root, value="v").stand(gate)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        memory = p.allocate_memory(data=b"here")
+        with p.on(thread=1, background=True):
+            write = p.set_value(key, "v", b"here", buffer=memory)
+        there = gate.await_in(p)
+        freed = p.free_memory(memory)
+        gate.open_in(p)
+        p.wait_for(write)
+        after = p.set_value(key, "w", b"there")
+
+    assert there.in_time
+    assert (freed.status, after.status) == (NTSTATUS.SUCCESS, NTSTATUS.SUCCESS)
+    (pre,) = probe.trace.of(write).seen_by(monitor).by(Pre.SetValueKey)
+    assert pre.data == b"here", "seen before it went"
+    record("B-CAP-14 status of the write", write.status_name)
 
 
 @behaviour("B-CAP-10")

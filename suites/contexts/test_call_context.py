@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.probe import InnerCall, Probe
-from harness.registry.notify import Post, Pre
+from harness.registry.notify import NotifyClass, Post, Pre
 from harness.workload import Registry
 from suites.scene import Scene
 from suites.support import MIDDLE, THREE, behaviour, versions
@@ -62,6 +62,35 @@ def test_operations_on_one_key_keep_their_contexts_apart(probe: Probe, registry:
     for number, write in enumerate(writes):
         (post,) = probe.trace.of(write).by(Post.SetValueKey)
         assert post.call_context == 100 + number
+
+
+@behaviour("B-CTX-02")
+@pytest.mark.parametrize("stands_in", [Pre.SetValueKey, Post.SetValueKey], ids=["pre", "post"])
+def test_operations_at_one_time_keep_their_contexts_apart(
+    probe: Probe, registry: Registry, stands_in: NotifyClass
+) -> None:
+    """One write stands in a callback of the lower filter while another of the same key goes all the way."""
+    high, low = probe.stack("380020.7301", "380000.7301")
+    gate = probe.gate()
+    for each, number in ((high, 100), (low, 200)):
+        for offset, name in enumerate(("first", "second")):
+            each.on(Pre.SetValueKey, under=registry.test_root, value=name).set_call_context(number + offset)
+    low.on(stands_in, under=registry.test_root, value="first").stand(gate)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        with p.on(thread=1, background=True):
+            first = p.set_value(key, "first", "x")
+        there = gate.await_in(p)
+        second = p.set_value(key, "second", "x")
+        gate.open_in(p)
+
+    assert there.in_time
+    assert first.begin < second.begin < second.end < first.end
+    for offset, write in enumerate((first, second)):
+        trace = probe.trace.of(write)
+        posts = {each: trace.seen_by(each).by(Post.SetValueKey)[0].call_context for each in (high, low)}
+        assert posts == {high: 100 + offset, low: 200 + offset}
 
 
 @behaviour("B-CTX-02", "B-LAY-12")

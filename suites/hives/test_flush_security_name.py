@@ -162,11 +162,15 @@ def test_a_change_notification_has_no_class(probe: Probe, registry: Registry) ->
 
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
-        step = p.notify_change_key(key, p.create_event())
+        event = p.create_event()
+        step = p.notify_change_key(key, event)
         change = p.set_value(key, "v", "x")
+        told = p.wait(event)
 
     assert nt_success(step.status)
+    assert told.status == NTSTATUS.SUCCESS, "the change was told"
     assert probe.trace.of(step) == []
+    assert probe.trace.of(told) == []
     assert probe.trace.of(change) == [Pre.SetValueKey, Post.SetValueKey]
 
 

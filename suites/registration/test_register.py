@@ -71,6 +71,31 @@ def test_an_altitude_in_use_is_refused(probe: Probe, registry: Registry) -> None
     assert first.remove().status == NTSTATUS.SUCCESS
 
 
+@behaviour("B-REG-06", "B-REG-04")
+@versions(since="6.0")
+def test_a_refused_registration_leaves_nothing_behind(
+    probe: Probe, registry: Registry, record: Recorder
+) -> None:
+    """Whatever the reason is: nothing is called, nothing is counted, and the altitude stays whose it was."""
+    owner = probe.add(MIDDLE)
+    refused = {text: probe.try_add(text) for text in (MIDDLE, "no number", "") for _ in range(8)}
+    failed = {text: status for text, status in refused.items() if not nt_success(status)}
+    extra = [each for each in probe.filters if each is not owner]
+    for each in extra:  # what an altitude that is no number gives isn't documented (B-REG-09)
+        each.remove()
+
+    with registry.program() as p:
+        write = p.set_value(p.create_key(p.test_root / "app"), "v", "x")
+
+    assert failed[MIDDLE] == COLLISION
+    assert probe.trace.of(write) == [Pre.SetValueKey, Post.SetValueKey]
+    assert {event.filter_id for event in probe.trace.of(write)} == {owner.id}
+    assert probe.statistics.filters == 1
+    assert owner.remove().status == NTSTATUS.SUCCESS
+    assert probe.try_add(MIDDLE) == NTSTATUS.SUCCESS, "it is free once its owner is gone"
+    record("B-REG-06 statuses of refused registrations", sorted(map(status_name, failed.values())))
+
+
 @behaviour("B-REG-05")
 @versions(since="6.0")
 def test_an_altitude_is_free_again_after_its_owner_left(probe: Probe, registry: Registry) -> None:

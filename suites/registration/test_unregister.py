@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.probe import Probe
-from harness.registry.notify import Post, Pre
+from harness.registry.notify import NotifyClass, Post, Pre
 from harness.registry.status import NTSTATUS
 from harness.workload import Registry
 from suites.support import MIDDLE, THREE, behaviour, versions
@@ -87,3 +87,40 @@ def test_registering_again_and_again(probe: Probe, registry: Registry) -> None:
         assert probe.trace.of(write) == [Pre.SetValueKey, Post.SetValueKey]
         assert filter_.remove().status == NTSTATUS.SUCCESS
     assert probe.statistics.filters == 0
+
+
+@behaviour("B-REG-21", "B-REG-18")
+@pytest.mark.parametrize(
+    "stands_in",
+    [
+        pytest.param(Pre.SetValueKey, id="pre"),
+        pytest.param(Post.SetValueKey, id="post", marks=versions(since="6.0")),
+    ],
+)
+def test_unregistering_waits_for_a_running_callback(
+    probe: Probe, registry: Registry, stands_in: NotifyClass
+) -> None:
+    """Another thread unregisters while a write stands in the callback; the program goes on meanwhile."""
+    monitor = probe.add_monitor()
+    gate = probe.gate()
+    monitor.on(stands_in, under=registry.test_root, value="v").stand(gate)
+
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        with p.on(thread=1, background=True):
+            write = p.set_value(key, "v", "x")
+        there = gate.await_in(p)
+        with p.on(thread=2, background=True):
+            removal = monitor.remove_in(p)
+        for number in range(20):  # time for a routine that doesn't wait to return
+            p.set_value(key, f"beside {number}", number)
+        opened = gate.open_in(p)
+        p.wait_for(removal.step)
+        after = p.set_value(key, "v", "y")
+
+    assert there.in_time
+    assert (write.status, removal.status) == (NTSTATUS.SUCCESS, NTSTATUS.SUCCESS)
+    assert removal.step.end > opened.time, "not before the callback was let go"
+    events = [event for event in probe.trace if event.filter_id == monitor.id]
+    assert max(event.time for event in events) < removal.step.end, "B-REG-18: nothing after it returned"
+    assert probe.trace.of(after) == []

@@ -153,3 +153,33 @@ def test_an_operation_from_outside(registry: Registry, record: Recorder, access:
 
     assert inside.succeeded
     record(f"B-TXN-11 {access}: the operation, the commit", (step.status_name, commit.status_name))
+
+
+@behaviour("B-TXN-13")
+@versions(since="10.0.14393")
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_lightweight_transaction_is_delivered_like_another(
+    probe: Probe, registry: Registry, record: Recorder, end: str
+) -> None:
+    """What Transaction and CmGetBoundTransaction hold for it is on no page; nothing looks into it here."""
+    filter_ = probe.add(MIDDLE)
+    filter_.on(Pre.SetValueKey, under=registry.test_root).fetch_transaction()
+
+    with registry.program() as p:
+        transaction = p.create_registry_transaction()
+        key = p.create_key(p.test_root / "app", transaction=transaction)
+        write = p.set_value(key, "v", "x")
+        before = p.open_key(p.test_root / "app", access=KEY_READ)
+        finish = p.commit_registry_transaction if end == "commit" else p.rollback_registry_transaction
+        ended = finish(transaction)
+        after = p.open_key(p.test_root / "app", access=KEY_READ)
+
+    assert [step.status for step in (transaction, key, write, ended)] == [NTSTATUS.SUCCESS] * 4
+    assert before.status == NTSTATUS.OBJECT_NAME_NOT_FOUND
+    assert after.status == (NTSTATUS.SUCCESS if end == "commit" else NTSTATUS.OBJECT_NAME_NOT_FOUND)
+    assert probe.trace.of(key) == [Pre.CreateKeyEx, Post.CreateKeyEx]
+    assert probe.trace.of(write) == [Pre.SetValueKey, Post.SetValueKey]
+    assert probe.trace.of(ended) == [], "no class for it (B-TXN-05)"
+    (bound,) = probe.trace.of(write).actions
+    record(f"B-TXN-13 {end}: Transaction of the create is NULL", probe.trace.of(key)[0].transaction == 0)
+    record(f"B-TXN-13 {end}: CmGetBoundTransaction gives NULL", bound.value == 0)
