@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.errors import ToolMissingError
+from harness.errors import InfrastructureError, ToolMissingError
+from harness.results.words import one_line
 
 if TYPE_CHECKING:
     from harness.history import History
 
-__all__ = ["HistoryOption", "ResultsOption", "history_of", "opened", "run_named"]
+__all__ = ["HistoryOption", "ResultsOption", "history_of", "history_or_none", "opened", "run_named"]
 
 HistoryOption = Annotated[
     str | None,
@@ -46,6 +47,26 @@ def opened(where: str | None, results: Path) -> Iterator[History]:
             )
         with Console(stderr=True).status("working on the history"):
             yield history
+
+
+@contextmanager
+def history_or_none(where: str | None, results: Path) -> Iterator[History | None]:
+    """The history; None, and a warning, where it can't be had now: that must not cost anybody a night.
+
+    Raises `UsageError` for what is no place for one, `ToolMissingError` where its packages are missing.
+    """
+    from harness.history import history_at
+
+    with ExitStack() as stack:
+        try:
+            history = stack.enter_context(history_at(where, results))
+        except ToolMissingError:
+            raise
+        except InfrastructureError as error:
+            said = f"going on without the history: {one_line(str(error), 1000)}"
+            typer.echo(f"{said}; `harness matrix ingest` takes the run in later", err=True)
+            history = None
+        yield history
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.cluster_options import ClusterOption, cluster_at, machines_at
-from harness.cli.history_options import HistoryOption
+from harness.cli.history_options import HistoryOption, history_or_none
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ def run(
     from rich.console import Console
 
     from harness.cli.output import short_path
-    from harness.history import history_at
     from harness.matrix.plan.jobs import read_frozen
     from harness.matrix.run.conclude import conclude
     from harness.matrix.run.conductor import host_capacity
@@ -90,7 +89,7 @@ def run(
                 said = f"interrupted; go on with: harness matrix run --resume --run {folder.path}"
                 typer.echo(said, err=True)
                 raise typer.Exit(_INTERRUPTED)
-            with history_at(history, results) as store:
+            with history_or_none(history, results) as store:
                 code, matrix = conclude(folder, todo, store)
     print_matrix(matrix, Console())
     for finding in read_findings(folder.path):
@@ -113,12 +112,11 @@ def _interrupted(plan: Path | None, results: Path, name: str | None, *, resume: 
 def _prepared(
     plan: Path | None, history: str | None, results: Path, ray: Any
 ) -> tuple[Plan, tuple[Job, ...]]:
-    from harness.history import history_at
     from harness.matrix.plan.prepare import prepare
 
     if plan is None:
         raise UsageError("which plan? harness matrix run PLAN.toml")
-    with history_at(history, results) as store:
+    with history_or_none(history, results) as store:
         durations = store.durations() if store is not None else None
         prepared = prepare(plan, durations, machines=machines_at(ray))
     return prepared.plan, prepared.jobs

@@ -8,6 +8,7 @@ same, so code above sees no difference.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -103,6 +104,11 @@ class Database:
         try:
             yield
         except DBAPIError as error:
+            if self.is_file and type(error.orig) is sqlite3.DatabaseError:  # no database, or a damaged one
+                raise InfrastructureError(
+                    f"{self.name}: {error.orig}; move it away with its -wal and -shm, and `harness matrix "
+                    "ingest` makes it anew of the folders of the runs"
+                ) from error
             raise InfrastructureError(
                 f"{self.name}: {str(error.orig).strip()}; nothing of this step was stored, so it can be "
                 "repeated once the cause is gone (a full disk, a lost connection, another writer)"

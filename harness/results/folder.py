@@ -154,16 +154,23 @@ class RunReader:
 
 def read_rows(file: Path) -> Iterator[RunResult]:
     """The rows of a rows.jsonl, as far as whoever wrote it got. Raises `UsageError` for anything else."""
+    number = 0
     try:
         with file.open(encoding="utf-8") as lines:
             while line := lines.readline(_MAX_LINE):
+                number += 1
                 if not line.endswith("\n"):
                     if len(line) == _MAX_LINE:
-                        raise UsageError(f"{file} has a line of {_MAX_LINE} characters or more")
+                        raise UsageError(f"it has {_MAX_LINE} characters or more")
                     return  # the run was killed while it wrote this row
                 yield RunResult.from_json(json.loads(line))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise UsageError(f"{file} can't be read: {error}") from error
+    except (ValueError, RecursionError, UsageError) as error:
+        raise UsageError(
+            f"{file}: line {number} can't be read: {error}; a newer harness may have written it: use that "
+            "one, or take the line out"
+        ) from error
 
 
 def _cut_torn_line(file: Path) -> None:

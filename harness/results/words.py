@@ -10,10 +10,10 @@ _BLANKS: Final = "\t\n\v\f\r\x85\u2028\u2029"
 
 
 def printable(text: str) -> str:
-    r"""`text` with everything that isn't printable spelled out (``\x1b``, ``\u202e``), line feeds aside."""
+    r"""`text` with what isn't printable spelled out (``\x1b``, ``\u202e``), line feeds and tabs aside."""
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() or each == "\n" else _spelled(each) for each in text)
+    return "".join(each if each.isprintable() or each in "\n\t" else _spelled(each) for each in text)
 
 
 def one_line(text: str, most: int = 300) -> str:

@@ -224,6 +224,19 @@ def interrupted(world: World) -> MatrixFolder:
     return world.begin(plan, world.jobs(plan))
 
 
+def test_a_history_that_cant_be_had_costs_no_night(world: World) -> None:
+    world.suite("test_a.py", "def test_a(target): pass\n")
+    world.suite("test_b.py", "def test_b(target): pass\n")
+    broken = world.root / "history.sqlite"
+    broken.write_text("no database" * 100)
+    with started(world, "--history", str(broken)) as process:
+        said, _ = process.communicate(timeout=_SECONDS)
+    assert process.returncode == 0, said
+    assert "going on without the history" in said
+    assert "`harness matrix ingest` makes it anew" in said
+    assert (run_in(world.results).path / "report.html").is_file()
+
+
 def test_a_torn_row_is_dropped_and_its_test_runs_again(world: World) -> None:
     world.suite("test_a.py", "def test_a(target): pass\ndef test_b(target): pass\n")
     plan = world.plan()
