@@ -56,8 +56,8 @@ NOTHING_KNOWN: Final = Outstanding(
 
 
 def pool_words(driver: str, tag: str | None, *, paged: bool) -> str:
-    """`Held.what` of pool; `tag` None is what is counted by driver alone."""
-    told = "any tag" if tag is None else f"tag '{tag}'"
+    """`Held.what` of pool; `tag` None is what no tag of its own accounts for."""
+    told = "other tags" if tag is None else f"tag '{tag}'"
     return f"{driver}, {told}, {'paged' if paged else 'nonpaged'}"
 
 

@@ -160,8 +160,8 @@ def test_driver_verifier_counts_what_tags_do_not(holdings: Holdings, system: Sys
     found = holdings.outstanding()
     assert [str(held) for held in found.held if held.kind is Holding.POOL] == [
         "pool: 2 x wrong.sys, tag 'Wrng', nonpaged (128 bytes)",
-        "pool: wrong.sys, any tag, paged (50 bytes)",
-        "pool: 3 x wrong.sys, any tag, nonpaged (372 bytes)",
+        "pool: wrong.sys, other tags, paged (50 bytes)",
+        "pool: 3 x wrong.sys, other tags, nonpaged (372 bytes)",
     ]
     assert Holding.POOL not in found.unknown
 
