@@ -220,6 +220,7 @@ typedef struct _REGPROBE_REMOVE_FILTER {
 typedef struct _REGPROBE_REMOVE_FILTER_REPLY {
     int32_t status;                 /* of CmUnRegisterCallback */
     uint32_t cleanups;              /* context cleanups delivered during the call (B-REG-25) */
+    uint64_t time;                  /* QPC when CmUnRegisterCallback returned; since 1.2 */
 } REGPROBE_REMOVE_FILTER_REPLY;
 
 typedef struct _REGPROBE_RULE {

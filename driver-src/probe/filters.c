@@ -335,18 +335,18 @@ static NTSTATUS Unregister(LARGE_INTEGER cookie, BOOLEAN at_apc_level)
     return status;
 }
 
-static NTSTATUS FilterDrop(FILTER *filter, BOOLEAN at_apc_level, ULONG *cleanups)
+static VOID FilterDrop(FILTER *filter, BOOLEAN at_apc_level, REGPROBE_REMOVE_FILTER_REPLY *reply)
 {
     LONG before = filter->cleanups;
-    NTSTATUS status = Unregister(filter->cookie, at_apc_level);
 
-    *cleanups = (ULONG)(filter->cleanups - before);
-    if (NT_SUCCESS(status)) {
+    reply->status = Unregister(filter->cookie, at_apc_level);
+    reply->time = (ULONG64)KeQueryPerformanceCounter(NULL).QuadPart;
+    reply->cleanups = (ULONG)(filter->cleanups - before);
+    if (NT_SUCCESS(reply->status)) {
         FilterFree(filter);
     } else {
         filter->state = FILTER_ACTIVE;
     }
-    return status;
 }
 
 NTSTATUS FilterRemove(const REGPROBE_REMOVE_FILTER *request, REGPROBE_REMOVE_FILTER_REPLY *reply)
@@ -366,10 +366,7 @@ NTSTATUS FilterRemove(const REGPROBE_REMOVE_FILTER *request, REGPROBE_REMOVE_FIL
     }
     filter = Claim(by_cookie ? 0 : request->filter_id, request->cookie);
     if (filter != NULL) {
-        ULONG cleanups;
-
-        reply->status = FilterDrop(filter, at_apc_level, &cleanups);
-        reply->cleanups = cleanups;
+        FilterDrop(filter, at_apc_level, reply);
         return STATUS_SUCCESS;
     }
     if (!by_cookie) {
@@ -377,18 +374,20 @@ NTSTATUS FilterRemove(const REGPROBE_REMOVE_FILTER *request, REGPROBE_REMOVE_FIL
     }
     cookie.QuadPart = (LONGLONG)request->cookie;
     reply->status = Unregister(cookie, at_apc_level);
+    reply->time = (ULONG64)KeQueryPerformanceCounter(NULL).QuadPart;
     return STATUS_SUCCESS;
 }
 
 VOID FiltersRemoveAll(VOID)
 {
-    ULONG slot, cleanups;
+    REGPROBE_REMOVE_FILTER_REPLY unused;
+    ULONG slot;
 
     for (slot = 0; slot < REGPROBE_MAX_FILTERS; slot++) {
         FILTER *filter = probe.filters[slot];
 
         if (filter != NULL && (filter = Claim(filter->id, 0)) != NULL) {
-            FilterDrop(filter, FALSE, &cleanups);
+            FilterDrop(filter, FALSE, &unused);
         }
     }
 }

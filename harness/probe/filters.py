@@ -56,6 +56,11 @@ class ProgramRemoval:
     def cleanups(self) -> int:
         return int(self._reply()["cleanups"])
 
+    @property
+    def time(self) -> int:
+        """When CmUnRegisterCallback returned, in ticks of events and steps."""
+        return int(self._reply()["time"])
+
 
 @dataclass(frozen=True, slots=True)
 class ProgramAddition:

@@ -7,7 +7,7 @@ mutant that breaks everything would prove nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from harness.reference.filtering import contract
 from harness.reference.filtering.contract import FilterStack, Notice, Passage, Registration
+from harness.reference.filtering.engine import FilterEngine
 from harness.registry.altitude import Altitude
 from harness.registry.version import WindowsVersion
 
@@ -211,6 +212,42 @@ def success_in_every_post(patch: Patch) -> None:
     _wrap(patch, "finish", finish)
 
 
+def contexts_of_the_last_operation(patch: Patch) -> None:
+    """A call context is kept for the callback, not for its operation: right while there is one at a time."""
+    last: dict[Registration, int] = {}
+
+    def begin(original: Any, stack: FilterStack, *rest: Any) -> Passage:
+        passage: Passage = original(stack, *rest)
+        last.update(passage.entered)
+        return passage
+
+    class OfTheLast(list[tuple[Registration, int]]):
+        def __reversed__(self) -> Iterator[tuple[Registration, int]]:
+            for each, _ in super().__reversed__():
+                yield each, last[each]
+
+    def finish(original: Any, stack: FilterStack, passage: Passage, status: int) -> int:
+        passage.entered = OfTheLast(passage.entered)
+        return int(original(stack, passage, status))
+
+    _wrap(patch, "begin", begin)
+    _wrap(patch, "finish", finish)
+
+
+def posts_go_to_whoever_is_there(patch: Patch) -> None:
+    def finish(original: Any, stack: FilterStack, passage: Passage, status: int) -> int:
+        known = dict(passage.entered)
+        if known:
+            passage.entered = [(each, known.get(each, 0)) for each in stack.ordered]
+        return int(original(stack, passage, status))
+
+    _wrap(patch, "finish", finish)
+
+
+def unregistering_does_not_wait(patch: Patch) -> None:
+    patch.setattr(FilterEngine, "wait_until_idle", lambda self, registration: None)
+
+
 def input_is_not_captured(patch: Patch) -> None:
     patch.setattr(WindowsVersion, "captures_input", property(lambda self: False))
 
@@ -324,7 +361,29 @@ MUTANTS = (
     Mutant(
         "input not captured",
         input_is_not_captured,
-        ("capture/test_capture.py::test_input_is_captured_in_system_memory[set-value]",),
+        (
+            "capture/test_capture.py::test_input_is_captured_in_system_memory[set-value]",
+            "capture/test_capture.py::test_a_requester_that_changes_its_data_meanwhile_changes_nothing",
+        ),
+    ),
+    Mutant(
+        "call contexts of the last operation",
+        contexts_of_the_last_operation,
+        ("contexts/test_call_context.py::test_operations_at_one_time_keep_their_contexts_apart[post]",),
+        ("contexts/test_call_context.py::test_operations_on_one_key_keep_their_contexts_apart",),
+    ),
+    Mutant(
+        "posts go to whoever is there",
+        posts_go_to_whoever_is_there,
+        (
+            "layering/test_while_running.py::"
+            "test_a_filter_registered_meanwhile_sees_no_post_without_its_pre[below]",
+        ),
+    ),
+    Mutant(
+        "unregistering does not wait",
+        unregistering_does_not_wait,
+        ("registration/test_unregister.py::test_unregistering_waits_for_a_running_callback[pre]",),
     ),
     Mutant(
         "callback version 1.0 for ever",

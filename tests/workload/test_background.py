@@ -134,7 +134,7 @@ def test_an_unregistration_waits_for_the_callback_and_the_program_does_not(
         opened = gate.open_in(p)
 
     assert removal.status == write.status == NTSTATUS.SUCCESS
-    assert removal.step.begin < read.begin < opened.time < removal.step.end
+    assert removal.step.begin < read.begin < opened.time < removal.time
 
 
 def test_a_process_that_ends_while_an_operation_stands_is_gone_when_that_has_ended(
