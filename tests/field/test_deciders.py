@@ -127,3 +127,23 @@ def test_a_filter_of_xp_days_counts_and_denies(version: str) -> None:
     # Later systems send the Ex classes for creates and opens, which this filter does not know.
     assert (mine[1] > 0) == (version == "5.1")
     assert rows[other.process_id][3:5] == (0, 0)
+
+
+@pytest.mark.parametrize(("version", "arch"), MODERN)
+def test_a_protector_finds_paths_in_a_prefix_table(version: str, arch: str) -> None:
+    with reference.boot(version, arch=arch) as guest, Registry(guest) as registry:
+        guest.install_driver("prefixes", image("prefixes", arch))
+        assert guest.start_driver("prefixes") == 0
+        with registry.program() as p:
+            delete = p.delete_key(p.create_key(p.test_root / "inner"))
+        data = guest.ioctl(r"\\.\FieldPrefixes", ioctl(0), output=96).data
+        assert guest.stop_driver("prefixes") == 0
+    assert delete.status == NTSTATUS.ACCESS_DENIED
+    results = struct.unpack(f"<{len(data) // 4}I", data)
+    none, einval, erange, truncated = 3, 22, 34, 80
+    assert results[:8] == (2, 1, 1, none, none, 0, 3, 1)  # the table
+    assert results[8:10] == (1, 0)  # the lock: converted, and free at last
+    assert results[10] == 8_07_08_16  # REGISTRY, MACHINE, SOFTWARE, RegFilterHarness
+    assert results[11:16] == (truncated, 7, erange, 0, len("no. 123"))
+    assert results[16:19] == (1, 6, 1)  # pieces of ";one;;two", and no third
+    assert results[19:] == (0, 1, einval, erange)

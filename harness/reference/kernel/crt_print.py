@@ -78,6 +78,7 @@ def crt_sprintf(m: Machine, out: int, fmt: int, va: Arguments) -> int:
 
 
 @export("swprintf", args="ptr, ptr, va", cc="cdecl")
+@export("_swprintf", args="ptr, ptr, va", cc="cdecl")
 def crt_swprintf(m: Machine, out: int, fmt: int, va: Arguments) -> int:
     """The kernel's swprintf has no size parameter."""
     return _unbounded(m, out, _wide(m, fmt, va), 2)

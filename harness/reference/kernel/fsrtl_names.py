@@ -1,8 +1,8 @@
-"""Names with wild cards, which drivers match paths with: FsRtlIsNameInExpression and its kin.
+"""Names with wild cards, which drivers match paths with, and paths taken apart.
 
-Source: nf-ntifs-fsrtlisnameinexpression. `*` matches any run and `?` one character;
-`<` (DOS_STAR) matches up to the last dot, `>` (DOS_QM) a character or the end of a part, `"` (DOS_DOT) a dot
-or the end.
+Sources: nf-ntifs-fsrtlisnameinexpression, nf-ntifs-fsrtldissectname. `*` matches any run and `?` one
+character; `<` (DOS_STAR) matches up to the last dot, `>` (DOS_QM) a character or the end of a part, `"`
+(DOS_DOT) a dot or the end.
 """
 
 from __future__ import annotations
@@ -50,6 +50,41 @@ def fs_rtl_is_name_in_expression(m: Machine, expression: int, name: int, ignore_
     text = wide_decode(string_bytes(m, name))
     wanted = wide_decode(string_bytes(m, expression))
     return int(matches(wanted, upcase(text) if ignore_case & 0xFF else text))
+
+
+@export("FsRtlIsNameInUnUpcasedExpression", args="ptr, ptr, uchar, ptr", since=(10, 0))
+def fs_rtl_is_name_in_unupcased_expression(
+    m: Machine, expression: int, name: int, ignore_case: int, table: int
+) -> int:
+    """With `ignore_case` the expression may be in any case."""
+    wanted, text = wide_decode(string_bytes(m, expression)), wide_decode(string_bytes(m, name))
+    if ignore_case & 0xFF:
+        wanted, text = upcase(wanted), upcase(text)
+    return int(matches(wanted, text))
+
+
+def _dissect(m: Machine, length: int, buffer: int, first: int, rest: int) -> None:
+    """What stands before the first backslash and what behind it, one at the front left out."""
+    text = m.memory.read(buffer, length) if length else b""
+    units = [text[at : at + 2] for at in range(0, length, 2)]
+    begin = 1 if units[:1] == [b"\\\0"] else 0
+    end = next((at for at in range(begin, len(units)) if units[at] == b"\\\0"), len(units))
+    behind = min(end + 1, len(units))
+    for string, start, stop in ((first, begin, end), (rest, behind, len(units))):
+        size = 2 * (stop - start)
+        m.memory.put_unicode_string(string, size, size, buffer + 2 * start if size else 0)
+
+
+@export("FsRtlDissectName", args="ptr, ptr, ptr", arches=("x64",))
+def fs_rtl_dissect_name(m: Machine, path: int, first: int, rest: int) -> None:
+    """The path is passed by value: on x64 that is a pointer to a copy."""
+    length, _maximum, buffer = m.memory.unicode_string(path)
+    _dissect(m, length, buffer, first, rest)
+
+
+@export("FsRtlDissectName", args="ulonglong, ptr, ptr", arches=("x86",))
+def fs_rtl_dissect_name_x86(m: Machine, path: int, first: int, rest: int) -> None:
+    _dissect(m, path & 0xFFFF, path >> 32, first, rest)
 
 
 @export("FsRtlDoesNameContainWildCards", args="ptr")

@@ -222,47 +222,6 @@ def ke_release_in_stack_queued_spin_lock_from_dpc_level(m: Machine, handle: int)
     _from_dpc(m, m.memory.ptr(handle + m.memory.pointer_size))
 
 
-# Reader/writer spin locks: EX_SPIN_LOCK is a LONG, bit 31 the writer, the rest the readers.
-
-
-@export("ExAcquireSpinLockShared", args="ptr", since=(6, 0))
-def ex_acquire_spin_lock_shared(m: Machine, lock: int) -> int:
-    old = m.cpu.irql
-    m.cpu.irql = max(old, DISPATCH_LEVEL)
-    if m.memory.u32(lock) >> 31:
-        m.bugcheck(0x0F, lock, 0, 0, 0, reason="a shared acquire of a spin lock held exclusively")
-    m.memory.put_u32(lock, m.memory.u32(lock) + 1)
-    return old
-
-
-@export("ExReleaseSpinLockShared", args="ptr, uchar", since=(6, 0))
-def ex_release_spin_lock_shared(m: Machine, lock: int, old: int) -> None:
-    if not m.memory.u32(lock) & 0x7FFFFFFF:
-        m.bugcheck(0x10, lock, 0, 0, 0, reason="a shared release of a spin lock nobody holds")
-    m.memory.put_u32(lock, m.memory.u32(lock) - 1)
-    lower_irql(m, old & 0xFF)
-
-
-@export("ExAcquireSpinLockExclusive", args="ptr", since=(6, 0))
-def ex_acquire_spin_lock_exclusive(m: Machine, lock: int) -> int:
-    old = m.cpu.irql
-    m.cpu.irql = max(old, DISPATCH_LEVEL)
-    if m.memory.u32(lock):
-        m.bugcheck(0x0F, lock, 0, 0, 0, reason="an exclusive acquire of a spin lock that is held")
-    m.memory.put_u32(lock, 0x80000000)
-    return old
-
-
-@export("ExReleaseSpinLockExclusive", args="ptr, uchar", since=(6, 0))
-def ex_release_spin_lock_exclusive(m: Machine, lock: int, old: int) -> None:
-    if not m.memory.u32(lock) >> 31:
-        m.bugcheck(
-            0x10, lock, 0, 0, 0, reason="an exclusive release of a spin lock that is not held exclusively"
-        )
-    m.memory.put_u32(lock, 0)
-    lower_irql(m, old & 0xFF)
-
-
 # -- critical and guarded regions --------------------------------------------------------------------------
 
 

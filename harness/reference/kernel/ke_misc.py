@@ -290,6 +290,15 @@ def ke_expand_kernel_stack_and_callout(m: Machine, routine: int, parameter: int,
     return NTSTATUS.SUCCESS
 
 
+@export("KeExpandKernelStackAndCalloutEx", args="ptr, ptr, size, uchar, ptr", since=(6, 1))
+def ke_expand_kernel_stack_and_callout_ex(
+    m: Machine, routine: int, parameter: int, size: int, wait: int, context: int
+) -> int:
+    """The stack here is as large as it gets."""
+    m.cpu.call(routine, parameter)
+    return NTSTATUS.SUCCESS
+
+
 @export("KeIsExecutingDpc", args="", since=(5, 2))
 def ke_is_executing_dpc(m: Machine) -> int:
     return int(m.kernel.scheduler.in_dpc > 0)

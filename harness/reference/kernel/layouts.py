@@ -33,6 +33,7 @@ _KINDS: Final[dict[str, tuple[int, int, int, int]]] = {
     "major": (8 * 28, 8, 4 * 28, 4),  # PDRIVER_DISPATCH MajorFunction[28]
     "slist": (16, 16, 8, 8),  # SLIST_HEADER
     "links": (32, 8, 16, 4),  # RTL_BALANCED_LINKS
+    "splay": (24, 8, 12, 4),  # RTL_SPLAY_LINKS
     "u64tail": (8, 8, 8, 4),
     "ptr4": (32, 8, 16, 4),
     "subject": (32, 8, 16, 4),  # SECURITY_SUBJECT_CONTEXT
@@ -87,6 +88,8 @@ STRUCTURES: Final[dict[str, str]] = {
     "FilterUnloadCallback:ptr",
     "KQUEUE": "Type:u8 Absolute:u8 Size:u8 Inserted:u8 SignalState:u32 WaitListHead:list EntryListHead:list "
     "CurrentCount:u32 MaximumCount:u32 ThreadListHead:list",
+    "UNICODE_PREFIX_TABLE_ENTRY": "NodeTypeCode:u16 NameLength:u16 NextPrefixTree:ptr CaseMatch:ptr "
+    "Links:splay Prefix:ptr",
     "FAST_MUTEX": "Count:u32 Owner:ptr Contention:u32 Event:header OldIrql:u32",
     "GENERAL_LOOKASIDE": "ListHead:slist Depth:u16 MaximumDepth:u16 TotalAllocates:u32 AllocateMisses:u32 "
     "TotalFrees:u32 FreeMisses:u32 Type:u32 Tag:u32 Size:u32 Allocate:ptr Free:ptr",

@@ -38,6 +38,7 @@ def mm_is_address_valid(m: Machine, address: int) -> int:
 
 
 @export("MmLockPagableDataSection", args="ptr")
+@export("MmLockPagableImageSection", args="ptr")
 @export("MmLockPagableCodeSection", args="ptr", arches=("x86",))
 def mm_lock_pagable_data_section(m: Machine, address: int) -> int:
     return address

@@ -31,6 +31,12 @@ def ps_acquire_process_exit_synchronization(m: Machine, process: int) -> int:
     return NTSTATUS.SUCCESS
 
 
+@export("PsGetProcessExitTime", args="", returns="ulonglong")
+def ps_get_process_exit_time(m: Machine) -> int:
+    """Of the current process, which is there: 0."""
+    return 0
+
+
 @export("PsReleaseProcessExitSynchronization", args="ptr", since=(5, 2))
 def ps_release_process_exit_synchronization(m: Machine, process: int) -> None:
     return None

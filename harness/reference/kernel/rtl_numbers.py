@@ -20,11 +20,11 @@ from harness.registry.status import NTSTATUS
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
 
-__all__ = ["parse_integer"]
+__all__ = ["digits_of", "parse_integer"]
 
 _EPOCH: Final = datetime.datetime(1601, 1, 1)
 _BASES: Final = (0, 2, 8, 10, 16)
-_DIGITS: Final = "0123456789ABCDEF"
+_DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _GUID_TAG: Final = int.from_bytes(b"GUID", "little")
 
 
@@ -207,15 +207,25 @@ def crt_atol(m: Machine, text: int) -> int:
     return _ansi_number(m, text)
 
 
+def digits_of(value: int, base: int, bits: int) -> str:
+    """A number as _itoa writes it: with a sign to base 10 only, else as unsigned, in lower case.
+
+    Empty for a base that is none.
+    """
+    if not 2 <= base <= len(_DIGITS):
+        return ""
+    if value < 0 and base == 10:
+        return "-" + _in_base(-value, base)
+    return _in_base(value & (1 << bits) - 1, base).lower()
+
+
 @export("_itoa", args="long, ptr, ulong", cc="cdecl")
 def crt_itoa(m: Machine, value: int, out: int, base: int) -> int:
-    text = "-" + _in_base(-value, base) if value < 0 and base == 10 else _in_base(value & 0xFFFFFFFF, base)
-    m.memory.write(out, ansi_encode(text.lower()) + b"\0")
+    m.memory.write(out, ansi_encode(digits_of(value, base, 32)) + b"\0")
     return out
 
 
 @export("_itow", args="long, ptr, ulong", cc="cdecl")
 def crt_itow(m: Machine, value: int, out: int, base: int) -> int:
-    text = "-" + _in_base(-value, base) if value < 0 and base == 10 else _in_base(value & 0xFFFFFFFF, base)
-    m.memory.write(out, wide_encode(text.lower() + "\0"))
+    m.memory.write(out, wide_encode(digits_of(value, base, 32) + "\0"))
     return out

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.reference.kernel.flt import MiniFilter
     from harness.reference.kernel.io_request import WorkItem
     from harness.reference.kernel.irps import IoResult
+    from harness.reference.kernel.rtl_prefixes import PrefixTable
     from harness.reference.kernel.rtl_tables import GenericTable
     from harness.reference.machine import Machine
     from harness.reference.threads import Process, Thread
@@ -81,6 +82,7 @@ class Kernel:
     driver_extensions: dict[int, dict[int, int]] = field(default_factory=dict)
     #: Names MmGetSystemRoutineAddress did not find, in order, for the driver's developer.
     unresolved: dict[str, None] = field(default_factory=dict)
+    prefix_tables: dict[int, PrefixTable] = field(default_factory=dict)
     #: Registered minifilters by handle.
     minifilters: dict[int, MiniFilter] = field(default_factory=dict)
     #: Providers and hashes of the kernel's cryptography, by handle.

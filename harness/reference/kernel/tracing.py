@@ -108,6 +108,11 @@ def wmi_trace_message(m: Machine, logger: int, flags: int, guid: int, number: in
     return NTSTATUS.SUCCESS
 
 
+@export("WmiTraceMessageVa", args="ulonglong, ulong, ptr, ushort, ptr")
+def wmi_trace_message_va(m: Machine, logger: int, flags: int, guid: int, number: int, va_list: int) -> int:
+    return NTSTATUS.SUCCESS
+
+
 @export("WmiQueryTraceInformation", args="ulong, ptr, ulong, ptr, ptr")
 def wmi_query_trace_information(
     m: Machine, kind: int, out: int, length: int, needed: int, buffer: int
