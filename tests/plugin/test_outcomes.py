@@ -138,7 +138,7 @@ def test_a_worker_that_dies_is_infra(suite: pytest.Pytester, run: Run, rows: Row
     assert sorted(row["outcome"] for row in rows()) == ["INFRA", "PASS"]
 
 
-def test_a_crash_shows_the_test_and_not_the_harness(suite: pytest.Pytester, run: Run) -> None:
+def test_a_crash_is_told_with_its_whole_stack_at_any_width(suite: pytest.Pytester, run: Run) -> None:
     suite.makepyfile(
         """
         def test_dies(guest):
@@ -147,8 +147,22 @@ def test_a_crash_shows_the_test_and_not_the_harness(suite: pytest.Pytester, run:
     )
     text = "\n".join(run().outlines)
     assert '>       guest.execute(["crash"])' in text
-    assert "harness/guest" not in text
-    assert "wrong.sys!Callback+0x4 [wrong.c:12] <- nt!CmpCall+0x8" in text, "the whole stack, at any width"
+    assert "wrong.sys!Callback+0x4 [wrong.c:12] <- nt!CmpCall+0x8" in text
+
+
+def test_what_the_harness_raises_shows_the_test_and_not_the_harness(suite: pytest.Pytester, run: Run) -> None:
+    suite.makepyfile(
+        """
+        from harness.targets import parse_target
+        def test_it(guest):
+            parse_target("nonsense")
+        """
+    )
+    text = "\n".join(run().outlines)
+    assert '>       parse_target("nonsense")' in text
+    assert "no target 'nonsense'" in text
+    assert "harness/targets.py" not in text
+    assert "harness/targets.py" in "\n".join(run("--full-trace").outlines)
 
 
 _AGAIN = """
