@@ -105,13 +105,17 @@ def test_a_filter_can_not_open_it_by_name_either(probe: Probe, registry: Registr
 
 
 @behaviour("B-APP-04")
-def test_relative_to_the_registry_object(registry: Registry, record: Recorder) -> None:
+def test_relative_to_the_registry_object(probe: Probe, registry: Registry, record: Recorder) -> None:
+    probe.add(MIDDLE)
+
     with registry.program() as p:
         hive = p.load_app_key("app.dat", name="regfilterharness-relative")
         root = p.open_key(REGISTRY, access=KEY_READ)
         step = p.open_key(root / "A" / "regfilterharness-relative", access=KEY_READ)
 
     assert hive.succeeded
+    assert root.succeeded
+    assert probe.trace.of(step).pre[:1] == [Pre.OpenKeyEx]
     record("B-APP-04 relative to \\REGISTRY", step.status_name)
 
 
@@ -123,6 +127,7 @@ def test_absolute_names_during_the_load(probe: Probe, registry: Registry, record
         load = p.load_app_key("app.dat")
 
     assert load.succeeded
+    assert len(probe.trace.of(load).by(Pre.LoadKey)) == 1
     names = [(class_name(e.notify_class), e.name) for e in probe.trace.of(load) if e.name]
     record("B-APP-05 names shown during the load", names)
 
@@ -231,12 +236,15 @@ def test_loading_it_again_in_another_process(
 
 
 @behaviour("B-APP-13")
-def test_loading_it_again_in_the_same_process(registry: Registry, record: Recorder) -> None:
+def test_loading_it_again_in_the_same_process(probe: Probe, registry: Registry, record: Recorder) -> None:
+    probe.add(MIDDLE)
+
     with registry.program() as p:
         first = p.load_app_key("app.dat", exclusive=True)
         second = p.load_app_key("app.dat", exclusive=True)
 
     assert first.succeeded
+    assert [len(probe.trace.of(load).by(Pre.LoadKey)) for load in (first, second)] == [1, 1]
     record("B-APP-13 second exclusive load in one process", second.status_name)
 
 
@@ -275,6 +283,7 @@ def test_the_load_is_reported(probe: Probe, registry: Registry, record: Recorder
         load = p.load_app_key("app.dat")
 
     assert load.succeeded
+    assert Pre.LoadKey in probe.trace.of(load).classes
     record("B-APP-16 load of an app hive", shown(probe.trace.of(load)))
 
 
@@ -290,11 +299,14 @@ def test_a_blocked_load_fails(probe: Probe, registry: Registry, record: Recorder
     del rule
     assert refused.status == ODD_STATUS
     assert refused.handle == 0
+    assert len(probe.trace.of(again).by(Pre.LoadKey)) == 1, "asked again, and not stopped"
     record("B-APP-17 loading the same file afterwards", again.status_name)
 
 
 @behaviour("B-APP-19")
-def test_a_link_inside(registry: Registry, record: Recorder) -> None:
+def test_a_link_inside(probe: Probe, registry: Registry, record: Recorder) -> None:
+    probe.add(MIDDLE)
+
     with registry.program() as p:
         hive = p.load_app_key("app.dat")
         link = p.create_key(hive / "link", options=KeyOptions.CREATE_LINK)
@@ -302,12 +314,16 @@ def test_a_link_inside(registry: Registry, record: Recorder) -> None:
         through = p.open_key(hive / "link", access=KEY_READ)
 
     assert hive.succeeded
+    assert probe.trace.of(link) == [Pre.CreateKeyEx, Post.CreateKeyEx]
+    assert Pre.OpenKeyEx in probe.trace.of(through).classes
     record("B-APP-19 create, set, open", (link.status_name, value.status_name, through.status_name))
 
 
 @behaviour("B-TXN-14")
 @requires("transactions")
-def test_a_transacted_open_inside(registry: Registry, record: Recorder) -> None:
+def test_a_transacted_open_inside(probe: Probe, registry: Registry, record: Recorder) -> None:
+    probe.add(MIDDLE)
+
     with registry.program() as p:
         hive = p.load_app_key("app.dat")
         p.create_key(hive / "settings")
@@ -316,4 +332,7 @@ def test_a_transacted_open_inside(registry: Registry, record: Recorder) -> None:
 
     assert hive.succeeded
     assert transaction.succeeded
+    (pre, *_) = probe.trace.of(step)
+    assert pre.notify_class == Pre.OpenKeyEx
+    assert pre.transaction != 0
     record("B-TXN-14 transacted open in an app hive", step.status_name)

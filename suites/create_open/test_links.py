@@ -107,13 +107,17 @@ def test_opening_a_link_without_the_option(registry: Registry, record: Recorder)
 
 @behaviour("B-CRE-20")
 @pytest.mark.parametrize("target", ["missing", "itself"])
-def test_links_that_lead_nowhere(registry: Registry, record: Recorder, target: str) -> None:
+def test_links_that_lead_nowhere(probe: Probe, registry: Registry, record: Recorder, target: str) -> None:
+    probe.add_monitor()
+
     with registry.program() as p:
         make_link(p, "link", str(p.test_root / ("missing" if target == "missing" else "link")))
         step = p.open_key(p.test_root / "link", access=KEY_READ)
 
     assert not nt_success(step.status)
-    record(f"B-CRE-20 link to {target}", step.status_name)
+    opened = probe.trace.of(step).pre
+    assert opened, "the open was seen"
+    record(f"B-CRE-20 link to {target}", (step.status_name, len(opened)))
 
 
 @behaviour("B-INF-04")

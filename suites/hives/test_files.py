@@ -180,6 +180,7 @@ def test_saving_without_compression_needs_a_hive_root(
         below = p.save_key(key, scene.place.target, format=SaveFormat.NO_COMPRESSION)
 
     assert not nt_success(below.status)
+    assert Pre.SaveKey in probe.trace.of(below).classes
     record("B-HIV-11 notified", shown(probe.trace.of(below)))
 
 

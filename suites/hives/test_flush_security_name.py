@@ -135,6 +135,7 @@ def test_a_name_query_with_a_short_buffer(
     with registry.program() as p:
         step = p.query_object_name(p.create_key(p.test_root / "app"), length=length)
 
+    assert probe.trace.of(step).pre == [Pre.QueryKeyName]
     posts = [hex(e.status) for e in probe.trace.of(step).by(Post.QueryKeyName)]
     record(f"B-HIV-20 {length} bytes: caller and posts", (step.status_name, step.result_length, posts))
     assert step.result_length is None or step.result_length > length

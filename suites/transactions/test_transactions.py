@@ -58,9 +58,12 @@ def test_a_create_below_a_transacted_handle_is_part_of_it(probe: Probe, registry
 
 @behaviour("B-TXN-03")
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_a_child_made_through_a_transacted_handle(registry: Registry, record: Recorder, end: str) -> None:
+def test_a_child_made_through_a_transacted_handle(
+    probe: Probe, registry: Registry, record: Recorder, end: str
+) -> None:
     with registry.program() as p:
         p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
 
     with registry.program() as p:
         transaction = p.create_transaction()
@@ -71,6 +74,7 @@ def test_a_child_made_through_a_transacted_handle(registry: Registry, record: Re
         after = p.open_key(p.test_root / "app" / "child", access=KEY_READ)
 
     assert child.succeeded
+    assert probe.trace.of(child) == [Pre.CreateKeyEx, Post.CreateKeyEx]
     record(f"B-TXN-03 {end}: opened from outside, before and after", (during.status_name, after.status_name))
 
 
@@ -115,10 +119,11 @@ def test_the_end_of_a_transaction_has_no_class(
 
     with registry.program() as p:
         transaction = p.create_transaction()
-        p.create_key(p.test_root / "app", transaction=transaction)
+        key = p.create_key(p.test_root / "app", transaction=transaction)
         step = getattr(p, end)(transaction)
 
     assert step.status == NTSTATUS.SUCCESS
+    assert probe.trace.of(key) == [Pre.CreateKeyEx, Post.CreateKeyEx], "what came before was seen"
     record(f"B-TXN-05 {end}", shown(probe.trace.of(step)))
 
 
@@ -134,14 +139,16 @@ def test_the_handle_after_the_end(probe: Probe, registry: Registry, record: Reco
         step = p.set_value(key, "v", "x")
 
     assert not nt_success(step.status)
+    assert probe.trace.of(key) == [Pre.CreateKeyEx, Post.CreateKeyEx]
     record(f"B-TXN-10 {end}", (step.status_name, shown(probe.trace.of(step))))
 
 
 @behaviour("B-TXN-11")
 @pytest.mark.parametrize("access", ["read", "write"])
-def test_an_operation_from_outside(registry: Registry, record: Recorder, access: str) -> None:
+def test_an_operation_from_outside(probe: Probe, registry: Registry, record: Recorder, access: str) -> None:
     with registry.program() as p:
         p.create_key(p.test_root / "app")
+    probe.add(MIDDLE)
 
     with registry.program() as p:
         transaction = p.create_transaction()
@@ -152,6 +159,11 @@ def test_an_operation_from_outside(registry: Registry, record: Recorder, access:
         commit = p.commit(transaction)
 
     assert inside.succeeded
+    assert outside.succeeded
+    pre, post = (
+        (Pre.QueryValueKey, Post.QueryValueKey) if access == "read" else (Pre.SetValueKey, Post.SetValueKey)
+    )
+    assert probe.trace.of(step) == [pre, post]
     record(f"B-TXN-11 {access}: the operation, the commit", (step.status_name, commit.status_name))
 
 
