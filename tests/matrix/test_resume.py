@@ -30,21 +30,32 @@ _SECONDS = 120.0
 
 PLAN = f"""
 name = "small"
+targets = ["{NEW}"]
+suites = ["test_a.py"]
+retries = 1
+"""
+
+#: Four jobs, each a file on a target.
+LARGER = f"""
+name = "larger"
 targets = ["{NEW}", "{OLD}"]
 suites = ["test_a.py", "test_b.py"]
 retries = 1
 grain_seconds = 5
 """
 
+#: Of the four one alone has a test that ends its process, twice, and one that is tried again.
 SUITE = """
 from harness.errors import InfrastructureError
 
 @pytest.mark.parametrize("number", range(6))
 def test_some(target, number): assert number != 3
 
-def test_infra(target): raise InfrastructureError("no luck today")
+def test_infra(target):
+    if FILE == "a" and "26100" in target.name: raise InfrastructureError("no luck today")
 
-def test_deadly(target): os.kill(os.getpid(), 9)
+def test_deadly(target):
+    if FILE == "a" and "26100" in target.name: os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize("number", range(6))
 def test_more(target, number): pass
@@ -112,8 +123,9 @@ def attempts(run: MatrixFolder) -> Counter[tuple[str, str, int]]:
 
 
 def test_killed_twice_at_random_moments_it_ends_like_an_undisturbed_run(world: World, tmp_path: Path) -> None:
-    for name in ("test_a.py", "test_b.py"):
-        world.suite(name, SUITE)
+    (world.root / "plan.toml").write_text(LARGER)
+    for name in ("a", "b"):
+        world.suite(f"test_{name}.py", f'FILE = "{name}"\n{SUITE}')
     undisturbed = tmp_path / "undisturbed"
     code, said = complete(world, results=undisturbed)
     assert code == 3, said
@@ -158,7 +170,6 @@ def blocked(world: World, process: subprocess.Popen[str]) -> None:
 
 def test_a_killed_conductors_guard_ends_tests_that_would_never_end(world: World) -> None:
     world.suite("test_a.py", BLOCKS)
-    world.suite("test_b.py", "")
     with started(world) as process:
         blocked(world, process)
         assert marked(world.results) != ()
@@ -170,7 +181,6 @@ def test_a_killed_conductors_guard_ends_tests_that_would_never_end(world: World)
 
 def test_without_its_guard_the_next_one_ends_what_is_left(world: World) -> None:
     world.suite("test_a.py", BLOCKS)
-    world.suite("test_b.py", "")
     with started(world, "--jobs", "1") as process:
         blocked(world, process)
         (guard,) = guards_of(world.results)
@@ -203,7 +213,6 @@ def guards_of(results: Path) -> list[Process]:
 
 def test_an_interrupt_ends_it_in_order_and_it_goes_on(world: World) -> None:
     world.suite("test_a.py", BLOCKS)
-    world.suite("test_b.py", "")
     with started(world) as process:
         blocked(world, process)
         process.send_signal(signal.SIGINT)
@@ -226,7 +235,6 @@ def interrupted(world: World) -> MatrixFolder:
 
 def test_a_history_that_cant_be_had_costs_no_night(world: World) -> None:
     world.suite("test_a.py", "def test_a(target): pass\n")
-    world.suite("test_b.py", "def test_b(target): pass\n")
     broken = world.root / "history.sqlite"
     broken.write_text("no database" * 100)
     with started(world, "--history", str(broken)) as process:

@@ -99,6 +99,42 @@ def test_junit_is_well_formed_and_counts(tmp_path: object) -> None:
     assert ("driver.regprobe.sha256", "ab" * 32) in properties
 
 
+#: The elements and attributes that tools have in common (github.com/testmoapp/junitxml): what may stand in what.
+JUNIT = {
+    "testsuites": ({"testsuite"}, {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"}),
+    "testsuite": (
+        {"properties", "testcase"},
+        {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"},
+    ),
+    "testcase": ({"properties", "failure", "error", "skipped"}, {"name", "classname", "time"}),
+    "properties": ({"property"}, set()),
+    "property": (set(), {"name", "value"}),
+    "failure": (set(), {"message", "type"}),
+    "error": (set(), {"message", "type"}),
+    "skipped": (set(), {"message"}),
+}
+
+
+def test_junit_holds_nothing_but_what_tools_have_in_common() -> None:
+    hang, infra = (
+        replace(RESULTS[0], test=f"t.py::{each}", outcome=each) for each in (Outcome.HANG, Outcome.INFRA)
+    )
+    known = replace(RESULTS[0], test="t.py::k", outcome=Outcome.KNOWN, known="https://example.com/1")
+    root = ElementTree.fromstring(render_junit(Matrix([*RESULTS, hang, infra, known]), RUN))
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        children, attributes = JUNIT[element.tag]
+        assert {child.tag for child in element} <= children
+        assert element.attrib.keys() <= attributes
+        named = [child.tag for child in element if child.tag in {"properties", "failure", "error", "skipped"}]
+        assert len(named) == len(set(named)), "each once, and properties of a suite before its cases"
+    for suite in root:
+        cases = suite.findall("testcase")
+        assert int(suite.attrib["tests"]) == len(cases)
+        assert int(suite.attrib["errors"]) == len(suite.findall("testcase/error"))
+        assert all(float(case.attrib["time"]) >= 0 for case in cases)
+
+
 def test_junit_says_when_how_often_and_what_explains_it() -> None:
     failed = row(
         "t.py::a", "vm:win11", Outcome.FAIL, build="debug", attempt=2, started="2025-01-01T00:00:00Z"
