@@ -161,7 +161,8 @@ def test_the_difference_of_two_targets_of_a_run(history: History, results: Path)
     assert [(change.test, change.before, change.after) for change in of_builds.changes] == [
         ("t.py::b", None, PASS)
     ]
-    with pytest.raises(UsageError, match=f"'vm:none' is no run of the history, .* its targets are .*{REFERENCE}"):
+    said = f"'vm:none' is no run of the history, .* its targets are .*{REFERENCE}"
+    with pytest.raises(UsageError, match=said):
         history.difference_of_targets(None, REFERENCE, "vm:none")
 
 

@@ -99,7 +99,7 @@ def test_junit_is_well_formed_and_counts(tmp_path: object) -> None:
     assert ("driver.regprobe.sha256", "ab" * 32) in properties
 
 
-#: The elements and attributes that tools have in common (github.com/testmoapp/junitxml): what may stand in what.
+#: What tools have in common (github.com/testmoapp/junitxml): the elements and attributes of each element.
 JUNIT = {
     "testsuites": ({"testsuite"}, {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"}),
     "testsuite": (
