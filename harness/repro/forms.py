@@ -160,6 +160,13 @@ FORMS: Final[dict[Opcode, Form]] = {
     Opcode.ALLOCATE_MEMORY: Form("allocate_memory", _plain("length"), (_DATA,)),
     Opcode.WRITE_MEMORY: Form("write_memory", (_handle("memory"), _DATA), _plain(offset="index")),
     Opcode.FREE_MEMORY: Form("free_memory", (_handle("memory"),)),
+    Opcode.SET_EVENT: Form("set_event", (_handle("event"),)),
+    Opcode.WAIT: Form("wait", (_handle("event"),), _plain("milliseconds")),
+    Opcode.CREATE_REGISTRY_TRANSACTION: Form("create_registry_transaction"),
+    Opcode.COMMIT_REGISTRY_TRANSACTION: Form("commit_registry_transaction", (_handle("transaction"),)),
+    Opcode.ROLLBACK_REGISTRY_TRANSACTION: Form("rollback_registry_transaction", (_handle("transaction"),)),
+    Opcode.IMPERSONATE: Form("impersonate"),
+    Opcode.REVERT: Form("revert"),
     Opcode.WIN32_CREATE_KEY: Form(
         "win32.create_key",
         (_WIN32_KEY,),

@@ -154,6 +154,21 @@ def memory(p: ProgramBuilder) -> None:
     p.free_memory(first)
 
 
+def threads(p: ProgramBuilder) -> None:
+    event = p.create_event()
+    with p.on(thread=1):
+        p.impersonate()
+        p.wait(event)
+        p.wait(event, milliseconds=5)
+        p.wait(event, milliseconds=None)
+        p.revert()
+    p.set_event(event)
+    for end in (p.commit_registry_transaction, p.rollback_registry_transaction):
+        transaction = p.create_registry_transaction()
+        p.create_key(p.test_root / "app", transaction=transaction)
+        end(transaction)
+
+
 def win32(p: ProgramBuilder) -> None:
     w = p.win32
     key = w.create_key(p.test_root / "app", class_name="c")
@@ -177,7 +192,7 @@ def win32(p: ProgramBuilder) -> None:
     w.close_key(key)
 
 
-PROGRAMS = (keys, values, hives, others, memory, win32)
+PROGRAMS = (keys, values, hives, others, memory, threads, win32)
 
 
 @pytest.mark.parametrize("record", PROGRAMS, ids=lambda each: each.__name__)
