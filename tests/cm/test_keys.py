@@ -156,7 +156,7 @@ def test_hive_roots_keep_their_name(machine: Any, admin: Caller) -> None:
     assert machine.cm.rename_key(root, "x", caller=admin) == NTSTATUS.ACCESS_DENIED
 
 
-def test_write_times_of_key_and_parent(machine: Any) -> None:
+def test_write_times_of_key_and_parent(machine: Any, admin: Caller) -> None:
     before = machine.test.state().last_write
     key = machine.create("k", start=machine.test)
     created = machine.test.state().last_write
@@ -164,6 +164,9 @@ def test_write_times_of_key_and_parent(machine: Any) -> None:
     machine.cm.set_value(key, "v", 1, b"")
     assert key.state().last_write > created
     assert machine.test.state().last_write == created
+    written = key.state().last_write
+    machine.cm.rename_key(key, "renamed", caller=admin)
+    assert key.state().last_write > written
     machine.cm.delete_key(key)
     assert machine.test.state().last_write > created
 

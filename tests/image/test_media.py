@@ -202,6 +202,7 @@ def test_a_wim_as_wimlib_makes_it_is_read(tmp_path: Path) -> None:
         (wim(edition("x", 1), declared=0), "lies outside the file"),
         (wim(), "names 0 images"),
         (wim(edition("x", 1), head='<!DOCTYPE a [<!ENTITY b "c">]>'), "document type declaration"),
+        (wim(edition("x", 1), head="<"), "its catalogue can.t be read"),
     ],
 )
 def test_a_damaged_catalogue_is_named(raw: bytes, why: str) -> None:
