@@ -288,6 +288,11 @@ def test_a_machine_is_judged_on_the_host_that_has_it(far: Path, cluster: Hosts, 
         said, _ = alone.communicate(timeout=180)
         assert "vm:far: a crash may go unnoticed" in said
         assert alone.returncode == 2
+    plan = [sys.executable, "-m", "harness", "matrix", "plan", "plan.toml", "--cluster", cluster.address]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    shown = subprocess.run(plan, cwd=world.root, env=environment, capture_output=True, text=True, timeout=180)
+    assert shown.returncode == 0, shown.stderr
+    assert "on the cluster (2 cores" in shown.stdout
     with started(world, "--cluster", cluster.address) as process:
         said, _ = process.communicate(timeout=180)
         assert process.returncode == 0, said
