@@ -218,3 +218,49 @@ def test_a_forced_access_check_decides_a_drivers_open(probe: Probe, registry: Re
     call = probe.kernel_call.open_key(path, force_access_check=forced)
 
     assert call.open_status == (NTSTATUS.ACCESS_DENIED if forced else NTSTATUS.SUCCESS)
+
+
+@behaviour("B-CRE-28", "B-NOT-33")
+def test_a_thread_that_impersonates_is_denied_and_reported_alike(probe: Probe, registry: Registry) -> None:
+    """Its process may do all of it; what counts is who the thread asks for."""
+    probe.add(MIDDLE)
+
+    with registry.program() as p:
+        p.create_key(p.test_root / "app", sddl="O:BAG:BAD:P(A;;KA;;;BA)(A;;KA;;;SY)(A;;KR;;;WD)")
+        with p.on(thread=1):
+            taken = p.impersonate()
+            denied = p.open_key(p.test_root / "app", access=KEY_ALL_ACCESS)
+            create = p.create_key(p.test_root / "app" / "child")
+            reading = p.open_key(p.test_root / "app", access=KEY_READ)
+            p.revert()
+            again = p.open_key(p.test_root / "app", access=KEY_ALL_ACCESS)
+
+    assert taken.status == NTSTATUS.SUCCESS
+    assert [step.status for step in (denied, create)] == [NTSTATUS.ACCESS_DENIED] * 2
+    assert [step.status for step in (reading, again)] == [NTSTATUS.SUCCESS] * 2
+    for step in (denied, create, reading, again):
+        pre, post = probe.trace.of(step)
+        assert pre.process_id == denied.process_id
+        assert post.status == step.status
+
+
+@behaviour("B-CRE-28")
+def test_what_needs_a_privilege_that_the_thread_lacks(
+    probe: Probe, registry: Registry, record: Recorder
+) -> None:
+    """Save and load as a user without SeBackup and SeRestore; whether they are reported is on no page."""
+    probe.add(MIDDLE)
+    mount = f"\\REGISTRY\\MACHINE\\RegFilterHarness-{registry.test_root.name}"
+
+    with registry.program() as p:
+        p.save_key(p.create_key(p.test_root / "app"), "there.dat")
+        with p.on(thread=1):
+            p.impersonate()
+            key = p.open_key(p.test_root / "app", access=KEY_READ)
+            save = p.save_key(key, "saved.dat")
+            load = p.load_key(mount, "there.dat")
+
+    assert key.status == NTSTATUS.SUCCESS
+    for step, what in ((save, "save"), (load, "load")):
+        assert not step.succeeded
+        record(f"a {what} without the privilege", (step.status_name, shown(probe.trace.of(step))))

@@ -40,12 +40,17 @@ def test_a_load_with_an_event(scene: Scene, probe: Probe, registry: Registry) ->
 
     with registry.program() as p:
         event = p.create_event()
-        step = p.load_key(
-            scene.place.mount, scene.place.saved, event=event, flags=LoadFlags.LOAD_HIVE_OPEN_HANDLE
-        )
+        step = p.load_key(scene.place.mount, scene.place.saved, event=event)
+        loaded = p.wait(event, milliseconds=0)
+        unload = p.unload_key(scene.place.mount)
+        unloaded = p.wait(event)
+        without = p.load_key(scene.place.mount, scene.place.saved)
 
-    (pre,) = probe.trace.of(step).by(Pre.LoadKey)
-    assert pre["UserEvent"] != 0
+    assert [each.status for each in (step, unload, without)] == [NTSTATUS.SUCCESS] * 3
+    assert loaded.status == NTSTATUS.TIMEOUT
+    assert unloaded.status == NTSTATUS.SUCCESS, "signalled when the hive is unloaded"
+    events = [probe.trace.of(each).by(Pre.LoadKey)[0]["UserEvent"] for each in (step, without)]
+    assert [each != 0 for each in events] == [True, False]
 
 
 @behaviour("B-HIV-06")
@@ -178,8 +183,9 @@ def test_saving_without_compression_needs_a_hive_root(
     with registry.program() as p:
         key = p.open_key(scene.place.app)
         below = p.save_key(key, scene.place.target, format=SaveFormat.NO_COMPRESSION)
+        both = p.save_key(key, scene.place.backup, format=SaveFormat.STANDARD | SaveFormat.LATEST)
 
-    assert not nt_success(below.status)
+    assert below.status == both.status == NTSTATUS.INVALID_PARAMETER
     assert Pre.SaveKey in probe.trace.of(below).classes
     record("B-HIV-11 notified", shown(probe.trace.of(below)))
 
