@@ -52,7 +52,8 @@ def is_real(kind: str) -> bool:
 def machine_facts(seen: Attestation) -> tuple[tuple[str, str], ...]:
     """What a machine attested, as names and texts; nothing for guests that are no machines."""
     facts = (
-        ("product", seen.product),
+        # Wine says it is Windows; who reads it must not.
+        ("product" if is_real(seen.kind) else "calls itself", seen.product),
         ("build", seen.build if seen.channel else ""),
         ("secure boot", _switch(seen.secure_boot)),
         ("HVCI", _switch(seen.hvci)),

@@ -57,6 +57,13 @@ def test_rows_of_earlier_versions_are_read() -> None:
     assert machine_facts(seen) == ()
 
 
+def test_what_a_stand_in_calls_itself_is_no_product() -> None:
+    stand_in = replace(MACHINE, kind="stand-in", product="Microsoft Windows 10")
+    assert dict(machine_facts(stand_in))["calls itself"] == "Microsoft Windows 10"
+    assert "product" not in dict(machine_facts(stand_in))
+    assert dict(machine_facts(MACHINE))["product"] == "Windows 11 <Pro>"
+
+
 def test_the_page_says_what_the_machine_was() -> None:
     page = render_page(Source(RUN, (RESULT,), Path("run")))
     for text in (
