@@ -255,8 +255,8 @@ def _on_stand_in(fault: Fault, guest: MachineGuest, target: Target) -> Way | str
             return _silent(guest, lambda stack: _as_root(guest, target, stack, _STARVE))
 
 
-#: A thread above all others in a loop, with nothing kept for the rest: as the runner on Windows. What is kept is
-#: a share of time (sched(7)), from Linux 6.12 on a deadline server for each processor (kernel/sched/debug.c).
+#: A thread above all others in a loop, with nothing kept for the rest: as the runner on Windows. Linux keeps
+#: for them a share of time (sched(7)), from 6.12 on a deadline server a processor (kernel/sched/debug.c).
 _STARVE: Final = (
     "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; "
     "mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug; "
