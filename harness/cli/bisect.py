@@ -12,7 +12,6 @@ from harness.cli.repro import BundleFile
 
 if TYPE_CHECKING:
     from harness.repro.bisect import Bisection
-    from harness.repro.verdict import Attempt
 
 __all__ = ["bisect"]
 
@@ -51,6 +50,8 @@ def bisect(
     from harness.repro.again import Again
     from harness.repro.bisect import bisect as search
     from harness.repro.bundle import Bundle
+    from harness.repro.missing import missing
+    from harness.repro.verdict import Attempt, Verdict
 
     if sum(bool(given) for given in (targets, drivers, drivers_from)) != 1:
         raise UsageError("give one list: --targets, --drivers or --drivers-from")
@@ -59,8 +60,10 @@ def bisect(
 
         def ask(name: str) -> Attempt:
             typer.echo(f"trying {name}", err=True)
-            driver = None if targets else Path(name)
-            with Again(opened, target=name if targets else "", driver=driver) as again:
+            where = name if targets else opened.manifest.target
+            if trouble := missing(opened, where)[1]:
+                return Attempt(Verdict.SKIPPED, "can't be run here: " + "; ".join(trouble))
+            with Again(opened, target=where, driver=None if targets else Path(name)) as again:
                 return again.run()
 
         found = search(names, ask, every=every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from harness.repro.shrink import Shrunk
 
 __all__ = ["shrink"]
+
+#: As a shell has it for SIGINT.
+_INTERRUPTED: Final = 130
 
 
 def shrink(
@@ -32,6 +35,9 @@ def shrink(
     without_driver: Annotated[
         bool, typer.Option("--without-driver", help="Right is what happens without the driver under test.")
     ] = False,
+    keep_filters: Annotated[
+        bool, typer.Option("--keep-filters", help="Leave filters and rules in: the failure is about them.")
+    ] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=0, help="Guests at a time; 0: as many as sensible.")
     ] = 0,
@@ -43,7 +49,8 @@ def shrink(
     """Make the smallest pytest test that still fails in the same way.
 
     Program, rules and filters are reduced to what the failure needs. The written test is run before it
-    counts: it must fail like the bundle, and pass on the control.
+    counts: it must fail like the bundle, and pass on the control. Ctrl-C ends the search, and the smallest so far
+    is written.
 
     Example: harness shrink results/20261121-150000-000000-1/bundles/test_it.zip
 
@@ -59,6 +66,9 @@ def shrink(
     from harness.repro.unpacked import Unpacked
     from harness.repro.workers import Workers, default_jobs
 
+    file = output or Path("reproduced") / f"{_stem(bundle)}.py"
+    if file.suffix != ".py" or not file.name.startswith("test_"):
+        raise UsageError(f"--output: pytest doesn't look into {file.name}; call it test_SOMETHING.py")
     console = Console(stderr=True)
     with Bundle.open(bundle) as opened, Unpacked(opened) as unpacked:
         chosen = target or opened.manifest.target
@@ -76,12 +86,10 @@ def shrink(
                 chosen,
                 control=control,
                 without_driver=without_driver,
+                keep_filters=keep_filters,
                 told=lambda what, size: status.update(f"{what}: {size}"),
             )
             performed = workers.performed
-        file = output or Path("reproduced") / f"{_stem(bundle)}.py"
-        if file.suffix != ".py" or not file.name.startswith("test_"):
-            raise UsageError(f"--output: pytest doesn't look into {file.name}; call it test_SOMETHING.py")
         with console.status(f"running {file}"):
             trouble = _written(shrunk, opened, file, chosen, control)
     if as_json:
@@ -101,7 +109,9 @@ def shrink(
         typer.echo(f"{shrunk.before} -> {shrunk.after}, {performed} performances on {chosen}")
         typer.echo(f"judged by: {shrunk.oracle}")
         typer.echo(f"{short_path(file)}: {trouble or 'run, and fails in the same way'}")
-    raise typer.Exit(1 if trouble else 0)
+        if shrunk.before.filters and not shrunk.after.filters:
+            typer.echo("it fails without filters too; if it is about them, give --control or --keep-filters")
+    raise typer.Exit(_INTERRUPTED if shrunk.interrupted else 1 if trouble else 0)
 
 
 def _stem(bundle: Path) -> str:
@@ -121,7 +131,12 @@ def _written(shrunk: Shrunk, bundle: Bundle, file: Path, target: str, control: s
     write_test(shrunk, bundle, file, provenance(bundle, shrunk, target))
     claim = shrunk.scenario.claim
     source = claim.source if claim is not None else ""
-    trouble = proof(bundle, file, target, shrunk.failure, source)
+    trouble = "the search was interrupted: it is not the smallest, and was not run"
+    if not shrunk.interrupted:
+        for _ in range(shrunk.chance.trials):
+            trouble = proof(bundle, file, target, shrunk.failure, source)
+            if not trouble:
+                break
     if not trouble and control:
         outcome = outcome_on(bundle, file, control)
         if outcome is not Outcome.PASS:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from harness.errors import UsageError
+from harness.errors import InfrastructureError, UsageError
 from harness.repro.bundle import Bundle
 from harness.repro.missing import check
 from harness.repro.recorded import scenario_of
@@ -76,16 +76,19 @@ class Again:
         return attempts
 
     def _once(self) -> Attempt:
-        if self._test is None:
-            return self._replayed()
-        return rerun(
-            self.bundle,
-            self._unpacked,
-            self._test,
-            target=self.target,
-            driver=self._driver,
-            earlier=self._earlier,
-        )
+        try:
+            if self._test is None:
+                return self._replayed()
+            return rerun(
+                self.bundle,
+                self._unpacked,
+                self._test,
+                target=self.target,
+                driver=self._driver,
+                earlier=self._earlier,
+            )
+        except InfrastructureError as error:  # one run of many, or one candidate
+            return Attempt(Verdict.INFRA, str(error))
 
     def _replayed(self) -> Attempt:
         """The recorded steps once, judged by the bundle's failure."""

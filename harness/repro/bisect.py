@@ -124,7 +124,7 @@ def _ends(search: _Search, low: int, high: int) -> tuple[int | None, int | None,
     names = search.candidates
     match search.judge(low), search.judge(high):
         case Judgement.BAD, Judgement.BAD:
-            return low, None, f"{names[low]}, the oldest that can be judged, is bad already"
+            return None, None, f"{names[low]}, the oldest that can be judged, is bad already: add older ones"
         case Judgement.GOOD, Judgement.GOOD:
             return None, high, f"{names[low]} and {names[high]} are both good: nothing to find between them"
         case Judgement.BAD, _:

@@ -239,12 +239,13 @@ def _read_manifest(file: Path, archive: Archive) -> Manifest:
     found = raw.get("format") if isinstance(raw, dict) else None
     if type(found) is not int:
         raise UsageError(f"{file} is no bundle: {_MANIFEST} has no format")
+    writer = f"it was written by harness {str(raw.get('harness'))[:40]!a}"
     if found != FORMAT:
-        raise UsageError(
-            f"{file} has format {found}, this harness reads {FORMAT}; "
-            f"it was written by harness {str(raw.get('harness'))[:40]}"
-        )
-    manifest = read_table(Manifest, raw, file)
+        raise UsageError(f"{file} has format {found}, this harness reads {FORMAT}; {writer}")
+    try:
+        manifest = read_table(Manifest, raw, file)
+    except UsageError as error:
+        raise UsageError(f"{error}\n{writer}: another version may know more than this one") from None
     missing = [name for name in _members(manifest) if name not in archive.names]
     if missing:
         raise UsageError(f"{file} lacks {missing[0]}, which its manifest names; it is damaged")

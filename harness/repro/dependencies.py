@@ -25,12 +25,18 @@ _ON_SERVICE = frozenset({CallKind.START, CallKind.STOP, CallKind.REMOVE})
 
 
 class Dependencies:
-    """The graph of one scenario: `closed` leaves out what others need, `pinned` is never left out."""
+    """The graph of one scenario: `closed` leaves out what others need, `pinned` is never left out.
 
-    def __init__(self, scenario: Scenario) -> None:
+    What the claim is about is pinned, and with `keep_filters` filters and rules too.
+    """
+
+    def __init__(self, scenario: Scenario, *, keep_filters: bool = False) -> None:
         self._needs: dict[Element, set[Element]] = {element: set() for element in scenario.elements()}
         self._read(scenario)
-        self.pinned = self._with_needs(_claimed(scenario.claim) & self._needs.keys())
+        pinned = _claimed(scenario.claim) & self._needs.keys()
+        if keep_filters:
+            pinned |= {(each.call, -1) for each in scenario.actions if isinstance(each, AddFilter | SetRule)}
+        self.pinned = self._with_needs(pinned)
 
     def _read(self, scenario: Scenario) -> None:
         installed: dict[str, Element] = {}

@@ -75,9 +75,14 @@ class _Decoder:
 
     def actions(self) -> Iterator[Action]:
         for index, call in enumerate(self._bundle.manifest.calls):
-            yield from self._action(index, call)
+            try:
+                yield from self._action(index, call)
+            except (HarnessError, ValueError) as error:  # what a bundle holds may be anything
+                raise UsageError(f"call {index}, {call.kind}: {error}") from error
 
     def _action(self, index: int, call: CallRecord) -> Iterator[Action]:
+        if call.kind is CallKind.INSTALL and call.member not in self._parameters:
+            raise UsageError(f"{call.service[:80]!r} is a driver that the bundle does not hold")
         data = self._bundle.read(call.member) if call.member else b""
         if call.kind is CallKind.PROGRAM:
             program = decode_program(data)

@@ -7,13 +7,14 @@ operations it speaks of. What differs between these two performances is left out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from harness.errors import HarnessError, UsageError
 from harness.repro.bundle import Bundle
+from harness.repro.chance import ALWAYS, Chance, failing_of
 from harness.repro.control import claim_from
 from harness.repro.dependencies import Dependencies
 from harness.repro.failure import Failure
@@ -44,6 +45,8 @@ class Performs(Protocol):
 
     def ask(self, orders: Sequence[Order]) -> Sequence[Answer]: ...
 
+    def abandon(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -63,7 +66,10 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """The minimum, how it fails, and what told that it fails in the same way."""
+    """The minimum, how it fails, and what told that it fails in the same way.
+
+    `interrupted`: the search was ended before it was done, and this is the smallest that was found.
+    """
 
     scenario: Scenario
     failure: Failure
@@ -71,10 +77,15 @@ class Shrunk:
     after: Size
     oracle: str
     performed: int
+    chance: Chance = ALWAYS
+    interrupted: bool = False
 
 
 class Judge:
-    """Says whether scenarios still fail in the same way; each is performed once."""
+    """Says whether scenarios still fail in the same way; each is performed once, or as often as chance wants.
+
+    `best` is the last one of which the answer was yes: the smallest so far.
+    """
 
     def __init__(
         self,
@@ -82,14 +93,15 @@ class Judge:
         order: MakeOrder,
         failure: Failure,
         control: MakeOrder | None = None,
-        told: Callable[[int], None] | None = None,
+        trials: int = 1,
     ) -> None:
         self._workers = workers
         self._order = order
         self._failure = failure
         self._control = control
-        self._told = told
+        self._trials = trials
         self._known: dict[str, bool] = {}
+        self.best: Scenario | None = None
 
     @property
     def performed(self) -> int:
@@ -100,17 +112,28 @@ class Judge:
         fresh = {
             key: scenario for key, scenario in zip(keys, scenarios, strict=True) if key not in self._known
         }
-        answers = self._workers.ask([self._order(each) for each in fresh.values()])
-        same = [key for key, answer in zip(fresh, answers, strict=True) if self._is_same(answer.failure)]
+        same = self._failing(fresh)
         self._known.update(dict.fromkeys(fresh, False))
         if same and self._control is not None:
             # Where everything is right it must pass: else it fails for another reason.
             controls = self._workers.ask([self._control(fresh[key]) for key in same])
             same = [key for key, answer in zip(same, controls, strict=True) if answer.failure is None]
         self._known.update(dict.fromkeys(same, True))
-        if self._told is not None:
-            self._told(len(fresh))
-        return [self._known[key] for key in keys]
+        verdicts = [self._known[key] for key in keys]
+        self.best = next((each for each, fails in zip(scenarios, verdicts, strict=True) if fails), self.best)
+        return verdicts
+
+    def _failing(self, scenarios: Mapping[str, Scenario]) -> list[str]:
+        """The keys of those that fail, in their order."""
+        failing: set[str] = set()
+        for _ in range(self._trials):
+            left = {key: each for key, each in scenarios.items() if key not in failing}
+            if not left:
+                break
+            answers = self._workers.ask([self._order(each) for each in left.values()])
+            same = (self._is_same(answer.failure) for answer in answers)
+            failing |= {key for key, fails in zip(left, same, strict=True) if fails}
+        return [key for key in scenarios if key in failing]
 
     def _is_same(self, failure: Failure | None) -> bool:
         return failure is not None and not self._failure.differs(failure)
@@ -123,31 +146,50 @@ def shrink(
     *,
     control: str = "",
     without_driver: bool = False,
+    keep_filters: bool = False,
     told: Callable[[str, Size], None] | None = None,
 ) -> Shrunk:
     """Reduce a bundle's scenario. Raises `UsageError` where it does not fail here, or not as recorded.
 
     `control` is a target where the steps are right; `without_driver` makes the same target without the driver
-    under test the control. `told` hears of every step forward.
+    under test the control; `keep_filters` leaves filters and rules in it. `told` hears of every step forward.
+    A KeyboardInterrupt ends the search with what it has found.
     """
     scenario = scenario_of(bundle)
     order = _order(scenario.failure, target)
     control_order = _control_order(scenario, order, control, without_driver)
-    scenario, failure, oracle = _baseline(scenario, workers, order, control_order)
+    scenario, failure, chance = _baseline(scenario, workers, order, control_order)
+    oracle = _oracle(failure)
     before = Size.of(scenario)
-    judge = Judge(workers, order, failure, control_order)
+    judge = Judge(workers, order, failure, control_order, chance.trials)
     if not judge([scenario])[0]:
-        raise UsageError(_not_the_control(control, without_driver))
+        raise UsageError(_not_the_control(control, without_driver, chance))
     if control_order is not None:
         oracle += f"; passes {_control_name(control)}"
+    if chance.trials > 1:
+        oracle += f"; {chance}"
     tell = told or (lambda what, size: None)
+    interrupted = False
+    try:
+        scenario = _smallest(scenario, judge, workers.jobs, keep_filters, tell)
+    except KeyboardInterrupt:
+        workers.abandon()
+        interrupted = True
+        scenario = judge.best or scenario
+    return Shrunk(scenario, failure, before, Size.of(scenario), oracle, judge.performed, chance, interrupted)
+
+
+def _smallest(
+    scenario: Scenario, judge: Judge, width: int, keep_filters: bool, tell: Callable[[str, Size], None]
+) -> Scenario:
+    """Left out and made simpler in turns, until nothing changes any more."""
     for _ in range(_ROUNDS):
-        smaller = _reduced(scenario, judge, workers.jobs, tell)
-        simple = _simplified(smaller, judge, workers.jobs, tell)
+        smaller = _reduced(scenario, judge, width, keep_filters, tell)
+        simple = _simplified(smaller, judge, width, tell)
         if simple.key() == scenario.key():
             break
         scenario = simple
-    return Shrunk(scenario, failure, before, Size.of(scenario), oracle, judge.performed)
+    return scenario
 
 
 def _order(failure: Failure, target: str) -> MakeOrder:
@@ -172,7 +214,9 @@ def _control_name(control: str) -> str:
     return f"on {control}" if control else "without the driver"
 
 
-def _not_the_control(control: str, without_driver: bool) -> str:
+def _not_the_control(control: str, without_driver: bool, chance: Chance) -> str:
+    if not control and not without_driver:
+        return f"the whole test fails by chance ({chance}), and did not fail when it was tried again"
     where = _control_name("" if without_driver else control)
     return f"the whole test fails {where} too: that is no control; take one where it passes"
 
@@ -182,8 +226,8 @@ def _baseline(
     workers: Performs,
     order: MakeOrder,
     control: MakeOrder | None,
-) -> tuple[Scenario, Failure, str]:
-    """The scenario with its claim, how it fails here, and in words what says so."""
+) -> tuple[Scenario, Failure, Chance]:
+    """The scenario with its claim, how it fails here, and how often."""
     recorded = scenario.failure
     if scenario.claim is None and _needs_claim(recorded):
         if control is None:
@@ -192,11 +236,13 @@ def _baseline(
                 "passes, or --without-driver"
             )
         scenario = _with_claim_of_control(scenario, workers, order, control)
-    first, second = workers.ask([order(scenario), order(scenario)])
-    failure = _stable(first.failure, second.failure)
+    failing, chance = failing_of(
+        lambda times: [answer.failure for answer in workers.ask([order(scenario)] * times)]
+    )
+    failure = _stable(failing, chance)
     if recorded.outcome is not failure.outcome or (recorded.crash is not None and recorded.differs(failure)):
         raise UsageError(f"the steps fail here, but in another way: {recorded.differs(failure)}")
-    return scenario, failure, _oracle(failure)
+    return scenario, failure, chance
 
 
 def _needs_claim(failure: Failure) -> bool:
@@ -214,14 +260,14 @@ def _with_claim_of_control(
     return replace(scenario, claim=claim)
 
 
-def _stable(first: Failure | None, second: Failure | None) -> Failure:
+def _stable(failing: Sequence[Failure], chance: Chance) -> Failure:
     """What two performances of the same have in common."""
-    if first is None or second is None:
-        how = "once of two times" if first is not None or second is not None else "not"
+    if not failing:
         raise UsageError(
-            f"the recorded steps fail {how} here. `harness repro BUNDLE --times 20` tells how often the test "
-            "itself does; it may rest on what earlier tests left (--earlier), or on time"
+            f"the recorded steps fail none of {chance.runs} times here. The test may rest on time, or on "
+            "what earlier tests left: harness repro BUNDLE --times 20 (--earlier) tells how often it fails"
         )
+    first, second = failing[0], failing[-1]
     same = {name: text for name, text in first.seen.items() if second.seen.get(name) == text}
     failure = replace(first, seen=same)
     if difference := failure.differs(second):
@@ -237,9 +283,11 @@ def _oracle(failure: Failure) -> str:
     return "; ".join(f"{name}: {text}" for name, text in failure.seen.items()) or failure.message
 
 
-def _reduced(scenario: Scenario, judge: Judge, width: int, tell: Callable[[str, Size], None]) -> Scenario:
+def _reduced(
+    scenario: Scenario, judge: Judge, width: int, keep_filters: bool, tell: Callable[[str, Size], None]
+) -> Scenario:
     """Everything left out that can be."""
-    dependencies = Dependencies(scenario)
+    dependencies = Dependencies(scenario, keep_filters=keep_filters)
 
     def trial(candidates: Sequence[frozenset[Element]]) -> Sequence[bool]:
         scenarios = [scenario.only(each) for each in candidates]

@@ -46,6 +46,7 @@ class _Worker:
     def __init__(self, bundle: Bundle, setting: Setting, target: str, place: Path) -> None:
         self._bundle, self._setting, self._target, self._place = bundle, setting, target, place
         self._stack = ExitStack()
+        self._abandoned = False
         self._connection = self._start()
 
     def _start(self) -> Connection:
@@ -84,8 +85,16 @@ class _Worker:
             why = f"the worker ended: {error or type(error).__name__}"
         said = self._said()
         self.close()
+        if self._abandoned:
+            return Answer(infra="interrupted")
         self._connection = self._start()
         return Answer(infra=f"{why}\n{said}".strip())
+
+    def abandon(self) -> None:
+        """From another thread: let it end now, with what it started, whatever it is doing."""
+        self._abandoned = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGINT)
 
     def _said(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -114,6 +123,7 @@ class Workers:
         self.jobs = jobs
         self.performed = 0
         self._count = threading.Lock()
+        self._abandoned = False
         images = {driver.member: bundle.image(driver) for driver in bundle.manifest.drivers}
         symbols = {}
         for driver in bundle.manifest.drivers:
@@ -124,8 +134,10 @@ class Workers:
         setting = Setting(images, symbols, record.recipes, record.channel)
         self._stack = ExitStack()
         self._free: SimpleQueue[_Worker] = SimpleQueue()
+        self._all: list[_Worker] = []
         for _ in range(jobs):
             worker = _Worker(bundle, setting, target, unpacked.folder)
+            self._all.append(worker)
             self._stack.callback(worker.close)
             self._free.put(worker)
         self._threads = self._stack.enter_context(ThreadPoolExecutor(jobs))
@@ -147,11 +159,17 @@ class Workers:
                     )
                 if not answer.infra:
                     return answer
-                if attempt == _RETRIES:
+                if attempt == _RETRIES or self._abandoned:
                     raise InfrastructureError(f"{order.target}: {answer.infra}")
             raise AssertionError("unreachable")
         finally:
             self._free.put(worker)
+
+    def abandon(self) -> None:
+        """Nobody waits for answers any more: end what runs, and start nothing again."""
+        self._abandoned = True
+        for worker in self._all:
+            worker.abandon()
 
     def close(self) -> None:
         self._stack.close()
@@ -162,6 +180,8 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self.abandon()
         self.close()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
+from harness.probe import abi
 from harness.repro import archive
 from harness.repro.archive import Archive, write_archive
 from harness.repro.bundle import (
@@ -23,7 +24,10 @@ from harness.repro.bundle import (
     encode_manifest,
 )
 from harness.repro.failure import Failure
+from harness.repro.recorded import scenario_of
 from harness.results.outcome import Outcome
+
+ADD_FILTER = abi.constant("IOCTL_REGPROBE_ADD_FILTER")
 
 
 def make_zip(path: Path, *members: tuple[str, bytes]) -> Path:
@@ -147,6 +151,29 @@ def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_manifest_that_is_wrong_says_where(tmp_path: Path, change: Change, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         Bundle.open(write(tmp_path / "b.zip", change))
+    assert said in str(caught.value)
+    assert "b.zip" in str(caught.value)
+    if "format" not in said and "lacks" not in said:
+        assert "it was written by harness '0.1.0'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ({"kind": "install", "service": "other"}, "call 0, install: 'other' is a driver"),
+        ({"kind": "install", "service": "my", "member": "drivers/other.sys"}, "does not hold"),
+        ({"kind": "request", "device": r"\\.\RegProbe", "code": ADD_FILTER, "reply": "nothing"}, "hex"),
+        ({"kind": "request", "device": r"\\.\RegProbe", "code": ADD_FILTER, "member": "data/short"}, "bytes"),
+        ({"kind": "program", "member": "data/short"}, "call 0, program: CBOR"),
+    ],
+)
+def test_calls_that_make_no_sense_are_a_clear_error(
+    tmp_path: Path, call: dict[str, object], said: str
+) -> None:
+    members = {"data/short": b"\xff", "drivers/other.sys": b"MZ"}
+    file = write(tmp_path / "b.zip", lambda manifest: manifest.update(calls=[call]), **members)
+    with Bundle.open(file) as bundle, pytest.raises(UsageError) as caught:
+        scenario_of(bundle)
     assert said in str(caught.value)
     assert "b.zip" in str(caught.value)
 

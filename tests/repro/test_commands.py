@@ -191,6 +191,25 @@ def test_a_bundle_from_elsewhere_says_what_is_missing(project: Path, tmp_path: P
         (project / "moved.txt").rename(project / "test_mine.py")
 
 
+def test_a_target_that_can_not_run_it_is_passed_over(project: Path, tmp_path: Path) -> None:
+    """It fails everywhere: no first bad one, and a machine without an image ends nothing."""
+    run(project, tmp_path / "results", "-k", "expects")
+    bundle = bundle_of(tmp_path / "results", "test_expects")
+    targets = ("vm:win7-sp1", "reference:6.1", "reference:10.0.26100")
+    chosen = [word for target in targets for word in ("--targets", target)]
+    done = harness("bisect", bundle, *chosen, "--json", cwd=project)
+    answer = json.loads(done.out)
+    assert (done.code, answer["first_bad"]) == (1, None)
+    assert "reference:6.1, the oldest that can be judged, is bad already" in answer["said"]
+    found = {each["candidate"]: each for each in answer["tried"]}
+    assert {name: each["found"] for name, each in found.items()} == {
+        "vm:win7-sp1": "unknown",
+        "reference:6.1": "bad",
+        "reference:10.0.26100": "bad",
+    }
+    assert "the image of vm:win7-sp1 is not built here" in found["vm:win7-sp1"]["message"]
+
+
 def test_a_passing_test_leaves_nothing(project: Path, tmp_path: Path) -> None:
     (tmp_path / "test_good.py").write_text("def test_good(registry): registry.program().run()\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
