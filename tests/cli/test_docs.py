@@ -178,3 +178,14 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     missing += [path for path in paths if not (ROOT / path).exists()]
     # What the reader is told to make.
     assert [name for name in missing if name != "suites/demo/test_mine.py"] == []
+
+
+def test_every_option_of_the_plugin_is_explained() -> None:
+    """In the table of docs/writing-tests.md."""
+    declared = re.findall(
+        r'^    "(--[a-z-]+)": {', (ROOT / "harness/plugin/commandline.py").read_text(), re.M
+    )
+    _, _, section = (ROOT / "docs/writing-tests.md").read_text().partition("## Options")
+    explained = re.findall(r"`(--[a-z-]+)`", section.partition("\n## ")[0])
+    assert len(declared) > 15
+    assert sorted(explained) == sorted(declared)
