@@ -49,8 +49,8 @@ def shrink(
     """Make the smallest pytest test that still fails in the same way.
 
     Program, rules and filters are reduced to what the failure needs. The written test is run before it
-    counts: it must fail like the bundle, and pass on the control. Ctrl-C ends the search, and the smallest so far
-    is written.
+    counts: it must fail like the bundle, and pass on the control. Ctrl-C ends the search; the smallest test
+    so far is written then.
 
     Example: harness shrink results/20261121-150000-000000-1/bundles/test_it.zip
 
