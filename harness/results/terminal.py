@@ -51,7 +51,9 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
     else:
         topics = [(one_line(topic), topic) for topic in matrix.topics]
         table = _table(matrix, topics, matrix.topic_cell, _count)
-        if Measurement.get(console := Console(width=_UNLIMITED), console.options, table).maximum > width:
+        # Without a height a dumb terminal has 80 columns, whatever is said.
+        console = Console(width=_UNLIMITED, height=1)
+        if Measurement.get(console, console.options, table).maximum > width:
             table = _table(matrix, topics, matrix.topic_cell, _brief)
     legend = Text("  ").join(
         Text(f"{_MARKS[outcome]} {outcome} {count}", STYLES[outcome])

@@ -60,13 +60,18 @@ def test_a_topic_counts_a_test_once() -> None:
     assert (cell.passed, cell.ran, cell.outcome) == (1, 2, Outcome.FAIL)
 
 
+def narrow(width: int) -> Console:
+    """A terminal of so many columns. A dumb one has 80 for rich, unless its height is said, too."""
+    return Console(file=io.StringIO(), width=width, height=25, color_system=None, force_terminal=True)
+
+
 @pytest.mark.parametrize(("width", "cells"), [(100, ["12/12", "11/12"]), (62, ["12", "1F"])])
 def test_a_narrow_terminal_cuts_no_number(width: int, cells: list[str]) -> None:
     target = "reference:10.0.26100"
     topics = ("APP", "CAP", "CRE", "CTX", "HIV", "INF", "LAY", "NOT", "OBJ", "REG")
     rows = [row(f"t.py::{t}{n}", target, Outcome.PASS, f"B-{t}-{n:02}") for t in topics for n in range(12)]
     rows[-1] = replace(rows[-1], outcome=Outcome.FAIL)
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=True)
+    console = narrow(width)
     print_matrix(Matrix(rows), console)
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     (line,) = (line for line in shown if line.startswith(target))
@@ -75,7 +80,7 @@ def test_a_narrow_terminal_cuts_no_number(width: int, cells: list[str]) -> None:
 
 @pytest.mark.parametrize("width", [60, 200])
 def test_the_terminal_matrix_fits_and_says_that_it_is_no_windows(width: int) -> None:
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=True)
+    console = narrow(width)
     print_matrix(Matrix(RESULTS), console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
