@@ -112,12 +112,15 @@ def _interrupted(plan: Path | None, results: Path, name: str | None, *, resume: 
 def _prepared(
     plan: Path | None, history: str | None, results: Path, ray: Any
 ) -> tuple[Plan, tuple[Job, ...]]:
+    from rich.console import Console
+
     from harness.matrix.plan.prepare import prepare
 
     if plan is None:
         raise UsageError("which plan? harness matrix run PLAN.toml")
     with history_or_none(history, results) as store:
         durations = store.durations() if store is not None else None
+    with Console(stderr=True).status("reading the plan, collecting its suites"):
         prepared = prepare(plan, durations, machines=machines_at(ray))
     return prepared.plan, prepared.jobs
 
