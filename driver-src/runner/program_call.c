@@ -78,6 +78,13 @@ static PREPARE *const preparations[OP_END] = {
     [OP_ROLLBACK_REGISTRY_TRANSACTION] = prepare_end_registry_transaction,
     [OP_IMPERSONATE] = prepare_impersonate,
     [OP_REVERT] = prepare_impersonate,
+    [OP_WIN32_DELETE_TREE] = prepare_win32_delete_tree,
+    [OP_WIN32_COPY_TREE] = prepare_win32_copy_tree,
+    [OP_WIN32_GET_SECURITY] = prepare_win32_get_security,
+    [OP_WIN32_SET_SECURITY] = prepare_win32_set_security,
+    [OP_WIN32_QUERY_MULTIPLE] = prepare_win32_query_multiple,
+    [OP_WIN32_NOTIFY_CHANGE_KEY] = prepare_win32_notify_change_key,
+    [OP_WIN32_REPLACE_KEY] = prepare_win32_replace_key,
 };
 
 void call_prepare(CALL *call)

@@ -74,6 +74,8 @@ PREPARE prepare_set_event, prepare_wait, prepare_create_registry_transaction, pr
 PREPARE prepare_win32_create_key, prepare_win32_open_key, prepare_win32_handle_only, prepare_win32_delete_key,
     prepare_win32_load_app_key, prepare_win32_load_key, prepare_win32_unload_key, prepare_win32_save_key,
     prepare_win32_restore_key, prepare_win32_rename_key;
+PREPARE prepare_win32_delete_tree, prepare_win32_copy_tree, prepare_win32_get_security, prepare_win32_set_security,
+    prepare_win32_query_multiple, prepare_win32_notify_change_key, prepare_win32_replace_key;
 PREPARE prepare_win32_set_value, prepare_win32_delete_value, prepare_win32_query_value, prepare_win32_get_value,
     prepare_win32_enumerate_key, prepare_win32_enumerate_value, prepare_win32_query_key;
 

@@ -38,9 +38,18 @@ static void pass_attributes(CALL *call)
     call_pass_pointer(call, attributes);
 }
 
+/* The arguments by which a transacted call differs from the other one. */
+static void pass_transaction(CALL *call)
+{
+    if (call_field(call, FIELD_TRANSACTION)->given) {
+        call_pass_handle(call, FIELD_TRANSACTION);
+        call_pass(call, 0);
+    }
+}
+
 void prepare_win32_create_key(CALL *call)
 {
-    call_win32(call, "RegCreateKeyExW");
+    call_win32(call, call_field(call, FIELD_TRANSACTION)->given ? "RegCreateKeyTransactedW" : "RegCreateKeyExW");
     call_pass_base(call);
     call_pass_text(call, FIELD_NAME);
     call_pass(call, 0);
@@ -50,16 +59,18 @@ void prepare_win32_create_key(CALL *call)
     pass_attributes(call);
     call_pass_new_handle(call);
     call_pass_disposition(call);
+    pass_transaction(call);
 }
 
 void prepare_win32_open_key(CALL *call)
 {
-    call_win32(call, "RegOpenKeyExW");
+    call_win32(call, call_field(call, FIELD_TRANSACTION)->given ? "RegOpenKeyTransactedW" : "RegOpenKeyExW");
     call_pass_base(call);
     call_pass_text(call, FIELD_NAME);
     call_pass(call, call_number(call, FIELD_OPTIONS));
     call_pass(call, call_number(call, FIELD_ACCESS));
     call_pass_new_handle(call);
+    pass_transaction(call);
 }
 
 void prepare_win32_handle_only(CALL *call)
@@ -70,15 +81,17 @@ void prepare_win32_handle_only(CALL *call)
 
 void prepare_win32_delete_key(CALL *call)
 {
+    bool transacted = call_field(call, FIELD_TRANSACTION)->given;
     ULONG access = call_number(call, FIELD_ACCESS);
 
-    call_win32(call, access != 0 ? "RegDeleteKeyExW" : "RegDeleteKeyW");
+    call_win32(call, transacted ? "RegDeleteKeyTransactedW" : access != 0 ? "RegDeleteKeyExW" : "RegDeleteKeyW");
     call_pass_base(call);
     call_pass_text(call, FIELD_NAME);
-    if (access != 0) {
+    if (transacted || access != 0) {
         call_pass(call, access);
         call_pass(call, 0);
     }
+    pass_transaction(call);
 }
 
 void prepare_win32_rename_key(CALL *call)

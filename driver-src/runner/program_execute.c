@@ -50,6 +50,8 @@ static NT_STATUS invoke(FARPROC routine, const A *a, unsigned count)
         return AS(A, A, A, A, A, A, A, A, A)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]);
     case 10:
         return AS(A, A, A, A, A, A, A, A, A, A)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]);
+    case 11:
+        return AS(A, A, A, A, A, A, A, A, A, A, A)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10]);
     case 12:
         return AS(A, A, A, A, A, A, A, A, A, A, A, A)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9],
                                                       a[10], a[11]);

@@ -14,6 +14,7 @@ static const char *const reasons[OP_END] = {
     [OP_CREATE_KEY_TRANSACTED] = "there are no transactions",
     [OP_WIN32_LOAD_APP_KEY] = "there are no application hives: RegLoadAppKeyW gives the handle 0xDEADBEEF",
     [OP_WIN32_RESTORE_KEY] = "RegRestoreKeyW comes down to the stub of NtRestoreKey",
+    [OP_WIN32_REPLACE_KEY] = "RegReplaceKeyW comes down to the stub of NtReplaceKey",
 };
 
 static bool fills_a_buffer(OPCODE opcode)
@@ -31,6 +32,9 @@ const char *pretence_of(const OPERATION *operation)
     }
     if (operation->opcode == OP_WIN32_SAVE_KEY && operation->fields[FIELD_FORMAT].given) {
         return "RegSaveKeyExW does not look at its format";
+    }
+    if (operation->opcode >= OP_WIN32_CREATE_KEY && operation->fields[FIELD_TRANSACTION].given) {
+        return "there are no transactions";
     }
     if (operation->fields[FIELD_ADDRESS].given && fills_a_buffer(operation->opcode)) {
         return "a reply of Wine's server to an address that is none ends the thread";

@@ -174,11 +174,12 @@ FORMS: Final[dict[Opcode, Form]] = {
             _ACCESS,
             *_plain("options", "class_name", "sddl"),
             Argument("null_disposition", "null_result"),
+            _TRANSACTION,
         ),
     ),
-    Opcode.WIN32_OPEN_KEY: Form("win32.open_key", (_WIN32_KEY,), (_ACCESS, *_plain("options"))),
+    Opcode.WIN32_OPEN_KEY: Form("win32.open_key", (_WIN32_KEY,), (_ACCESS, *_plain("options"), _TRANSACTION)),
     Opcode.WIN32_CLOSE_KEY: Form("win32.close_key", (_ON_KEY,)),
-    Opcode.WIN32_DELETE_KEY: Form("win32.delete_key", (_WIN32_KEY,), (_ACCESS,)),
+    Opcode.WIN32_DELETE_KEY: Form("win32.delete_key", (_WIN32_KEY,), (_ACCESS, _TRANSACTION)),
     Opcode.WIN32_SET_VALUE: Form("win32.set_value", (_ON_KEY, _NAME, _VALUE)),
     Opcode.WIN32_DELETE_VALUE: Form("win32.delete_value", (_ON_KEY, _NAME)),
     Opcode.WIN32_QUERY_VALUE: Form("win32.query_value", (_ON_KEY, _NAME), _plain("length")),
@@ -199,4 +200,27 @@ FORMS: Final[dict[Opcode, Form]] = {
         "win32.rename_key", (_ON_KEY, *_plain("new_name")), (Argument("subkey", "name"),)
     ),
     Opcode.WIN32_FLUSH_KEY: Form("win32.flush_key", (_ON_KEY,)),
+    Opcode.WIN32_DELETE_TREE: Form("win32.delete_tree", (_ON_KEY,), _plain(subkey="name")),
+    Opcode.WIN32_COPY_TREE: Form(
+        "win32.copy_tree", (_ON_KEY, _handle("target", "low_handle")), _plain(subkey="name")
+    ),
+    Opcode.WIN32_GET_SECURITY: Form(
+        "win32.get_security", (_ON_KEY, *_plain("security_information")), _plain("length")
+    ),
+    Opcode.WIN32_SET_SECURITY: Form(
+        "win32.set_security", (_ON_KEY, *_plain("security_information")), _plain("sddl", "security")
+    ),
+    Opcode.WIN32_QUERY_MULTIPLE: Form(
+        "win32.query_multiple",
+        (_ON_KEY, Argument("names", "value_names", Kind.TEXTS)),
+        _plain("length"),
+    ),
+    Opcode.WIN32_NOTIFY_CHANGE_KEY: Form(
+        "win32.notify_change_key", (_ON_KEY, _handle("event", "event")), _plain(changes="flags")
+    ),
+    Opcode.WIN32_REPLACE_KEY: Form(
+        "win32.replace_key",
+        (_ON_KEY, Argument("new_file", "file", Kind.FILE), Argument("old_file", "old_file", Kind.FILE)),
+        _plain(subkey="name"),
+    ),
 }

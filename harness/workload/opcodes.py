@@ -104,11 +104,22 @@ class Opcode(IntEnum):
     # Who asks
     IMPERSONATE = 64
     REVERT = 65
+    # More Win32 calls
+    WIN32_DELETE_TREE = 66
+    WIN32_COPY_TREE = 67
+    WIN32_GET_SECURITY = 68
+    WIN32_SET_SECURITY = 69
+    WIN32_QUERY_MULTIPLE = 70
+    WIN32_NOTIFY_CHANGE_KEY = 71
+    WIN32_REPLACE_KEY = 72
 
     @property
     def is_win32(self) -> bool:
         """Whether it is a call of advapi32, whose status is a Win32 error."""
-        return Opcode.WIN32_CREATE_KEY <= self <= Opcode.WIN32_FLUSH_KEY
+        return self in _WIN32
+
+
+_WIN32: Final = frozenset(opcode for opcode in Opcode if opcode.name.startswith("WIN32_"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ class Step:
     @property
     def values(self) -> dict[str, ValueInformation]:
         """The values of a multiple query by name."""
-        self._needs("values", Opcode.QUERY_MULTIPLE)
+        self._needs("values", Opcode.QUERY_MULTIPLE, Opcode.WIN32_QUERY_MULTIPLE)
         return views.multiple_values(self.operation, self.result)
 
     @property

@@ -11,6 +11,7 @@ program.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import UsageError
@@ -56,9 +57,13 @@ class Win32Operations:
         class_name: str | None = None,
         sddl: str | None = None,
         null_disposition: bool = False,
+        transaction: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
-        """RegCreateKeyExW. `key` is an absolute path below HKLM or HKU, or a name below `root`."""
+        """RegCreateKeyExW, or RegCreateKeyTransactedW with `transaction`.
+
+        `key` is an absolute path below HKLM or HKU, or a name below `root`.
+        """
         base, path = self._base(key, root)
         step = self._program.record(
             Opcode.WIN32_CREATE_KEY,
@@ -68,6 +73,7 @@ class Win32Operations:
             class_name=class_name,
             sddl=sddl,
             null_result=null_disposition,
+            transaction=self._program.buffer_of(transaction),
             expect=expect,
             path=path,
             **base,
@@ -82,15 +88,17 @@ class Win32Operations:
         root: Handle | None = None,
         access: int = KEY_ALL_ACCESS,
         options: int | None = None,
+        transaction: Handle | None = None,
         expect: Expected = None,
     ) -> Step:
-        """RegOpenKeyExW."""
+        """RegOpenKeyExW, or RegOpenKeyTransactedW with `transaction`."""
         base, path = self._base(key, root)
         return self._program.record(
             Opcode.WIN32_OPEN_KEY,
             out=self._program.new_slot(),
             access=access,
             options=options,
+            transaction=self._program.buffer_of(transaction),
             expect=expect,
             path=path,
             **base,
@@ -101,11 +109,43 @@ class Win32Operations:
         return self._on(Opcode.WIN32_CLOSE_KEY, key, expect)
 
     def delete_key(
-        self, key: Key, *, root: Handle | None = None, access: int = 0, expect: Expected = None
+        self,
+        key: Key,
+        *,
+        root: Handle | None = None,
+        access: int = 0,
+        transaction: Handle | None = None,
+        expect: Expected = None,
     ) -> Step:
-        """RegDeleteKeyW, or RegDeleteKeyExW with a view (KEY_WOW64_xxx) as `access`."""
+        """RegDeleteKeyW; RegDeleteKeyExW with a view (KEY_WOW64_xxx) as `access`; RegDeleteKeyTransactedW."""
         base, _ = self._base(key, root)
-        return self._program.record(Opcode.WIN32_DELETE_KEY, access=access, expect=expect, **base)
+        return self._program.record(
+            Opcode.WIN32_DELETE_KEY,
+            access=access,
+            transaction=self._program.buffer_of(transaction),
+            expect=expect,
+            **base,
+        )
+
+    def delete_tree(self, key: Handle, *, subkey: str | None = None, expect: Expected = None) -> Step:
+        """RegDeleteTreeW: what is below the key, or its `subkey` with all of it."""
+        return self._on(Opcode.WIN32_DELETE_TREE, key, expect, name=subkey)
+
+    def copy_tree(
+        self, key: Handle, target: Handle, *, subkey: str | None = None, expect: Expected = None
+    ) -> Step:
+        """RegCopyTreeW."""
+        return self._on(
+            Opcode.WIN32_COPY_TREE, key, expect, low_handle=self._program.slot_of(target), name=subkey
+        )
+
+    def notify_change_key(
+        self, key: Handle, event: Handle, changes: int = 0xF, *, expect: Expected = None
+    ) -> Step:
+        """RegNotifyChangeKeyValue, asynchronous, of the key alone."""
+        return self._on(
+            Opcode.WIN32_NOTIFY_CHANGE_KEY, key, expect, event=self._program.slot_of(event), flags=changes
+        )
 
     def rename_key(
         self, key: Handle, new_name: str, *, subkey: str | None = None, expect: Expected = None
@@ -173,6 +213,55 @@ class Win32Operations:
         """RegEnumValueW; `.name` and `.value` decode it."""
         return self._on(Opcode.WIN32_ENUMERATE_VALUE, key, expect, index=index, length=length)
 
+    def query_multiple(
+        self,
+        key: Handle,
+        names: Iterable[str],
+        *,
+        length: int = _DEFAULT_LENGTH,
+        expect: Expected = None,
+    ) -> Step:
+        """RegQueryMultipleValuesW; `.values` decodes it."""
+        return self._on(Opcode.WIN32_QUERY_MULTIPLE, key, expect, value_names=tuple(names), length=length)
+
+    # -- security -------------------------------------------------------------------------------------
+
+    def get_security(
+        self,
+        key: Handle,
+        security_information: int,
+        *,
+        length: int = _DEFAULT_LENGTH,
+        expect: Expected = None,
+    ) -> Step:
+        """RegGetKeySecurity; `.output` is the self-relative descriptor."""
+        return self._on(
+            Opcode.WIN32_GET_SECURITY,
+            key,
+            expect,
+            security_information=int(security_information),
+            length=length,
+        )
+
+    def set_security(
+        self,
+        key: Handle,
+        security_information: int,
+        *,
+        sddl: str | None = None,
+        security: bytes | None = None,
+        expect: Expected = None,
+    ) -> Step:
+        """RegSetKeySecurity."""
+        return self._on(
+            Opcode.WIN32_SET_SECURITY,
+            key,
+            expect,
+            security_information=int(security_information),
+            sddl=sddl,
+            security=security,
+        )
+
     # -- hives ----------------------------------------------------------------------------------------
 
     def load_app_key(
@@ -210,6 +299,25 @@ class Win32Operations:
     def restore_key(self, key: Handle, file: str, *, flags: int = 0, expect: Expected = None) -> Step:
         """RegRestoreKeyW."""
         return self._on(Opcode.WIN32_RESTORE_KEY, key, expect, file=self._cleanup.file(file), flags=flags)
+
+    def replace_key(
+        self,
+        key: Handle,
+        new_file: str,
+        old_file: str,
+        *,
+        subkey: str | None = None,
+        expect: Expected = None,
+    ) -> Step:
+        """RegReplaceKeyW."""
+        return self._on(
+            Opcode.WIN32_REPLACE_KEY,
+            key,
+            expect,
+            file=self._cleanup.file(new_file),
+            old_file=self._cleanup.file(old_file),
+            name=subkey,
+        )
 
     # -- what they share ------------------------------------------------------------------------------
 

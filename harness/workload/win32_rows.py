@@ -36,29 +36,30 @@ _SECURITY: Final = "sddl security"
 #: By the opcode's name without WIN32_.
 WIN32_ROWS: Final[dict[str, Win32Row]] = {
     "CREATE_KEY": Win32Row(
-        "RegCreateKeyExW",
+        "RegCreateKeyExW; RegCreateKeyTransactedW when `transaction` is present",
         "Create or open a key. `null_result` passes NULL for lpdwDisposition.",
         "out",
-        f"{_BELOW} {_SECURITY} access class_name options null_result",
+        f"{_BELOW} {_SECURITY} access class_name options null_result transaction",
         "handle, disposition",
-        "sdk regcreatekeyexw",
+        "sdk regcreatekeyexw, regcreatekeytransactedw",
     ),
     "OPEN_KEY": Win32Row(
-        "RegOpenKeyExW",
+        "RegOpenKeyExW; RegOpenKeyTransactedW when `transaction` is present",
         "Open an existing key.",
         "out",
-        f"{_BELOW} access options",
+        f"{_BELOW} access options transaction",
         "handle",
-        "sdk regopenkeyexw",
+        "sdk regopenkeyexw, regopenkeytransactedw",
     ),
     "CLOSE_KEY": Win32Row("RegCloseKey", "Close a key.", "handle", "", "", "sdk regclosekey"),
     "DELETE_KEY": Win32Row(
-        "RegDeleteKeyW; RegDeleteKeyExW when `access` is not 0 (KEY_WOW64_xxx)",
+        "RegDeleteKeyW; RegDeleteKeyExW when `access` is not 0 (KEY_WOW64_xxx); RegDeleteKeyTransactedW when "
+        "`transaction` is present",
         "Delete a key that has no subkeys.",
         "name",
-        f"{_BELOW} access",
+        f"{_BELOW} access transaction",
         "",
-        "sdk regdeletekeyw, regdeletekeyexw",
+        "sdk regdeletekeyw, regdeletekeyexw, regdeletekeytransactedw",
     ),
     "SET_VALUE": Win32Row(
         "RegSetValueExW",
@@ -156,5 +157,62 @@ WIN32_ROWS: Final[dict[str, Win32Row]] = {
     ),
     "FLUSH_KEY": Win32Row(
         "RegFlushKey", "Write the key's hive to disk.", "handle", "", "", "sdk regflushkey"
+    ),
+    "DELETE_TREE": Win32Row(
+        "RegDeleteTreeW",
+        "Delete what is below the key, or its subkey `name` with everything below.",
+        "handle",
+        "name",
+        "",
+        "sdk regdeletetreew",
+    ),
+    "COPY_TREE": Win32Row(
+        "RegCopyTreeW",
+        "Copy what is below the key, or below its subkey `name`, to `low_handle`.",
+        "handle low_handle",
+        "name",
+        "",
+        "sdk regcopytreew",
+    ),
+    "GET_SECURITY": Win32Row(
+        "RegGetKeySecurity",
+        "Read the descriptor's parts in `security_information`.",
+        "handle security_information",
+        "length",
+        "buffer, result_length, output_address",
+        "sdk reggetkeysecurity",
+    ),
+    "SET_SECURITY": Win32Row(
+        "RegSetKeySecurity",
+        "Write the parts in `security_information` from `security` or `sddl`.",
+        "handle security_information",
+        _SECURITY,
+        "",
+        "sdk regsetkeysecurity",
+    ),
+    "QUERY_MULTIPLE": Win32Row(
+        "RegQueryMultipleValuesW",
+        "Read several values at once.",
+        "handle value_names",
+        "length",
+        "entries (data length, data offset, type of each), buffer, result_length, output_address",
+        "sdk regquerymultiplevaluesw",
+    ),
+    "NOTIFY_CHANGE_KEY": Win32Row(
+        "RegNotifyChangeKeyValue (asynchronous)",
+        "Ask to signal `event` when the key changes; `flags` are REG_NOTIFY_CHANGE_xxx.",
+        "handle event",
+        "flags",
+        "",
+        "sdk regnotifychangekeyvalue",
+    ),
+    "REPLACE_KEY": Win32Row(
+        "RegReplaceKeyW",
+        "Make `file` the file of the hive, or of the one at its subkey `name`, from the next boot on and "
+        "keep the old one as `old_file`. The runner enables SeRestore and SeBackup.",
+        "handle file old_file",
+        "name",
+        "",
+        "sdk regreplacekeyw",
     ),
 }

@@ -21,10 +21,12 @@ from tests.runner.winehost import StandardRunner
 ERROR_FILE_NOT_FOUND = 2
 ERROR_ACCESS_DENIED = 5
 ERROR_INVALID_HANDLE = 6
+ERROR_INSUFFICIENT_BUFFER = 122
 ERROR_MORE_DATA = 234
 ERROR_NO_MORE_ITEMS = 259
 ERROR_UNSUPPORTED_TYPE = 1630
 RRF_RT_REG_DWORD = 0x10
+DACL = 4
 
 
 @pytest.fixture
@@ -145,13 +147,70 @@ def test_a_hive_goes_through_its_file(registry: Registry) -> None:
     assert gone.win32_error == ERROR_FILE_NOT_FOUND
 
 
+def test_trees_are_copied_and_deleted(registry: Registry) -> None:
+    with registry.program() as p:
+        source = p.win32.create_key(p.test_root / "source")
+        p.win32.create_key(p.test_root / "source" / "one" / "two")
+        target = p.win32.create_key(p.test_root / "target")
+        p.win32.copy_tree(source, target, expect=0)
+        copied = p.open_key(p.test_root / "target" / "one" / "two")
+        p.win32.delete_tree(source, subkey="one", expect=0)
+        gone = p.open_key(p.test_root / "source" / "one")
+        p.win32.delete_tree(target, expect=0)
+        emptied = p.win32.query_key(target)
+        missing = p.win32.delete_tree(source, subkey="missing")
+    assert copied.status == 0
+    assert gone.status == NTSTATUS.OBJECT_NAME_NOT_FOUND
+    assert emptied.key_information.subkeys == 0
+    assert missing.win32_error == ERROR_FILE_NOT_FOUND
+
+
+def test_several_values_are_read_at_once(registry: Registry) -> None:
+    with registry.program() as p:
+        key = p.win32.create_key(p.test_root / "several")
+        p.win32.set_value(key, "text", "größe")
+        p.win32.set_value(key, "number", 7)
+        read = p.win32.query_multiple(key, ["number", "text"])
+        small = p.win32.query_multiple(key, ["number", "text"], length=4)
+        missing = p.win32.query_multiple(key, ["number", "missing"])
+    assert read.status == 0
+    assert read.values["text"].data == "größe\0".encode("utf-16-le")
+    assert read.values["number"].data == (7).to_bytes(4, "little")
+    assert small.win32_error == ERROR_MORE_DATA
+    assert missing.status != 0
+
+
+def test_the_security_of_a_key_is_written_and_read(registry: Registry) -> None:
+    with registry.program() as p:
+        key = p.win32.create_key(p.test_root / "guarded")
+        written = p.win32.set_security(key, DACL, sddl="D:P(A;;KA;;;BA)(A;;KA;;;SY)(A;;KR;;;WD)")
+        read = p.win32.get_security(key, DACL)
+        native = p.query_security(key, DACL)
+        small = p.win32.get_security(key, DACL, length=4)
+    assert (written.status, read.status) == (0, 0)
+    assert read.output == native.output
+    assert small.win32_error == ERROR_INSUFFICIENT_BUFFER
+
+
+def test_a_change_signals_the_event(registry: Registry) -> None:
+    with registry.program() as p:
+        key = p.win32.create_key(p.test_root / "watched")
+        event = p.create_event()
+        p.win32.notify_change_key(key, event, expect=0)
+        before = p.wait(event, milliseconds=0)
+        p.win32.create_key(p.test_root / "watched" / "new")
+        after = p.wait(event, milliseconds=2000)
+    assert (before.status, after.status) == (NTSTATUS.TIMEOUT, 0)
+
+
 def test_what_wine_only_pretends_is_not_done(registry: Registry) -> None:
     with registry.program() as p:
         key = p.win32.create_key(p.test_root / "pretended")
         loaded = p.win32.load_app_key("app.dat")
         restored = p.win32.restore_key(key, "missing.dat")
         saved = p.win32.save_key(key, "latest.dat", format=2)
-    assert {step.status for step in (loaded, restored, saved)} == {NTSTATUS.NOT_IMPLEMENTED}
+        replaced = p.win32.replace_key(key, "new.dat", "old.dat")
+    assert {step.status for step in (loaded, restored, saved, replaced)} == {NTSTATUS.NOT_IMPLEMENTED}
     assert loaded.win32_error is None
     assert loaded.result.handle == 0
 

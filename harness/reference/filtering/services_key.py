@@ -184,7 +184,9 @@ def set_information_key(engine: FilterEngine, handle: int, info_class: int, data
 def notify_change_key(engine: FilterEngine, handle: int, event: int, wanted: int) -> int:
     """NtNotifyChangeKey, asynchronous, of one key without what is below; no class exists for it (B-HIV-23).
 
-    The event is signalled at the first change, or when the key is closed (sdk regnotifychangekeyvalue).
+    The event is signalled at the first change, or when the key is closed (sdk regnotifychangekeyvalue). That
+    Windows XP goes on telling as long as the handle is there, and that the end of the asking thread signals
+    the event, is not modelled.
     """
     who = Requester(engine)
     objects = engine.objects
