@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -132,6 +131,8 @@ def _conduct(
     cores: int,
     hosts: Cluster | None,
 ) -> bool:
+    import asyncio
+
     from harness.cli.matrix_progress import ProgressView
     from harness.matrix.run.conductor import LocalHost, conduct, host_capacity
 

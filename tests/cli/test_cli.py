@@ -28,7 +28,10 @@ from tests.cli.lines import mistake
 HEAVY = {
     "_pytest",
     "alembic",
+    "asyncio",
     "cryptography",
+    "harness.drill.run",
+    "harness.image",
     "jinja2",
     "junitparser",
     "numpy",
