@@ -103,12 +103,11 @@ def test_memory_of_its_own(registry: Registry) -> None:
 
 def test_a_thread_impersonates_and_is_reverted_at_the_end(registry: Registry) -> None:
     """Wine checks no access to keys: what is seen is that the calls are made and taken."""
-    with registry.program() as p:
-        with p.on(thread=1):
-            taken = p.impersonate()
-            reading = p.open_key(p.test_root, access=KEY_READ)
-            reverted = p.revert()
-            p.impersonate()
+    with registry.program() as p, p.on(thread=1):
+        taken = p.impersonate()
+        reading = p.open_key(p.test_root, access=KEY_READ)
+        reverted = p.revert()
+        p.impersonate()
     with registry.program() as p, p.on(thread=1):
         after = p.create_key(p.test_root / "app")
     assert [step.status for step in (taken, reading, reverted, after)] == [NTSTATUS.SUCCESS] * 4

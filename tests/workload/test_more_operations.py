@@ -160,16 +160,19 @@ def test_a_hive_is_loaded_with_extended_parameters(registry: Registry) -> None:
 
 
 def test_an_older_windows_lacks_newer_routines() -> None:
-    with reference.boot("5.1", arch=Arch.X86) as guest, Registry(guest) as registry:
-        with registry.program() as p:
-            absent = [
-                p.create_transaction(),
-                p.create_registry_transaction(),
-                p.open_key(p.test_root, options=0),
-                p.load_app_key("app.dat"),
-                p.load_key(p.test_root / "a", "a.dat", form=4),
-                p.load_key(p.test_root / "a", "a.dat", form=3),
-            ]
-            there = p.open_key(p.test_root)
+    with (
+        reference.boot("5.1", arch=Arch.X86) as guest,
+        Registry(guest) as registry,
+        registry.program() as p,
+    ):
+        absent = [
+            p.create_transaction(),
+            p.create_registry_transaction(),
+            p.open_key(p.test_root, options=0),
+            p.load_app_key("app.dat"),
+            p.load_key(p.test_root / "a", "a.dat", form=4),
+            p.load_key(p.test_root / "a", "a.dat", form=3),
+        ]
+        there = p.open_key(p.test_root)
     assert {step.status for step in absent} == {NTSTATUS.PROCEDURE_NOT_FOUND}
     assert there.status == NTSTATUS.SUCCESS
