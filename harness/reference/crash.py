@@ -21,10 +21,12 @@ from harness.reference.faults import (
 )
 from harness.reference.layout import PAGE, PAGE_MASK
 from harness.reference.memory import EXECUTE, PAGEABLE, READ, WRITE
+from harness.reference.modules import Driver
 from harness.reference.registers import CX, Registers
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
+    from harness.reference.pool import Allocation
 
 __all__ = ["Fault", "FaultPolicy"]
 
@@ -137,12 +139,12 @@ class FaultPolicy:
         if freed is not None:
             # Page "Bug Check 0xCC": memory referenced, 0 read / 1 write, instruction, reserved.
             parameters = (address, self._kind(access), pc, 0)
-            with machine.suspecting(freed.owner):
+            with machine.suspecting(_driver(freed)):
                 self._die(PAGE_FAULT_IN_FREED_SPECIAL_POOL, fault, parameters, f"freed: {freed}")
         if live is not None:
             # Page "Bug Check 0xD6": the same four.
             parameters = (address, self._kind(access), pc, 0)
-            with machine.suspecting(live.owner):
+            with machine.suspecting(_driver(live)):
                 self._die(PAGE_FAULT_BEYOND_END, fault, parameters, f"beyond the end of {live}")
         gone = machine.modules.unloaded_at(address)
         if gone is not None:
@@ -254,3 +256,8 @@ class FaultPolicy:
         else:
             code, tail = KERNEL_MODE_EXCEPTION, (error.context, 0)
         machine.bugcheck(code, record.code, record.address, *tail, reason=error.describe(), stack=error.stack)
+
+
+def _driver(allocation: Allocation) -> Driver | None:
+    """Whose pool it is. The kernel's own, taken while it served a driver, is nobody's."""
+    return allocation.owner if isinstance(allocation.owner, Driver) else None

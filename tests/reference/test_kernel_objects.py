@@ -140,3 +140,25 @@ def test_kernel_code_closing_what_is_not_open_is_bugcheck_93() -> None:
         with pytest.raises(GuestCrashed) as crash:
             guest.machine.objects.close(0x4444)
         assert crash.value.bugcheck.code == 0x93
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (3, 2), (3, 18), (8, 8), (7, 1), (0, 64), (5, 0)])
+def test_bits_of_a_map_are_set_and_cleared_and_no_others(
+    booted: ReferenceGuest, start: int, count: int
+) -> None:
+    m = booted.machine
+
+    def call(name: str, *arguments: int) -> int:
+        return m.cpu.call(m.exports.address_of(name), bitmap, *arguments)
+
+    bitmap = m.pool.alloc(0x40, 1, paged=False)
+    buffer = bitmap + 0x20
+    call("RtlInitializeBitMap", buffer, 64)
+    chosen = ((1 << count) - 1) << start
+    m.memory.put_u64(buffer, (1 << 64) - 1)
+    call("RtlClearBits", start, count)
+    assert m.memory.u64(buffer) == (1 << 64) - 1 & ~chosen
+    m.memory.put_u64(buffer, 0)
+    call("RtlSetBits", start, count)
+    assert m.memory.u64(buffer) == chosen
+    assert [call("RtlTestBit", bit) for bit in range(64)] == [chosen >> bit & 1 for bit in range(64)]

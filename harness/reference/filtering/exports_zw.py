@@ -17,6 +17,7 @@ from harness.reference.filtering import services_value as value
 from harness.reference.filtering.engine import engine_of
 from harness.reference.kernel.checks import need_zw
 from harness.reference.kernel.objects import KERNEL_MODE
+from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
     from harness.reference.filtering.engine import FilterEngine
@@ -82,12 +83,21 @@ _declare("QueryKey", key.query_key, "handle, ulong, ptr, ulong, ptr")
 _declare("EnumerateKey", key.enumerate_key, "handle, ulong, ulong, ptr, ulong, ptr")
 _declare("RenameKey", key.rename_key, "handle, ptr", since=_WIN8)
 _declare("SetInformationKey", key.set_information_key, "handle, ulong, ptr, ulong", since=_WIN7)
-_declare(
-    "NotifyChangeKey",
-    key.notify_change_key,
-    "handle, handle, ptr, ptr, ptr, ulong, uchar, ptr, ulong, uchar",
-    takes=2,
-)
+
+
+def _notify(engine: FilterEngine, handle: int, event: int, *rest: int) -> int:
+    """The event alone tells of a change here: one without is accepted, and never completed."""
+    _apc, _context, _iosb, wanted, *_others = rest
+    if event:
+        return key.notify_change_key(engine, handle, event, wanted)
+    debug = engine.machine.kernel.debug
+    remark = "ZwNotifyChangeKey without an event was accepted; it is never completed here"
+    if remark not in debug.notes:
+        debug.note(remark)
+    return NTSTATUS.PENDING
+
+
+_declare("NotifyChangeKey", _notify, "handle, handle, ptr, ptr, ptr, ulong, uchar, ptr, ulong, uchar")
 
 # -- values --------------------------------------------------------------------------------------------------
 

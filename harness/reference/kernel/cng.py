@@ -152,5 +152,6 @@ def bcrypt_finish_hash(m: Machine, handle: int, out: int, length: int, flags: in
 @export("BCryptGenRandom", args="handle, ptr, ulong, ulong", modules=_MODULES, since=_VISTA)
 def bcrypt_gen_random(m: Machine, handle: int, out: int, length: int, flags: int) -> int:
     if length:
+        m.memory.fill(out, length)  # a length beyond the buffer faults before anything is made for it
         m.memory.write(out, secrets.token_bytes(length))
     return NTSTATUS.SUCCESS

@@ -135,7 +135,7 @@ def crt_bsearch(m: Machine, key: int, base: int, count: int, size: int, compare:
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
-        at = base + middle * size
+        at = base + middle * size & m.memory.map.address_mask
         result = m.cpu.call(compare, key, at) & 0xFFFFFFFF
         if result == 0:
             return at
@@ -162,13 +162,16 @@ def rtl_initialize_bit_map(m: Machine, bitmap: int, buffer: int, size: int) -> N
 
 
 def _fill(m: Machine, bitmap: int, start: int, count: int, value: bool) -> None:
-    _size, buffer, raw = _bits(m, bitmap)
-    for bit in range(start, start + count):
-        if value:
-            raw[bit >> 3] |= 1 << (bit & 7)
-        else:
-            raw[bit >> 3] &= ~(1 << (bit & 7)) & 0xFF
-    m.memory.write(buffer, bytes(raw))
+    """As the real routines it trusts its caller: bits beyond the map are memory like any other."""
+    if not count:
+        return
+    buffer = m.memory.ptr(bitmap + m.memory.pointer_size)
+    first, last = buffer + (start >> 3), buffer + (start + count - 1 >> 3)
+    whole = 0xFF if value else 0
+    low, high = 0xFF << (start & 7) & 0xFF, 0xFF >> (7 - (start + count - 1 & 7))
+    m.memory.fill(first + 1, max(last - first - 1, 0), whole)
+    for at, mask in ((first, low & high), (last, 0)) if first == last else ((first, low), (last, high)):
+        m.memory.put_u8(at, m.memory.u8(at) & ~mask | whole & mask)
 
 
 @export("RtlSetAllBits", args="ptr")
@@ -205,8 +208,8 @@ def rtl_clear_bit(m: Machine, bitmap: int, bit: int) -> None:
 
 @export("RtlTestBit", args="ptr, ulong")
 def rtl_test_bit(m: Machine, bitmap: int, bit: int) -> int:
-    _size, _buffer, raw = _bits(m, bitmap)
-    return raw[bit >> 3] >> (bit & 7) & 1
+    buffer = m.memory.ptr(bitmap + m.memory.pointer_size)
+    return m.memory.u8(buffer + (bit >> 3)) >> (bit & 7) & 1
 
 
 @export("RtlNumberOfSetBits", args="ptr")

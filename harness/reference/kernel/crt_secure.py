@@ -132,7 +132,7 @@ def crt_memcpy_s(m: Machine, target: int, room: int, source: int, size: int) -> 
     if not size:
         return 0
     if size > room or not source:
-        m.memory.write(target, bytes(room))
+        m.memory.fill(target, room)
         return _ERANGE if source else _EINVAL
     m.memory.write(target, m.memory.read(source, size))
     return 0

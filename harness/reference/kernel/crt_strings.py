@@ -62,8 +62,7 @@ def crt_memmove(m: Machine, target: int, source: int, size: int) -> int:
 
 @export("memset", args="ptr, ulong, size", cc="cdecl")
 def crt_memset(m: Machine, target: int, value: int, size: int) -> int:
-    if size:
-        m.memory.write(target, bytes((value & 0xFF,)) * size)
+    m.memory.fill(target, size, value & 0xFF)
     return target
 
 
@@ -119,7 +118,9 @@ def crt_strcpy(m: Machine, target: int, source: int) -> int:
 @export("strncpy", args="ptr, ptr, size", cc="cdecl")
 def crt_strncpy(m: Machine, target: int, source: int, count: int) -> int:
     if count:
-        m.memory.write(target, read_ansi_z(m.memory, source, count).ljust(count, b"\0"))
+        raw = read_ansi_z(m.memory, source, count)
+        m.memory.write(target, raw)
+        m.memory.fill(target + len(raw), count - len(raw))
     return target
 
 
@@ -216,7 +217,9 @@ def crt_wcscpy(m: Machine, target: int, source: int) -> int:
 @export("wcsncpy", args="ptr, ptr, size", cc="cdecl")
 def crt_wcsncpy(m: Machine, target: int, source: int, count: int) -> int:
     if count:
-        m.memory.write(target, wide_encode(read_wide_z(m.memory, source, count)).ljust(count * 2, b"\0"))
+        raw = wide_encode(read_wide_z(m.memory, source, count))
+        m.memory.write(target, raw)
+        m.memory.fill(target + len(raw), count * 2 - len(raw))
     return target
 
 

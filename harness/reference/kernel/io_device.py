@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.reference.exports import export
+from harness.reference.faults import MemoryExhausted
 from harness.reference.kernel.checks import APC_LEVEL, INTERNAL, need_irql
 from harness.reference.kernel.objects import KernelObject
 from harness.reference.kernel.rtl_strings import string_text
@@ -241,7 +242,7 @@ def io_get_attached_device_reference(m: Machine, device: int) -> int:
 @export("IoGetRelatedDeviceObject", args="ptr")
 def io_get_related_device_object(m: Machine, file: int) -> int:
     obj = m.objects.at(file)
-    if obj is None or obj.body.device is None:
+    if obj is None or obj.type is not m.kernel.io.file_type or obj.body.device is None:
         return 0
     return m.kernel.io.top_of_stack(obj.body.device).address
 
@@ -271,7 +272,10 @@ def io_allocate_driver_object_extension(m: Machine, driver: int, identifier: int
     if identifier in extensions:
         m.memory.put_ptr(out, 0)
         return NTSTATUS.OBJECT_NAME_COLLISION
-    extensions[identifier] = m.objects.heap.alloc(max(size, 1))
+    try:
+        extensions[identifier] = m.objects.heap.alloc(max(size, 1))
+    except MemoryExhausted:
+        return NTSTATUS.INSUFFICIENT_RESOURCES
     m.memory.put_ptr(out, extensions[identifier])
     return NTSTATUS.SUCCESS
 

@@ -170,6 +170,8 @@ class IoManager:
         size = self.device_layout.size
         rounded = (size + 15) & ~15
         address = m.pool.alloc(rounded + extension, _TAG_DEVICE, paged=False, zero=True, owner=SYSTEM_OWNED)
+        if not address:
+            return int(NTSTATUS.INSUFFICIENT_RESOURCES)
         body = Device(driver, characteristics, exclusive, security or self.default_security, extension)
         obj = m.kernel.objects.create(self.device_type, body, address=address)
         if name is not None:

@@ -279,6 +279,8 @@ def ps_reference_impersonation_token(m: Machine, thread: int, copy: int, effecti
 @export("PsImpersonateClient", args="ptr, ptr, uchar, uchar, ulong")
 def ps_impersonate_client(m: Machine, thread: int, token: int, copy: int, effective: int, level: int) -> int:
     found = m.objects.at(token) if token else None
+    if found is not None and found.type is not m.kernel.processes.token_type:
+        return NTSTATUS.INVALID_PARAMETER
     _thread(m, thread).body.impersonating = found
     return NTSTATUS.SUCCESS
 

@@ -15,14 +15,12 @@ __all__: list[str] = []
 
 @export("RtlZeroMemory", args="ptr, size")
 def rtl_zero_memory(m: Machine, target: int, size: int) -> None:
-    if size:
-        m.memory.write(target, bytes(size))
+    m.memory.fill(target, size)
 
 
 @export("RtlFillMemory", args="ptr, size, uchar")
 def rtl_fill_memory(m: Machine, target: int, size: int, value: int) -> None:
-    if size:
-        m.memory.write(target, bytes((value & 0xFF,)) * size)
+    m.memory.fill(target, size, value & 0xFF)
 
 
 @export("RtlCopyMemory", args="ptr, ptr, size")

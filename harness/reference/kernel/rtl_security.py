@@ -366,9 +366,12 @@ def rtl_convert_sid_to_unicode_string(m: Machine, string: int, sid: int, allocat
     since=(6, 0),
 )
 def rtl_allocate_and_initialize_sid(m: Machine, authority: int, count: int, *rest: int) -> int:
-    out = rest[-1]
+    """At most eight of the subauthorities given."""
+    *given, out = rest
+    if count & 0xFF > len(given):
+        return NTSTATUS.INVALID_SID
     raw = bytes((1, count & 0xFF)) + m.memory.read(authority, 6)
-    raw += b"".join(value.to_bytes(4, "little") for value in rest[: count & 0xFF])
+    raw += b"".join(value.to_bytes(4, "little") for value in given[: count & 0xFF])
     buffer = m.pool.alloc(len(raw), _TAG, paged=True)
     m.memory.write(buffer, raw)
     m.memory.put_ptr(out, buffer)

@@ -52,7 +52,9 @@ def se_create_client_security_from_subject_context(
     size = m.memory.pointer_size
     address = m.memory.ptr(subject) or m.memory.ptr(subject + 2 * size)
     token = m.objects.at(address)
-    return NTSTATUS.INVALID_PARAMETER if token is None else _capture(m, token, qos, context)
+    if token is None or token.type is not m.kernel.processes.token_type:
+        return NTSTATUS.INVALID_PARAMETER
+    return _capture(m, token, qos, context)
 
 
 @export("SeImpersonateClientEx", args="ptr, ptr")
@@ -60,7 +62,7 @@ def se_impersonate_client_ex(m: Machine, context: int, thread: int) -> int:
     """`thread` NULL is the current one; PsRevertToSelf ends it."""
     token = m.objects.at(m.memory.ptr(context + _token_at(m)))
     found = m.kernel.processes.thread_at(thread) if thread else m.current
-    if token is None or found is None:
+    if token is None or token.type is not m.kernel.processes.token_type or found is None:
         return NTSTATUS.INVALID_PARAMETER
     found.body.impersonating = token
     return NTSTATUS.SUCCESS

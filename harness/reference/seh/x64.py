@@ -182,10 +182,13 @@ def _is_c_handler(machine: Machine, handler: Handler) -> bool:
 
 
 def _scopes(memory: Memory, data: int) -> list[tuple[int, int, int, int]]:
-    """The scope table at `data`: begin, end, filter or handler, jump target."""
+    """The scope table at `data`: begin, end, filter or handler, jump target.
+
+    Raises `GuestFault` for one that no function has: the search would run into what is not there.
+    """
     count = memory.u32(data)
     if count > _SCOPES:
-        raise UnwindError(f"scope table of {count} entries at {data:#x}")
+        raise GuestFault(data + 4 + 16 * _SCOPES)
     return list(struct.iter_unpack("<IIII", memory.read(data + 4, 16 * count)))
 
 
