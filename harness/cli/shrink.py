@@ -109,8 +109,9 @@ def shrink(
         typer.echo(f"{shrunk.before} -> {shrunk.after}, {performed} performances on {chosen}")
         typer.echo(f"judged by: {shrunk.oracle}")
         typer.echo(f"{short_path(file)}: {trouble or 'run, and fails in the same way'}")
-        if shrunk.before.filters and not shrunk.after.filters:
-            typer.echo("it fails without filters too; if it is about them, give --control or --keep-filters")
+        right_is_known = control or without_driver or shrunk.failure.crash is not None
+        if shrunk.before.rules and not shrunk.after.rules and not right_is_known:
+            typer.echo("it fails without rules too; if it is about them, give --control or --keep-filters")
     raise typer.Exit(_INTERRUPTED if shrunk.interrupted else 1 if trouble else 0)
 
 

@@ -6,8 +6,6 @@ Prints what was found on the way as JSON, for test_stop.py.
 from __future__ import annotations
 
 import json
-import socket
-from pathlib import Path
 from typing import Any
 
 from harness.channel.access import SshAccess
@@ -34,8 +32,7 @@ from harness.repro.stop import Stop
 from harness.results.outcome import Outcome
 from harness.targets import Target, parse_target
 from harness.workload import ProgramBuilder, Registry
-
-__all__ = ["ask_gdb", "packet"]
+from tests.repro.gdb import ask_gdb
 
 _IMAGE = "drivers/probe.sys"
 _FAILURE = Failure(Outcome.HANG)
@@ -44,31 +41,6 @@ _FAILURE = Failure(Outcome.HANG)
 class _Nobody:
     def run(self, program: Any) -> Any:
         raise AssertionError("only recorded")
-
-
-def packet(text: str) -> bytes:
-    """A packet of gdb's remote protocol (gdb manual, "Overview" of appendix E)."""
-    return f"${text}#{sum(text.encode()) & 0xFF:02x}".encode()
-
-
-def ask_gdb(path: Path, *requests: str) -> list[str]:
-    """Send packets to a gdb stub; the answer to each. "c" lets the machine go on, and has none."""
-    answers = []
-    with socket.socket(socket.AF_UNIX) as gdb:
-        gdb.settimeout(60)
-        gdb.connect(str(path))
-        for request in requests:
-            gdb.sendall(packet(request))
-            if request == "c":  # any further byte would stop the machine again
-                break
-            data = b""
-            while b"#" not in data:
-                data += gdb.recv(4096)
-            answers.append(data.decode().lstrip("+"))
-            gdb.sendall(b"+")
-        # "+" for "c": it was read before the stub closes.
-        gdb.recv(1)
-    return answers
 
 
 def recorded(registry: Registry, build: Any) -> RunProgram:

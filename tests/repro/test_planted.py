@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from harness.errors import ToolMissingError
 from harness.image.tools import find_tool
 from tests.repro.commands import ROOT
+from tests.repro.gdb import ask_gdb
 
 RED = 1  # what `harness run` ends with when a test failed
 NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
@@ -99,6 +101,36 @@ def test_in_the_model(tmp_path: Path) -> None:
     assert (code, "reference:6.1 is the first bad one" in said) == (0, True), said
 
 
+def held_before_the_request(bundle: Path) -> None:
+    """The machine waits for a debugger before what hung it, until Ctrl-C."""
+    holder = subprocess.Popen(
+        [sys.executable, "-m", "harness", "repro", str(bundle), "--before-op", "failure"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # A shell's background jobs ignore SIGINT, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert holder.stdout is not None
+        said = ""
+        while not said.endswith("Ctrl-C here ends the machine.\n"):
+            line = holder.stdout.readline()
+            assert line, said
+            said += line
+        assert r"paused before the call request 0x22e024 of \\.\RegProbe" in said
+        found = re.search(r"target remote (\S+)'", said)
+        assert found is not None
+        assert ask_gdb(Path(found[1]), "?")[0].startswith("$T05")
+        holder.send_signal(signal.SIGINT)
+        assert holder.wait(timeout=120) == 0
+        assert not Path(found[1]).exists()
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
 def test_in_a_machine(tmp_path: Path) -> None:
     for name in NEEDED:
         try:
@@ -116,6 +148,7 @@ def test_in_a_machine(tmp_path: Path) -> None:
     assert (code, "HANG" in said) == (RED, True), said
     code, said = run(repro, tmp_path)
     assert (code, "reproduced: " in said) == (0, True), said
+    held_before_the_request(next(tmp_path.glob("machine/*/bundles/*.zip")))
     code, said = run(shrink, tmp_path)
     assert code == 0, said
     assert "registry.program" not in body(tmp_path / "test_machine.py")

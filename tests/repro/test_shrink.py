@@ -94,7 +94,7 @@ def test_a_failure_by_chance_is_shrunk_all_the_same(tmp_path: Path, counter: Pat
 def test_filters_stay_where_the_failure_is_about_them(tmp_path: Path) -> None:
     bundle = failed(tmp_path, "test_order")
     done = harness("shrink", bundle, "-o", tmp_path / "test_none.py", cwd=tmp_path)
-    assert "it fails without filters too; if it is about them, give --control or --keep-filters" in done.out
+    assert "it fails without rules too; if it is about them, give --control or --keep-filters" in done.out
     done = harness("shrink", bundle, "--keep-filters", "-o", tmp_path / "test_kept.py", cwd=tmp_path)
     assert done.code == 0, done.out + done.err
     text = (tmp_path / "test_kept.py").read_text()
