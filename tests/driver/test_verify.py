@@ -39,6 +39,7 @@ XP_IMPORTS = frozenset(
         "IoQueueWorkItem",
         "IofCompleteRequest",
         "KeBugCheckEx",
+        "KeClearEvent",
         "KeDelayExecutionThread",
         "KeGetCurrentIrql",
         "KeInitializeEvent",
