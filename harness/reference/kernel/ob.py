@@ -283,7 +283,9 @@ def zw_make_temporary_object(m: Machine, handle: int) -> int:
     return NTSTATUS.SUCCESS
 
 
-def _duplicate(
+@export("ZwDuplicateObject", args="handle, handle, handle, ptr, ulong, ulong, ulong")
+@export("NtDuplicateObject", args="handle, handle, handle, ptr, ulong, ulong, ulong")
+def zw_duplicate_object(
     m: Machine,
     source_process: int,
     source: int,
@@ -293,6 +295,7 @@ def _duplicate(
     attributes: int,
     options: int,
 ) -> int:
+    need_zw(m, "ZwDuplicateObject")
     processes = m.kernel.processes
     owner = m.objects.resolve(source_process, processes.process_type)
     if isinstance(owner, int):
@@ -319,19 +322,3 @@ def _duplicate(
         with m.kernel.in_process(owner.body.process):
             m.objects.close(source)
     return NTSTATUS.SUCCESS
-
-
-@export("ZwDuplicateObject", args="handle, handle, handle, ptr, ulong, ulong, ulong")
-@export("NtDuplicateObject", args="handle, handle, handle, ptr, ulong, ulong, ulong")
-def zw_duplicate_object(
-    m: Machine,
-    source_process: int,
-    source: int,
-    target_process: int,
-    out: int,
-    access: int,
-    attributes: int,
-    options: int,
-) -> int:
-    need_zw(m, "ZwDuplicateObject")
-    return _duplicate(m, source_process, source, target_process, out, access, attributes, options)
