@@ -117,9 +117,13 @@ def test_threads_that_need_the_same_template_wait_for_one(
     seen: list[Path] = []
 
     def use() -> None:
-        with open_template(image) as template:
-            seen.append(template.folder)
-            together.wait(600)  # all have it open at once
+        try:
+            with open_template(image) as template:
+                seen.append(template.folder)
+                together.wait(600)  # all have it open at once
+        except Exception:
+            together.abort()  # the others would wait for this one
+            raise
 
     threads = [threading.Thread(target=use) for _ in range(3)]
     for thread in threads:
