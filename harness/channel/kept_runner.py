@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from harness.channel.answers import read_hello
+from harness.channel.base import Channel
 from harness.channel.deadline import Deadline
 from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError
 from harness.channel.link import Link
 from harness.channel.stream import ByteStream
 
-__all__ = ["KeptRunner", "ProgramStream"]
+__all__ = ["KeptRunner", "ProgramStream", "StartedRunner"]
 
 
 class ProgramStream(ByteStream, Protocol):
@@ -107,3 +108,21 @@ class KeptRunner:
             f"{self._name}: {self._path} does not run in the guest ({shown or 'it said nothing'}); put the "
             "runner there first"
         )
+
+
+class StartedRunner(Channel):
+    """The part of a channel that its kept runner answers: requests, and whether it lives."""
+
+    _runner: KeptRunner
+
+    def request(self, type: int, payload: bytes = b"", *, timeout: float = 60.0) -> bytes:
+        deadline = Deadline.after(timeout)
+        return self._runner.link(deadline).request(type, payload, timeout=deadline.left)
+
+    @property
+    def moved(self) -> int:
+        return self._runner.moved
+
+    def ping(self, *, timeout: float = 5.0) -> None:
+        deadline = Deadline.after(timeout)
+        self._runner.link(deadline).ping(timeout=deadline.left)

@@ -16,10 +16,10 @@ from typing import Self
 import paramiko
 
 from harness.channel.access import SshAccess
-from harness.channel.base import Channel, ChannelKind, Progress
+from harness.channel.base import ChannelKind, Progress
 from harness.channel.deadline import Deadline
 from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError
-from harness.channel.kept_runner import KeptRunner
+from harness.channel.kept_runner import KeptRunner, StartedRunner
 from harness.channel.link import Link
 from harness.channel.quoting import shell_line
 from harness.channel.runner import MAX_OUTPUT, RunnerClient
@@ -31,7 +31,7 @@ from harness.guest.base import ExecResult
 __all__ = ["SshChannel"]
 
 
-class SshChannel(Channel):
+class SshChannel(StartedRunner):
     """One connection, one runner behind it."""
 
     kind = ChannelKind.SSH
@@ -72,18 +72,6 @@ class SshChannel(Channel):
     ) -> bytes:
         with self._sftp(f"getting {path}", Deadline.after(timeout)) as sftp:
             return sftp_get(sftp, self._access.files, path, limit, progress)
-
-    def request(self, type: int, payload: bytes = b"", *, timeout: float = 60.0) -> bytes:
-        deadline = Deadline.after(timeout)
-        return self._runner.link(deadline).request(type, payload, timeout=deadline.left)
-
-    @property
-    def moved(self) -> int:
-        return self._runner.moved
-
-    def ping(self, *, timeout: float = 5.0) -> None:
-        deadline = Deadline.after(timeout)
-        self._runner.link(deadline).ping(timeout=deadline.left)
 
     def fail(self, error: BaseException) -> None:
         self._runner.fail(error)

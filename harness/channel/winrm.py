@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from harness.channel.access import RemoteShell, WinRmAccess
-from harness.channel.base import Channel, ChannelKind, Progress
+from harness.channel.base import ChannelKind, Progress
 from harness.channel.deadline import Deadline
 from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError
-from harness.channel.kept_runner import KeptRunner
+from harness.channel.kept_runner import KeptRunner, StartedRunner
 from harness.channel.quoting import shell_line
 from harness.channel.runner import MAX_OUTPUT, RunnerClient
 from harness.channel.secret import read_secret
@@ -34,7 +34,7 @@ __all__ = ["WinRmChannel"]
 _GOODBYE: Final = 5.0
 
 
-class WinRmChannel(Channel):
+class WinRmChannel(StartedRunner):
     """NTLM over HTTP with every message encrypted, or over HTTPS with a pinned certificate."""
 
     kind = ChannelKind.WINRM
@@ -116,18 +116,6 @@ class WinRmChannel(Channel):
         if hashlib.sha256(content).digest() != known.sha256:
             raise ChannelError(f"{path} in the guest changed while it was read; try when nothing writes it")
         return content
-
-    def request(self, type: int, payload: bytes = b"", *, timeout: float = 60.0) -> bytes:
-        deadline = Deadline.after(timeout)
-        return self._runner.link(deadline).request(type, payload, timeout=deadline.left)
-
-    @property
-    def moved(self) -> int:
-        return self._runner.moved
-
-    def ping(self, *, timeout: float = 5.0) -> None:
-        deadline = Deadline.after(timeout)
-        self._runner.link(deadline).ping(timeout=deadline.left)
 
     def fail(self, error: BaseException) -> None:
         self._abandoned = True  # nobody answers there any more: no goodbyes
