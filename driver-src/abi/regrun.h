@@ -35,7 +35,7 @@
 #define REGRUN_MAX_OUTPUT 0x01000000           /* bytes kept of each output stream of a command, 16 MB */
 #define REGRUN_MAX_TEXT 32767                  /* UTF-16 units of a path, name or command line */
 #define REGRUN_MAX_DEVICES 64                  /* devices open at once */
-#define REGRUN_MAX_PARAMETERS 256              /* values of a service's Parameters key */
+#define REGRUN_MAX_PARAMETERS 256              /* values of a service's key, by one request */
 #define REGRUN_MAX_TAGS 256                    /* pool tags asked for at once */
 #define REGRUN_MAX_VERIFIED 1024               /* drivers under Driver Verifier that are told */
 #define REGRUN_MAX_OPEN_KEYS 256               /* open keys that are listed */
@@ -59,12 +59,16 @@
  *               -> {exit_code, stdout, stderr, stdout_lost, stderr_lost, timed_out bool, cancelled bool}
  *               ends the whole tree of processes at the time-out, and when the host's side of the stream goes
  *               away (a COM port can't tell); *_lost are bytes beyond max_output
- *  SERVICE_CREATE {name, path DOS path of the image, parameters {text: int|text|bytes} = {}}  ->  {}
- *               a kernel driver, demand start; one of the same name must not exist
+ *  SERVICE_CREATE {name, path DOS path of the image, parameters {text: int|text|bytes} = {},
+ *               file_system bool = false, group text = none: its load order group}  ->  {}
+ *               a kernel driver, or one of file systems, demand start; one of the same name must not exist.
+ *               file_system and group since version 1.1
  *  SERVICE_START {name}  ->  {status NTSTATUS|null, win32 error|null, by "native"|"scm"}
  *  SERVICE_STOP {name}  ->  the same
  *  SERVICE_DELETE {name}  ->  {}
  *  SERVICE_QUERY {name}  ->  {exists bool, state win32 SERVICE_xxx|null}
+ *  SERVICE_VALUES {name, key: path below the service's key, values {text: int|text|bytes}}  ->  {}
+ *               the key is made where it is missing. Since version 1.1
  *  DEVICE_OPEN  {device}  ->  {status, handle: a number of the runner's, 0 when status is a failure}
  *  DEVICE_CONTROL {handle | device, code, data, output: size of the buffer}  ->  {status, information, data}
  *  DEVICE_READ  {handle | device, length}  ->  {status, information, data}
@@ -117,6 +121,7 @@
 #define REGRUN_POOL_VERIFIED 26
 #define REGRUN_OPEN_KEYS 27
 #define REGRUN_HOLD 28
+#define REGRUN_SERVICE_VALUES 29
 
 #define REGRUN_NO_HOLD 0xFFFFFFFF
 

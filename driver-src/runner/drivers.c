@@ -58,7 +58,7 @@ static BOOL check_name(const wchar_t *name, REPLY *reply)
     return TRUE;
 }
 
-/* name, path, parameters */
+/* name, path, parameters, file_system, group */
 void driver_create(const REQUEST *request, const VALUE *values, REPLY *reply)
 {
     /* The manager makes an ImagePath of a DOS path by itself; some double a prefix that is already there. */
@@ -74,17 +74,32 @@ void driver_create(const REQUEST *request, const VALUE *values, REPLY *reply)
     if (manager == NULL) {
         return;
     }
-    service = CreateServiceW(manager, name, name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER, SERVICE_DEMAND_START,
-                             SERVICE_ERROR_NORMAL, path, NULL, NULL, NULL, NULL, NULL);
+    service = CreateServiceW(manager, name, name, SERVICE_ALL_ACCESS,
+                             values[3].number ? SERVICE_FILE_SYSTEM_DRIVER : SERVICE_KERNEL_DRIVER,
+                             SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, path, values[4].text, NULL, NULL, NULL, NULL);
     if (service == NULL) {
         reply_fail_win32(reply, "the service was not created", GetLastError());
         CloseServiceHandle(manager);
         return;
     }
-    if (values[2].given && !parameters_write(name, values[2].bytes, values[2].size, reply)) {
+    if (values[2].given && !parameters_write(name, PARAMETERS_KEY, values[2].bytes, values[2].size, reply)) {
         DeleteService(service);
     }
     close_service(manager, service);
+}
+
+/* name, key, values */
+void driver_values(const REQUEST *request, const VALUE *values, REPLY *reply)
+{
+    SC_HANDLE manager, service;
+
+    (void)request;
+    /* What is no service yet gets no key. */
+    if (check_name(values[0].text, reply) &&
+        open_service(values[0].text, SERVICE_QUERY_STATUS, &manager, &service, reply)) {
+        parameters_write(values[0].text, values[1].text, values[2].bytes, values[2].size, reply);
+        close_service(manager, service);
+    }
 }
 
 static void reply_outcome(REPLY *reply, BOOL is_native, NT_STATUS status, DWORD win32)

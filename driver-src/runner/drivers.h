@@ -5,6 +5,7 @@
 #include "fields.h"
 
 void driver_create(const REQUEST *request, const VALUE *values, REPLY *reply);
+void driver_values(const REQUEST *request, const VALUE *values, REPLY *reply);
 void driver_start(const REQUEST *request, const VALUE *values, REPLY *reply);
 void driver_stop(const REQUEST *request, const VALUE *values, REPLY *reply);
 void driver_delete(const REQUEST *request, const VALUE *values, REPLY *reply);

@@ -1,5 +1,6 @@
 #include "parameters.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,11 +8,10 @@
 #include "protocol.h"
 
 #define SERVICES L"SYSTEM\\CurrentControlSet\\Services\\"
-#define PARAMETERS L"\\Parameters"
 
-static HKEY create_key(const wchar_t *service, REPLY *reply)
+static HKEY create_key(const wchar_t *service, const wchar_t *below, REPLY *reply)
 {
-    size_t units = wcslen(SERVICES) + wcslen(service) + wcslen(PARAMETERS) + 1;
+    size_t units = wcslen(SERVICES) + wcslen(service) + 1 + wcslen(below) + 1;
     wchar_t *path = malloc(units * sizeof(wchar_t));
     HKEY key = NULL;
     LONG error;
@@ -20,13 +20,11 @@ static HKEY create_key(const wchar_t *service, REPLY *reply)
         reply_fail(reply, REGRUN_ERROR_MEMORY, "no memory for the key's path");
         return NULL;
     }
-    memcpy(path, SERVICES, sizeof(SERVICES));
-    memcpy(path + wcslen(SERVICES), service, (wcslen(service) + 1) * sizeof(wchar_t));
-    memcpy(path + wcslen(path), PARAMETERS, sizeof(PARAMETERS));
+    _snwprintf(path, units, L"%ls%ls\\%ls", SERVICES, service, below);
     error = RegCreateKeyExW(HKEY_LOCAL_MACHINE, path, 0, NULL, 0, KEY_WRITE, NULL, &key, NULL);
     free(path);
     if (error != ERROR_SUCCESS) {
-        reply_fail_win32(reply, "the service's Parameters key was not created", (DWORD)error);
+        reply_fail_win32(reply, "a key of the service was not created", (DWORD)error);
         return NULL;
     }
     return key;
@@ -72,9 +70,10 @@ static BOOL write_value(HKEY key, const wchar_t *name, const CBOR_ITEM *item, RE
     return TRUE;
 }
 
-BOOL parameters_write(const wchar_t *service, const unsigned char *map, size_t size, REPLY *reply)
+BOOL parameters_write(const wchar_t *service, const wchar_t *below, const unsigned char *map, size_t size,
+                      REPLY *reply)
 {
-    HKEY key = create_key(service, reply);
+    HKEY key = create_key(service, below, reply);
     CBOR_READER reader;
     CBOR_ITEM top, name, item;
     BOOL fine = key != NULL;

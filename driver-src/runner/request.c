@@ -40,7 +40,14 @@ static const FIELD execute_fields[] = {{"command_line", FIELD_TEXT, TRUE, REGRUN
                                        {"input", FIELD_BYTES, FALSE, REGRUN_MAX_PAYLOAD},
                                        {"folder", FIELD_TEXT, FALSE, REGRUN_MAX_TEXT},
                                        {"max_output", FIELD_UINT, FALSE, REGRUN_MAX_OUTPUT}};
-static const FIELD create_fields[] = {NAME, PATH, {"parameters", FIELD_MAP, FALSE, REGRUN_MAX_PARAMETERS}};
+static const FIELD create_fields[] = {NAME,
+                                      PATH,
+                                      {"parameters", FIELD_MAP, FALSE, REGRUN_MAX_PARAMETERS},
+                                      {"file_system", FIELD_BOOL, FALSE, 0},
+                                      {"group", FIELD_TEXT, FALSE, MAX_SERVICE_NAME}};
+static const FIELD values_fields[] = {NAME,
+                                      {"key", FIELD_TEXT, TRUE, MAX_SERVICE_NAME},
+                                      {"values", FIELD_MAP, TRUE, REGRUN_MAX_PARAMETERS}};
 static const FIELD name_fields[] = {NAME};
 static const FIELD open_fields[] = {{"device", FIELD_TEXT, TRUE, REGRUN_MAX_TEXT}};
 static const FIELD control_fields[] = {HANDLE_OR_DEVICE,
@@ -90,6 +97,7 @@ static const HANDLER handlers[] = {
     {REGRUN_FILE_DIGEST, file_digest, path_fields, COUNT(path_fields)},
     {REGRUN_EXECUTE, execute, execute_fields, COUNT(execute_fields)},
     {REGRUN_SERVICE_CREATE, driver_create, create_fields, COUNT(create_fields)},
+    {REGRUN_SERVICE_VALUES, driver_values, values_fields, COUNT(values_fields)},
     {REGRUN_SERVICE_START, driver_start, name_fields, COUNT(name_fields)},
     {REGRUN_SERVICE_STOP, driver_stop, name_fields, COUNT(name_fields)},
     {REGRUN_SERVICE_DELETE, driver_delete, name_fields, COUNT(name_fields)},

@@ -59,6 +59,7 @@ class RequestType(IntEnum):
     POOL_VERIFIED = constant("REGRUN_POOL_VERIFIED")
     OPEN_KEYS = constant("REGRUN_OPEN_KEYS")
     HOLD = constant("REGRUN_HOLD")
+    SERVICE_VALUES = constant("REGRUN_SERVICE_VALUES")
 
 
 class RunnerErrorCode(IntEnum):

@@ -247,16 +247,29 @@ class RunnerClient:
         path: str,
         parameters: Mapping[str, int | str | bytes] | None = None,
         *,
+        file_system: bool = False,
+        group: str | None = None,
         timeout: float = 60.0,
     ) -> None:
-        """Create a kernel driver's service, demand start, for the image at `path` (a DOS path)."""
+        """Create a kernel driver's service, demand start, for the image at `path` (a DOS path).
+
+        `group` is its load order group. Older runners refuse `file_system` and `group`.
+        """
         self._ask(
             RequestType.SERVICE_CREATE,
             timeout,
             name=name,
             path=path,
             parameters=dict(parameters or {}) or None,
+            file_system=True if file_system else None,
+            group=group,
         )
+
+    def set_service_values(
+        self, name: str, key: str, values: Mapping[str, int | str | bytes], *, timeout: float = 60.0
+    ) -> None:
+        """Write values of a key below the service's key (``Instances``); it is made where it is missing."""
+        self._ask(RequestType.SERVICE_VALUES, timeout, name=name, key=key, values=dict(values))
 
     def start_service(self, name: str, *, timeout: float = 120.0) -> ServiceOutcome:
         return self._service(RequestType.SERVICE_START, name, timeout)

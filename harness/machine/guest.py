@@ -37,7 +37,7 @@ from harness.machine.inside.attest import Promise, check_promise, found_missing,
 from harness.machine.inside.axes import NOTHING_ON, SwitchedOn, check_axes
 from harness.machine.inside.delivery import DiscDrive, pays_by_disc
 from harness.machine.inside.holdings import Holdings
-from harness.machine.inside.services import entry_status, stop_status
+from harness.machine.inside.services import create_service, entry_status, stop_status
 from harness.machine.watch.debug_log import DebugLog
 from harness.machine.watch.watchers import Watch, WatchLimits
 from harness.registry.status import nt_success, status_name
@@ -274,7 +274,7 @@ class MachineGuest(Guest):
         path = f"{_DRIVERS}\\{next(_file_numbers)}\\{service}.sys"
         with self._asking():
             self.channel.put(path, image)
-            self.runner.create_service(service, path, parameters)
+            create_service(self.runner, service, path, image, parameters)
         self._holdings.installed(service, image)
         self._files[service.lower()] = path
 

@@ -13,12 +13,14 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from harness.driver.minifilter import LOAD_ORDER_GROUP, SERVICE_TYPE, instance_keys, is_minifilter
 from harness.driver.signature import SignatureReport, check_signature
 from harness.driver.symbols import find_symbols
 from harness.errors import DriverRefusedError, InfrastructureError, UsageError
 from harness.guest import DriverParameters
 from harness.reference.faults import GuestException
 from harness.reference.filtering.kernel_calls import KernelCalls
+from harness.reference.filtering.request import Requester
 from harness.reference.filtering.services_key import delete_key
 from harness.reference.kernel.checks import irql_name
 from harness.reference.kernel.flt import unload_calls
@@ -89,23 +91,34 @@ class DriverServices:
         service = Service(name, path, _signature(bytes(image)))
         self._services[name.lower()] = service
         with self.m.running_as(self.m.kernel.processes.system_thread):
-            self._write_key(service, parameters or {})
+            self._write_key(service, parameters or {}, is_minifilter(bytes(image)))
         return service
 
-    def _write_key(self, service: Service, parameters: DriverParameters) -> None:
+    def _write_key(self, service: Service, parameters: DriverParameters, minifilter: bool) -> None:
         key = self._create(f"{_SERVICES}\\{service.name}")
         image_path = "\\SystemRoot\\System32\\drivers\\" + service.path.rpartition("\\")[2]
-        self._put(key, "Type", _KERNEL_DRIVER)
+        self._put(key, "Type", SERVICE_TYPE if minifilter else _KERNEL_DRIVER)
         self._put(key, "Start", _DEMAND_START)
         self._put(key, "ErrorControl", _ERROR_NORMAL)
         self._put(key, "DisplayName", service.name)
         self._calls.set(key, "ImagePath", ValueType.EXPAND_SZ, (image_path + "\0").encode("utf-16-le"))
+        if minifilter:
+            self._put(key, "Group", LOAD_ORDER_GROUP)
         self._calls.close(key)
         if parameters:
-            below = self._create(f"{_SERVICES}\\{service.name}\\Parameters")
-            for name, value in parameters.items():
-                self._put(below, name, value)
-            self._calls.close(below)
+            self._put_all(service, "Parameters", parameters)
+        if minifilter:
+            for below, values in instance_keys(service.name).items():
+                self._put_all(service, below, values)
+
+    def _put_all(self, service: Service, below: str, values: DriverParameters) -> None:
+        """Write values of a key below the service's key; made, with those above it, where it is missing."""
+        if above := below.rpartition("\\")[0]:
+            self._put_all(service, above, {})
+        key = self._create(f"{_SERVICES}\\{service.name}\\{below}")
+        for name, value in values.items():
+            self._put(key, name, value)
+        self._calls.close(key)
 
     def _create(self, path: str) -> int:
         status, handle = self._calls.create(path)
@@ -271,9 +284,19 @@ class DriverServices:
         if store.exists(service.path):
             store.delete(service.path)
         with self.m.running_as(self.m.kernel.processes.system_thread):
-            for path in (f"{_SERVICES}\\{service.name}\\Parameters", f"{_SERVICES}\\{service.name}"):
-                status, key = self._calls.open(path, access=KEY_ALL_ACCESS)
-                if not status:
-                    with self.m.previous_mode(KERNEL_MODE):
-                        delete_key(self.m.registry, key)
-                    self._calls.close(key)
+            self._delete_tree(f"{_SERVICES}\\{service.name}")
+
+    def _delete_tree(self, path: str) -> None:
+        """As the service control manager does: with whatever the driver or anybody else made below."""
+        status, handle = self._calls.open(path, access=KEY_ALL_ACCESS)
+        if status:
+            return
+        with self.m.previous_mode(KERNEL_MODE):
+            requester = Requester(self.m.registry)
+            key = requester.key(handle, KEY_ALL_ACCESS)
+            below = [child.name for child in key.key.state(None).ordered()]
+            self.m.registry.keys.release(key)
+            for name in below:
+                self._delete_tree(f"{path}\\{name}")
+            delete_key(self.m.registry, handle)
+        self._calls.close(handle)

@@ -7,7 +7,9 @@ import struct
 import pytest
 
 from harness import reference
+from harness.registry.paths import RegistryPath
 from harness.registry.status import NTSTATUS
+from harness.workload import Registry
 from tests.field.world import image, ioctl, running
 
 SYSTEMS = [("6.1", "x64"), ("10.0.10240", "x86"), ("10.0.26100", "x64")]
@@ -60,6 +62,29 @@ def test_the_filter_manager_unloads_a_minifilter(version: str, arch: str) -> Non
         assert guest.stop_driver("minifilter") == 0
         assert "minifilter: unloaded with flags 1 after 1 values" in guest.debug_output()
         assert guest.start_driver("minifilter") == 0
+
+
+@pytest.mark.parametrize(("version", "arch"), SYSTEMS)
+def test_the_service_of_a_minifilter_names_its_instance_and_goes_as_a_whole(version: str, arch: str) -> None:
+    service = RegistryPath(r"\REGISTRY\MACHINE\SYSTEM\CurrentControlSet\Services\minifilter")
+    with reference.boot(version, arch=arch) as guest, Registry(guest) as registry:
+        guest.install_driver("minifilter", image("minifilter", arch), parameters={"Own": 1})
+        with registry.program() as p:
+            key = p.open_key(service)
+            kind = p.query_value(key, "Type")
+            own = p.query_value(p.open_key(service / "Parameters"), "Own")
+            default = [
+                p.query_value(p.open_key(above / "Instances"), "DefaultInstance")
+                for above in (service, service / "Parameters")
+            ]
+            p.create_key(service / "Made")
+            p.create_key(service / "Made" / "by somebody")
+        assert (kind.value, own.value) == (2, 1)
+        assert {each.value for each in default} == {"minifilter Instance"}
+        guest.remove_driver("minifilter")
+        with registry.program() as p:
+            gone = p.open_key(service)
+        assert gone.status == NTSTATUS.OBJECT_NAME_NOT_FOUND
 
 
 def test_a_minifilter_may_refuse_that_its_service_stops() -> None:

@@ -75,6 +75,39 @@ def test_parameters_are_below_the_service(long_runner: StandardRunner, service: 
     assert b"C:\\traits_methods.sys" in shown
 
 
+def test_a_driver_of_file_systems_has_its_type_group_and_keys(long_runner: StandardRunner) -> None:
+    long_runner.ask(
+        RequestType.SERVICE_CREATE, name="flt", path="C:\\flt.sys", file_system=True, group="FSFilter Top"
+    )
+    try:
+        long_runner.ask(
+            RequestType.SERVICE_VALUES,
+            name="flt",
+            key="Instances\\flt Instance",
+            values={"Altitude": "370000.1", "Flags": 0},
+        )
+        key = "HKLM\\SYSTEM\\CurrentControlSet\\Services\\flt"
+        answer = long_runner.ask(RequestType.EXECUTE, command_line=f"reg query {key} /s", timeout_ms=60_000)
+        shown = answer["stdout"]
+    finally:
+        long_runner.ask(RequestType.SERVICE_DELETE, name="flt")
+    assert isinstance(shown, bytes)
+    rows = {tuple(row.split(maxsplit=2)) for row in shown.splitlines() if row.startswith(b"    ")}
+    assert {
+        (b"Type", b"REG_DWORD", b"0x2"),
+        (b"Group", b"REG_SZ", b"FSFilter Top"),
+        (b"Altitude", b"REG_SZ", b"370000.1"),
+        (b"Flags", b"REG_DWORD", b"0x0"),
+    } <= rows
+    assert f"{key}\\Instances\\flt Instance".replace("HKLM", "HKEY_LOCAL_MACHINE").encode() in shown
+
+
+def test_a_service_that_is_not_there_gets_no_values(long_runner: StandardRunner) -> None:
+    with pytest.raises(RefusedError) as refused:
+        long_runner.ask(RequestType.SERVICE_VALUES, name="nobody made this", key="Instances", values={"A": 1})
+    assert (refused.value.error, refused.value.win32) == (RunnerErrorCode.SYSTEM, SERVICE_DOES_NOT_EXIST)
+
+
 def test_a_service_of_the_same_name_is_refused(long_runner: StandardRunner, service: str) -> None:
     with pytest.raises(RefusedError) as refused:
         long_runner.ask(RequestType.SERVICE_CREATE, name=service, path="C:\\traits_methods.sys")

@@ -1,14 +1,20 @@
-"""How starting or stopping a driver ended, whoever was asked: an NTSTATUS, or a refusal of the image."""
+"""A driver's service in a guest: made as the driver needs it, and how starting or stopping it ended.
+
+Whoever was asked to start it, the answer is an NTSTATUS, or a refusal of the image.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from harness.channel.answers import ServiceOutcome
+from harness.channel.runner import RunnerClient
+from harness.driver.minifilter import LOAD_ORDER_GROUP, instance_keys, is_minifilter
 from harness.errors import DriverRefusedError
+from harness.guest.base import DriverParameters
 from harness.registry.status import NTSTATUS, status_name
 
-__all__ = ["entry_status", "stop_status"]
+__all__ = ["create_service", "entry_status", "stop_status"]
 
 #: Win32 errors of the service control manager and the statuses they were made of ([MS-ERREF] 2.2; the
 #: mapping is RtlNtStatusToDosError's).
@@ -55,6 +61,18 @@ _ADVICE: Final[dict[int, str]] = {
     NTSTATUS.DRIVER_ENTRYPOINT_NOT_FOUND: "it imports a routine this system lacks; resolve that at run time",
     NTSTATUS.INVALID_IMAGE_FORMAT: "it is no driver for this architecture",
 }
+
+
+def create_service(
+    runner: RunnerClient, service: str, path: str, image: bytes, parameters: DriverParameters | None
+) -> None:
+    """Create the service of the driver `image`, which is in the guest at `path`; a minifilter's has more."""
+    if not is_minifilter(image):
+        runner.create_service(service, path, parameters)
+        return
+    runner.create_service(service, path, parameters, file_system=True, group=LOAD_ORDER_GROUP)
+    for key, values in instance_keys(service).items():
+        runner.set_service_values(service, key, values)
 
 
 def entry_status(service: str, outcome: ServiceOutcome) -> int:
