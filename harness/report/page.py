@@ -28,7 +28,7 @@ from harness.report.links import absence, file_link, web_link
 from harness.report.marks import CODES, Marks
 from harness.report.moments import lasted, when
 from harness.report.past import Past
-from harness.report.view import GLYPHS, statements, topics_of
+from harness.report.view import statements, topics_of
 from harness.results.known import Finding
 from harness.results.matrix import Matrix, column_of, is_real, kind_note
 from harness.results.model import RunInfo, RunResult
@@ -122,7 +122,6 @@ def _environment(source: Source, matrix: Matrix) -> Environment:
     environment.globals.update(
         statements=statements(),
         codes=CODES,
-        glyphs=GLYPHS,
         Outcome=Outcome,
         column_of=column_of,
         kind_note=kind_note,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from harness.catalogue import Catalogue
 from harness.errors import InfrastructureError
@@ -13,19 +12,8 @@ from harness.report.failures import Failure
 from harness.report.marks import CODES, Marks
 from harness.report.past import Past
 from harness.results.matrix import NO_BEHAVIOUR, Cell, Matrix, topic_of
-from harness.results.outcome import Outcome
 
-__all__ = ["GLYPHS", "CellView", "RowView", "Topic", "statements", "topics_of"]
-
-GLYPHS: Final = {
-    Outcome.PASS: "✓",
-    Outcome.FAIL: "F",
-    Outcome.CRASH: "C",
-    Outcome.HANG: "H",
-    Outcome.INFRA: "I",
-    Outcome.KNOWN: "k",
-    Outcome.SKIP: "·",
-}
+__all__ = ["CellView", "RowView", "Topic", "statements", "topics_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +120,7 @@ def _cell(
     first = min(cell.results, key=lambda result: result.outcome.gravity)
     return CellView(
         classes=" ".join(filter(None, (CODES[cell.outcome], course, change, recorded))),
-        glyph=GLYPHS[cell.outcome],
+        glyph=cell.outcome.mark,
         anchor=anchors.get((first.test, first.target, first.build), ""),
     )
 
@@ -141,4 +129,4 @@ def _sum(cell: Cell) -> CellView:
     if cell.outcome is None:
         return CellView("", "", "")
     bad = sum(result.outcome.is_bad for result in cell.results)
-    return CellView(CODES[cell.outcome], str(bad) if bad else GLYPHS[cell.outcome], "")
+    return CellView(CODES[cell.outcome], str(bad) if bad else cell.outcome.mark, "")

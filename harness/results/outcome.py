@@ -26,12 +26,26 @@ class Outcome(StrEnum):
         return self in _BAD
 
     @property
+    def mark(self) -> str:
+        """One character for it, in the terminal's matrix and on the page."""
+        return _MARKS[self]
+
+    @property
     def gravity(self) -> int:
         """0 for the gravest."""
         return _GRAVITY[self]
 
 
 _BAD = frozenset({Outcome.INFRA, Outcome.CRASH, Outcome.HANG, Outcome.FAIL})
+_MARKS = {
+    Outcome.INFRA: "I",
+    Outcome.CRASH: "C",
+    Outcome.HANG: "H",
+    Outcome.FAIL: "F",
+    Outcome.KNOWN: "k",
+    Outcome.PASS: "✓",
+    Outcome.SKIP: "·",
+}
 _GRAVITY = {outcome: position for position, outcome in enumerate(Outcome)}
 
 

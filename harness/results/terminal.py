@@ -25,15 +25,6 @@ STYLES: Final[dict[Outcome, str]] = {
     Outcome.KNOWN: "yellow",
     Outcome.SKIP: "dim",
 }
-_MARKS: Final[dict[Outcome, str]] = {
-    Outcome.PASS: "✓",
-    Outcome.FAIL: "F",
-    Outcome.CRASH: "C",
-    Outcome.HANG: "H",
-    Outcome.INFRA: "I",
-    Outcome.KNOWN: "k",
-    Outcome.SKIP: "·",
-}
 #: Failures listed below the matrix; the HTML page has all of them.
 _SHOWN_FAILURES: Final = 20
 #: Columns in which any table has the room it wants.
@@ -56,7 +47,7 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
         if Measurement.get(console, console.options, table).maximum > width:
             table = _table(matrix, topics, matrix.topic_cell, _brief)
     legend = Text("  ").join(
-        Text(f"{_MARKS[outcome]} {outcome} {count}", STYLES[outcome])
+        Text(f"{outcome.mark} {outcome} {count}", STYLES[outcome])
         for outcome, count in sorted(matrix.counts.items(), key=lambda item: item[0].gravity)
     )
     parts: list[RenderableType] = [table, legend]
@@ -77,13 +68,13 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
 
 def _heading(behaviour: str) -> str:
     if behaviour == NO_BEHAVIOUR:
-        return "oth\ner"
+        return "other"
     return "\n".join(map(one_line, behaviour.split("-")[1:]))
 
 
 def _mark(cell: Cell) -> Text:
     outcome = cell.outcome
-    return Text("") if outcome is None else Text(_MARKS[outcome], STYLES[outcome])
+    return Text("") if outcome is None else Text(outcome.mark, STYLES[outcome])
 
 
 def _count(cell: Cell) -> Text:
@@ -98,7 +89,7 @@ def _brief(cell: Cell) -> Text:
     outcome = cell.outcome
     if outcome is None or not (missing := cell.ran - cell.passed):
         return Text(str(cell.ran), STYLES[Outcome.PASS]) if cell.ran else _mark(cell)
-    return Text(f"{missing}{_MARKS[outcome]}", STYLES[outcome])
+    return Text(f"{missing}{outcome.mark}", STYLES[outcome])
 
 
 def _table(
