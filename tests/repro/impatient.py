@@ -10,5 +10,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
     options = MachineGuest.__init__.__kwdefaults__
     before = options["call_seconds"]
-    options["call_seconds"] = 5.0
+    options["call_seconds"] = 10.0
     config.add_cleanup(lambda: options.update(call_seconds=before))
