@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from harness.errors import HarnessError
 
-__all__ = ["after"]
+__all__ = ["Closing", "after"]
 
 
 @contextmanager
@@ -22,3 +24,21 @@ def after(error: BaseException | None) -> Iterator[None]:
         if error is None:
             raise
         error.add_note(f"cleaning up failed too: {trouble}")
+
+
+class Closing:
+    """A context manager of what has a `close`, which is called at the end of the block as `after` says."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        with after(error):
+            self.close()

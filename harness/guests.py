@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from harness.channel.access import SshAccess, WinRmAccess
 from harness.channel.base import ChannelKind
-from harness.cleanup import after
+from harness.cleanup import Closing
 from harness.errors import InfrastructureError, ToolMissingError, UsageError
 from harness.guest.base import Guest
 from harness.targets import Target
@@ -42,7 +41,7 @@ class GuestSettings:
     verified: tuple[str, ...] = ()
 
 
-class Guests:
+class Guests(Closing):
     """Boots guests; a context manager that ends the machines and what they were made of.
 
     A reference guest is made anew each time. A machine's guest is the next clone of its template, which is
@@ -128,15 +127,6 @@ class Guests:
         machines, self._machines = self._machines, None
         if machines is not None:
             machines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        with after(error):
-            self.close()
 
 
 def boot(target: Target) -> Guest:

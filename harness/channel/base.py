@@ -11,9 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from harness.cleanup import Closing
 from harness.guest.base import ExecResult
 
 __all__ = ["Channel", "ChannelKind", "Progress"]
@@ -28,7 +27,7 @@ class ChannelKind(StrEnum):
     WINRM = "winrm"
 
 
-class Channel(ABC):
+class Channel(Closing, ABC):
     """One way into one guest; a context manager.
 
     Paths are DOS paths of the guest (``C:\\harness\\app.dat``), missing folders are made. `timeout` is in
@@ -89,11 +88,3 @@ class Channel(ABC):
     @abstractmethod
     def close(self) -> None:
         """End the channel and whatever it started in the guest. May be called again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()

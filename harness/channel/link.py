@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from harness.channel.abi import constant
 from harness.channel.deadline import Deadline
@@ -21,6 +20,7 @@ from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTime
 from harness.channel.frames import FAILED, REPLY, Frame, FrameDecoder, RequestType, encode_frame
 from harness.channel.replies import pack, runner_error
 from harness.channel.stream import ByteStream
+from harness.cleanup import Closing
 from harness.errors import HarnessError
 
 __all__ = ["Link"]
@@ -45,7 +45,7 @@ class _Waiting:
     box: SimpleQueue[Frame | BaseException]
 
 
-class Link:
+class Link(Closing):
     """The runner's end of a byte stream; owns it. Safe for several threads.
 
     `name` says in messages which guest this is. Every time-out is in seconds.
@@ -143,14 +143,6 @@ class Link:
         self._reader.join()
         with self._sending:  # whoever sent has been interrupted
             self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     # -- asking ---------------------------------------------------------------------------------------------
 

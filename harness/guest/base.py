@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
+from harness.cleanup import Closing
 from harness.guest.leaks import NOTHING_KNOWN, Outstanding
 from harness.registry.version import WindowsVersion
 
@@ -129,7 +129,7 @@ class IoctlResult:
     information: int
 
 
-class OpenDevice:
+class OpenDevice(Closing):
     """A device a guest opened for several requests; a context manager.
 
     This one serves guests that can't keep a device open: every request opens and closes it.
@@ -146,16 +146,8 @@ class OpenDevice:
     def close(self) -> None:
         """Close the device, once; a driver can't be unloaded before."""
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Guest(ABC):
+class Guest(Closing, ABC):
     """Loads drivers and runs workloads. A context manager; `close` ends everything it started."""
 
     @property
@@ -266,11 +258,3 @@ class Guest(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from harness.cleanup import Closing
 from harness.errors import UsageError
 from harness.history import changes, queries, retention, trends
 from harness.history.attach import Sources, evidence_of
@@ -38,7 +38,7 @@ __all__ = ["History", "open_history"]
 _TIMED_RUNS: Final = 10
 
 
-class History:
+class History(Closing):
     """Runs, their rows, and what came of them over time. Made by `open_history`; a context manager.
 
     Runs are named as their folders are; where a name may be left out, the newest run is meant. Every
@@ -57,14 +57,6 @@ class History:
 
     def close(self) -> None:
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def ingest(self, folder: Path) -> Ingested:
         """Take in what is new of a run's folder: again without effect, and again when the run grew.

@@ -11,15 +11,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from harness.channel.base import Channel, ChannelKind
 from harness.channel.deadline import Deadline
 from harness.channel.environment import Environment
 from harness.channel.errors import ChannelError
 from harness.channel.runner import RunnerClient
-from harness.cleanup import after
+from harness.cleanup import Closing
 from harness.errors import InfrastructureError
 from harness.machine.clones.admission import Admission
 from harness.machine.clones.pool import ClonePool
@@ -73,7 +72,7 @@ class MachineSettings:
     limits: WatchLimits | None = None
 
 
-class Machines:
+class Machines(Closing):
     """A context manager that ends every machine it made. Safe for several threads."""
 
     def __init__(self, settings: MachineSettings | None = None) -> None:
@@ -189,15 +188,6 @@ class Machines:
             self._pools.clear()
             self._stack.close()
             self._host = self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        with after(error):
-            self.close()
 
 
 class _Cycle:

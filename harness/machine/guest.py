@@ -8,8 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.channel.answers import ServiceState
 from harness.channel.base import Channel
@@ -372,11 +371,3 @@ class MachineGuest(Guest):
         before = self._endings.pop_all()
         self._endings.callback(action)
         self._endings.push(before)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
 
-from harness.cleanup import after
+from harness.cleanup import Closing
 from harness.errors import DriverRefusedError, InfrastructureError, UnsupportedError, UsageError
 from harness.probe import abi
 from harness.probe.altitudes import HIGH, MONITOR, altitudes
@@ -40,7 +39,7 @@ class SupportsDrivers(SupportsIoctl, Protocol):
     def remove_driver(self, service: str) -> None: ...
 
 
-class Probe:
+class Probe(Closing):
     """The running probe driver of a guest.
 
     Raises `AbiMismatchError` when the driver speaks another ABI. As a context manager it leaves the guest
@@ -91,15 +90,6 @@ class Probe:
 
     def __repr__(self) -> str:
         return f"<probe on Windows {self.info.version}, {len(self.filters)} filters>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        with after(error):
-            self.close()
 
     def close(self) -> None:
         """Remove filters and rules, and the driver when `install` put it there."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Final, NoReturn
 
+from harness.cleanup import Closing
 from harness.errors import GuestCrashed, GuestHung
 from harness.guest import Arch
 from harness.guest.bugcheck import Bugcheck, Frame
@@ -66,7 +66,7 @@ IRQL_GT_ZERO_AT_SYSTEM_SERVICE: Final = 0x4A
 _DOUBLE_FAULT: Final = 8
 
 
-class Machine:
+class Machine(Closing):
     """One machine; a context manager.
 
     `deadline` is how long one outermost call into the guest may take, in seconds, before it counts as
@@ -444,11 +444,3 @@ class Machine:
         self._watchdog.close()
         self.cpu.close()
         self.memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from harness.cleanup import Closing
 from harness.errors import InfrastructureError, UsageError
 from harness.repro.bundle import Bundle
 from harness.repro.missing import check
@@ -26,7 +26,7 @@ __all__ = ["Again"]
 _RETRIES: Final = 2
 
 
-class Again:
+class Again(Closing):
     """How a bundle is run; a context manager. `notes` say what differs from the failure's own conditions.
 
     `steps` replays the recorded steps, which is also what happens where the test's file is not here; `trust`
@@ -114,11 +114,3 @@ class Again:
 
     def close(self) -> None:
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()

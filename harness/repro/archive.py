@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from os import SEEK_CUR
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from harness.cleanup import Closing
 from harness.errors import UsageError
 
 __all__ = ["MAX_MEMBER", "MAX_MEMBERS", "MAX_TOTAL", "Archive", "write_archive"]
@@ -30,7 +30,7 @@ _DAMAGED: Final = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImpleme
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
-class Archive:
+class Archive(Closing):
     """An open zip; a context manager. Everything wrong with it is a `UsageError` naming file and member."""
 
     def __init__(self, file: Path) -> None:
@@ -105,14 +105,6 @@ class Archive:
 
     def close(self) -> None:
         self._zip.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def write_archive(file: Path, members: Mapping[str, bytes | Path]) -> None:

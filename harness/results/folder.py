@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, TextIO
+from typing import Final, TextIO
 
+from harness.cleanup import Closing
 from harness.errors import UsageError
 from harness.results.model import RunInfo, RunResult
 
@@ -105,7 +105,7 @@ def new_run_folder(results: Path) -> Path:
     return results / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{os.getpid()}"
 
 
-class RunWriter:
+class RunWriter(Closing):
     """Writes one run's folder. A context manager; left without `finish` the run counts as not finished."""
 
     def __init__(self, folder: Path, *, arguments: tuple[str, ...] = (), harness: str = "") -> None:
@@ -127,14 +127,6 @@ class RunWriter:
 
     def close(self) -> None:
         self._rows.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class RunReader:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
+from harness.cleanup import Closing
 from harness.machine.clones.admission import own_memory
 from harness.machine.clones.template import Template, machine_spec
 from harness.machine.describe.spec import Disk, DiskFormat, MachineSpec, Memory
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _LOAD_SECONDS: Final = 300.0
 
 
-class Clone:
+class Clone(Closing):
     """One machine of a template; a context manager that ends it and removes its files. Made by `start`."""
 
     def __init__(self, template: Template, machine: Machine, seconds: float, resources: ExitStack) -> None:
@@ -99,14 +99,6 @@ class Clone:
     def close(self) -> None:
         """End it at once and remove its files. May be called again."""
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _end(template: Template, machine: Machine) -> None:

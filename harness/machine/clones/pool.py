@@ -12,9 +12,9 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from harness.cleanup import Closing
 from harness.errors import HarnessError, InfrastructureError, UsageError
 from harness.machine.clones.clone import Clone
 from harness.machine.clones.template import Template
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _MEMORY_SECONDS: Final = 3600.0
 
 
-class ClonePool:
+class ClonePool(Closing):
     """Clones of one template; a context manager that ends those that wait. Safe for several threads.
 
     Clones that were taken belong to whoever took them, who closes them or gives them back. The pool must be
@@ -108,14 +108,6 @@ class ClonePool:
         while self._ready:
             self._endings.submit(_close, self._ready.popleft())
         self._endings.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _free(self, clone: Clone) -> None:
         """Give the processors of a taken clone back; once."""

@@ -11,12 +11,11 @@ import shutil
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from harness.cleanup import after
+from harness.cleanup import Closing
 from harness.errors import HarnessError, InfrastructureError, UsageError
 from harness.machine.describe.firmware import find_firmware
 from harness.machine.describe.spec import MachineSpec
@@ -59,7 +58,7 @@ _NO_CONNECTION: Final = {
 }
 
 
-class Host:
+class Host(Closing):
     """Where machines are started; a context manager that ends those it started. Safe for several threads."""
 
     _embedded_root: ClassVar[Path | None] = None
@@ -247,12 +246,3 @@ class Host:
             connection.close()
         if troubles:
             raise troubles[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        with after(error):
-            self.close()

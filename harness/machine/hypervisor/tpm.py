@@ -10,9 +10,9 @@ import shutil
 import socket as sockets
 import subprocess
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from harness.cleanup import Closing
 from harness.errors import InfrastructureError, ToolMissingError
 
 __all__ = ["TOOLS", "Tpm"]
@@ -24,7 +24,7 @@ TOOLS: Final = {"swtpm": "swtpm", "swtpm_setup": "swtpm-tools"}
 _PROFILE: Final = Path("/etc/apparmor.d/usr.bin.swtpm")
 
 
-class Tpm:
+class Tpm(Closing):
     """A running swtpm; a context manager. Its state stays in its folder."""
 
     def __init__(self, process: subprocess.Popen[bytes], state: Path, socket: Path, log: Path) -> None:
@@ -80,14 +80,6 @@ class Tpm:
                 self.process.kill()
                 self.process.wait()
         self.socket.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _listen(path: Path) -> sockets.socket:
