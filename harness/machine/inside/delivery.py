@@ -19,7 +19,7 @@ from harness.channel.answers import FileDigest
 from harness.channel.base import ChannelKind
 from harness.channel.deadline import Deadline
 from harness.channel.disc import MARKER, make_disc
-from harness.channel.errors import ChannelError, RunnerError
+from harness.channel.errors import ChannelClosedError, ChannelError, ChannelTimeoutError, RunnerError
 from harness.channel.runner import RunnerClient
 from harness.channel.sources import size_of
 from harness.errors import InfrastructureError, UsageError
@@ -44,6 +44,8 @@ _LETTERS: Final = ascii_uppercase[2:]
 #: How long a guest may take to notice a disc: systems look every second or two.
 _NOTICE_SECONDS: Final = 60.0
 _LOOK_AGAIN: Final = 0.2
+#: How often a new disc is read before its failure counts.
+_TRIES: Final = 3
 _ONE_FILE: Final = "file.bin"
 
 
@@ -68,6 +70,7 @@ class DiscDrive:
         self._number = discs.index(None) if None in discs else None
         self._discs = itertools.count(1)
         self._image: Path | None = None
+        self._wanted = FileDigest(0, b"")  # of the marker on the disc in the drive
         self._shown = ""  # the folder of the last disc that was seen
         self._ignored = False
 
@@ -82,29 +85,36 @@ class DiscDrive:
         Raises `UsageError` without a drive and for names that can't be on a disc, `ChannelError` when the
         guest does not show it, or something else than was written.
         """
-        folder = self._show(files, deadline)
-        for name, content in files.items():
-            self._runner.check(folder + name.replace("/", "\\"), content, timeout=deadline.left)
-        return folder
+
+        def check(folder: str) -> None:
+            for name, content in files.items():
+                self._runner.check(folder + name.replace("/", "\\"), content, timeout=deadline.left)
+
+        self._change(files, deadline)
+        return self._read(check, deadline)
 
     def put(self, path: str, source: bytes | Path, deadline: Deadline) -> None:
         """Store one file at `path`; missing folders are made, its digest is checked."""
-        folder = self._show({_ONE_FILE: source}, deadline)
+        self._change({_ONE_FILE: source}, deadline)
         self._runner.put(path, b"", timeout=deadline.left)  # makes the folders, and cuts what was there
-        # What comes from a CD can't be written unless it is told otherwise.
-        line = f'copy /b /y "{folder}{_ONE_FILE}" "{path}" && attrib -r "{path}"'
-        done = self._runner.execute(f'cmd.exe /d /s /c "{line}"', timeout=deadline.left)
-        if done.exit_code:
-            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[:400]
-            raise ChannelError(f"{path} can't be copied from the disc in {folder}: {said}")
-        self._runner.check(path, source, timeout=deadline.left)
+
+        def copy(folder: str) -> None:
+            # What comes from a CD can't be written unless it is told otherwise.
+            line = f'copy /b /y "{folder}{_ONE_FILE}" "{path}" && attrib -r "{path}"'
+            done = self._runner.execute(f'cmd.exe /d /s /c "{line}"', timeout=deadline.left)
+            if done.exit_code:
+                said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[:400]
+                raise ChannelError(f"{path} can't be copied from the disc in {folder}: {said}")
+            self._runner.check(path, source, timeout=deadline.left)
+
+        self._read(copy, deadline)
 
     def can_put(self, path: str) -> bool:
         """Whether `put` takes that path: cmd.exe would read a variable's name between two % signs."""
         return self.usable and not set(path) & set('%"')
 
-    def _show(self, files: Mapping[str, bytes | Path], deadline: Deadline) -> str:
-        """The drive's folder in the guest, once the new disc is seen there."""
+    def _change(self, files: Mapping[str, bytes | Path], deadline: Deadline) -> None:
+        """Put a disc with `files` into the drive, in place of the one before."""
         if self._number is None:
             raise UsageError(
                 f"machine {self._machine.name} has no free CD drive for a disc; its recipe says "
@@ -115,11 +125,34 @@ class DiscDrive:
         self._take_out(self._number, deadline)
         self._image = image
         self._machine.change_disc(image, drive=self._number)
-        wanted = FileDigest(len(token), hashlib.sha256(token).digest())
+        self._wanted = FileDigest(len(token), hashlib.sha256(token).digest())
+
+    def _read(self, use: Callable[[str], None], deadline: Deadline) -> str:
+        """Let `use` read in the disc's folder, which is returned; again when that fails.
+
+        A system may look anew at a disc that it shows already. What reads there meanwhile fails, or ends too
+        early without a word (CopyFile of Wine).
+        """
+        for tries_left in reversed(range(_TRIES)):
+            folder = self._find(deadline)
+            try:
+                use(folder)
+                break
+            except (ChannelTimeoutError, ChannelClosedError):
+                raise
+            except ChannelError as error:
+                if not tries_left:
+                    raise
+                log.info("%s: the disc is read again: %s", self._machine.name, error)
+                self._pause(_LOOK_AGAIN)
+        return folder
+
+    def _find(self, deadline: Deadline) -> str:
+        """The drive's folder in the guest, once the disc is seen there."""
         noticed = Deadline.after(deadline.at_most(_NOTICE_SECONDS))
         while True:
             for letter in _LETTERS:
-                if self._marker(f"{letter}:\\", deadline) == wanted:
+                if self._marker(f"{letter}:\\", deadline) == self._wanted:
                     self._shown = f"{letter}:\\"
                     return self._shown
             if noticed.passed:
