@@ -21,7 +21,7 @@ CONTENT = b"content" * 1000
 
 
 class Drive:
-    """A machine's drive and its guest's view of it. `failures`: what the first readings of the disc end with."""
+    """A machine's drive, and its guest's view of it. `failures` end the first readings of the disc."""
 
     def __init__(self, folder: Path, failures: list[ChannelError | None]) -> None:
         self.name = "m"
