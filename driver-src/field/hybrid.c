@@ -5,7 +5,7 @@
  * harness: since 6.1
  * harness: with fltmgr
  */
-#include "field.h"
+#include "flt.h"
 
 #define TAG 'rpYF'
 #define IOCTL_TOLD FIELD_IOCTL(0, METHOD_BUFFERED) /* output: TOLD */
@@ -17,26 +17,8 @@ typedef struct _TOLD {
     ULONG routine_found, routine_missing;
 } TOLD;
 
-typedef struct _OPERATIONS {
-    UCHAR major;
-    ULONG flags;
-    PVOID before, after, reserved;
-} OPERATIONS;
-
-typedef struct _REGISTRATION {
-    USHORT size, version;
-    ULONG flags;
-    PVOID contexts;
-    const OPERATIONS *operations;
-    NTSTATUS(NTAPI *unload)(ULONG flags);
-    PVOID others[11];
-} REGISTRATION;
-
 typedef VOID(NTAPI *WORK_ROUTINE)(PVOID item, PVOID filter, PVOID context);
 
-__declspec(dllimport) NTSTATUS NTAPI FltRegisterFilter(PDRIVER_OBJECT driver, const REGISTRATION *what, PVOID *filter);
-__declspec(dllimport) NTSTATUS NTAPI FltStartFiltering(PVOID filter);
-__declspec(dllimport) VOID NTAPI FltUnregisterFilter(PVOID filter);
 __declspec(dllimport) NTSTATUS NTAPI FltBuildDefaultSecurityDescriptor(PSECURITY_DESCRIPTOR *made, ACCESS_MASK access);
 __declspec(dllimport) VOID NTAPI FltFreeSecurityDescriptor(PSECURITY_DESCRIPTOR made);
 __declspec(dllimport) NTSTATUS NTAPI FltCreateCommunicationPort(PVOID filter, PVOID *port, POBJECT_ATTRIBUTES name,

@@ -5,26 +5,7 @@
  * harness: since 6.1
  * harness: with fltmgr
  */
-#include "field.h"
-
-typedef struct _OPERATIONS {
-    UCHAR major;
-    ULONG flags;
-    PVOID before, after, reserved;
-} OPERATIONS;
-
-typedef struct _REGISTRATION {
-    USHORT size, version;
-    ULONG flags;
-    PVOID contexts;
-    const OPERATIONS *operations;
-    NTSTATUS(NTAPI *unload)(ULONG flags);
-    PVOID others[11];
-} REGISTRATION;
-
-__declspec(dllimport) NTSTATUS NTAPI FltRegisterFilter(PDRIVER_OBJECT driver, const REGISTRATION *what, PVOID *filter);
-__declspec(dllimport) NTSTATUS NTAPI FltStartFiltering(PVOID filter);
-__declspec(dllimport) VOID NTAPI FltUnregisterFilter(PVOID filter);
+#include "flt.h"
 
 static PVOID filter;
 static LARGE_INTEGER cookie;
