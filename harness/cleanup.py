@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -26,13 +27,13 @@ def after(error: BaseException | None) -> Iterator[None]:
         error.add_note(f"cleaning up failed too: {trouble}")
 
 
-class Closing:
+class Closing(ABC):
     """A context manager of what has a `close`, which is called at the end of the block as `after` says."""
 
     __slots__ = ()
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ here: a channel knows how bytes reach the guest, and knows nothing of the regist
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +27,7 @@ class ChannelKind(StrEnum):
     WINRM = "winrm"
 
 
-class Channel(Closing, ABC):
+class Channel(Closing):
     """One way into one guest; a context manager.
 
     Paths are DOS paths of the guest (``C:\\harness\\app.dat``), missing folders are made. `timeout` is in

@@ -6,7 +6,7 @@ rules, events, traces and workloads are written once, above it.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -147,7 +147,7 @@ class OpenDevice(Closing):
         """Close the device, once; a driver can't be unloaded before."""
 
 
-class Guest(Closing, ABC):
+class Guest(Closing):
     """Loads drivers and runs workloads. A context manager; `close` ends everything it started."""
 
     @property
