@@ -12,25 +12,14 @@ from typing import Any
 import pytest
 
 from harness.drill import DrillReport, DrillResult, DrillStore, Fault, Verdict, admission_of
-from harness.errors import ToolMissingError
-from harness.image.finding import find_recipe
-from harness.image.images import ensure_image
-from harness.image.tools import find_tool
 from harness.machine.describe.spec import Accelerator, SealedImage
 from harness.results.outcome import Outcome
-
-NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
+from tests.stand_in import stand_in_image
 
 
 @pytest.fixture(scope="module")
 def image() -> SealedImage:
-    for name in NEEDED:
-        try:
-            find_tool(name)
-        except ToolMissingError as error:
-            pytest.skip(str(error))
-    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
-    return ensure_image(find_recipe("stand-in"))
+    return stand_in_image()
 
 
 @pytest.fixture(scope="module")

@@ -12,25 +12,16 @@ from typing import Any
 
 import pytest
 
-from harness.errors import ToolMissingError
 from harness.image.access import ways_in
 from harness.image.finding import find_recipe
-from harness.image.images import ensure_image, verify
-from harness.image.tools import find_tool
+from harness.image.images import verify
 from harness.machine.describe.spec import SealedImage
-
-NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
+from tests.stand_in import stand_in_image
 
 
 @pytest.fixture(scope="module")
 def image() -> SealedImage:
-    for name in NEEDED:
-        try:
-            find_tool(name)
-        except ToolMissingError as error:
-            pytest.skip(str(error))
-    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
-    return ensure_image(find_recipe("stand-in"))
+    return stand_in_image()
 
 
 def test_what_was_built_is_sealed_and_listed(image: SealedImage) -> None:

@@ -15,26 +15,16 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.image.finding import find_recipe
-from harness.image.images import ensure_image
-from harness.image.tools import find_tool
+from tests.stand_in import stand_in_image
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
 #: Bounds a run that hangs; no test is about how long it takes.
 PATIENCE = 900
 
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
-    for name in NEEDED:
-        try:
-            find_tool(name)
-        except HarnessError as error:
-            pytest.skip(str(error))
-    return ensure_image(find_recipe("stand-in")).digest
+    return stand_in_image().digest
 
 
 def harness(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -18,9 +18,9 @@ from harness.machine.keep.processes import start_time
 from harness.matrix.plan.jobs import Job
 from harness.matrix.plan.plan import Limits
 from harness.matrix.run.conductor import LocalHost
+from harness.matrix.run.exclusives import Exclusives
 from harness.matrix.run.folder import JobEnd, MatrixFolder
 from harness.matrix.run.guard import MARK, marked
-from harness.matrix.run.lock import Exclusives
 from harness.matrix.run.merge import merge
 from harness.matrix.run.running import run_job
 from harness.results.folder import RunWriter, write_evidence

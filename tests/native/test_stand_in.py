@@ -13,13 +13,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.image.finding import find_recipe
-from harness.image.images import ensure_image
-from harness.image.tools import find_tool
+from tests.stand_in import stand_in_image
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
 #: Bounds a run that hangs; no test is about how long it takes.
 PATIENCE = 900
 TARGET = "vm:stand-in"
@@ -56,13 +52,7 @@ timeout = 300
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The rows of the example of docs/ and of a suite whose machine is brought down, by test."""
-    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
-    for name in NEEDED:
-        try:
-            find_tool(name)
-        except HarnessError as error:
-            pytest.skip(str(error))
-    ensure_image(find_recipe("stand-in"))
+    stand_in_image()
     folder = tmp_path_factory.mktemp("native")
     (folder / "conftest.py").write_text(_CONFTEST)
     (folder / "dying.native.toml").write_text(_DYING)

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ToolMissingError
-from harness.image.tools import find_tool
 from tests.repro.commands import ROOT
 from tests.repro.gdb import ask_gdb
+from tests.stand_in import stand_in_image
 
 RED = 1  # what `harness run` ends with when a test failed
-NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
 
 
 def commands(part: str) -> list[str]:
@@ -132,16 +130,7 @@ def held_before_the_request(bundle: Path) -> None:
 
 
 def test_in_a_machine(tmp_path: Path) -> None:
-    for name in NEEDED:
-        try:
-            find_tool(name)
-        except ToolMissingError as error:
-            pytest.skip(str(error))
-    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
-    from harness.image.finding import find_recipe
-    from harness.image.images import ensure_image
-
-    ensure_image(find_recipe("stand-in"))
+    stand_in_image()
     red, repro, shrink = commands("In a machine")
     # A request hangs after seconds here, not after minutes; the bundle names the plugin, so it goes along.
     code, said = run(red, tmp_path, "-p", "tests.repro.impatient", "--memory-dump", "0")

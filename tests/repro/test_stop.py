@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from harness.errors import ToolMissingError, UsageError
-from harness.image.tools import find_tool
+from harness.errors import UsageError
 from harness.repro.bundle import CallRecord
 from harness.repro.claim import Binding, BindingKind, Claim
 from harness.repro.failure import Failure
@@ -19,8 +18,7 @@ from harness.repro.stop import Stop, described, stop_at, up_to
 from harness.results.outcome import Outcome
 from harness.workload import Opcode, Operation
 from tests.repro.commands import ROOT
-
-NEEDED = ("mmdebstrap", "qemu-img", "qemu-system-x86_64", "mkfs.ext4", "x86_64-w64-mingw32-gcc")
+from tests.stand_in import stand_in_image
 
 
 def scenario(call: int | None, operation: int | None = None, claim: Claim | None = None) -> Scenario:
@@ -88,16 +86,7 @@ def test_it_says_what_it_stops_before(stop: Stop, said: str) -> None:
 
 
 def test_a_machine_is_paused_inside_its_program_and_goes_on_with_it() -> None:
-    for name in NEEDED:
-        try:
-            find_tool(name)
-        except ToolMissingError as error:
-            pytest.skip(str(error))
-    pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
-    from harness.image.finding import find_recipe
-    from harness.image.images import ensure_image
-
-    ensure_image(find_recipe("stand-in"))
+    stand_in_image()
     done = subprocess.run(
         [sys.executable, "-m", "tests.repro.holding"], cwd=ROOT, capture_output=True, text=True, check=False
     )
