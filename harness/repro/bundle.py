@@ -22,6 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
+from harness.cleanup import Closing
 from harness.errors import UsageError
 from harness.repro.archive import Archive
 from harness.repro.claim import Claim
@@ -185,7 +186,7 @@ class Manifest:
         return next((driver for driver in self.drivers if driver.own), None)
 
 
-class Bundle:
+class Bundle(Closing):
     """An opened bundle: the manifest, and the members it names. A context manager."""
 
     def __init__(self, file: Path, manifest: Manifest, archive: Archive) -> None:
@@ -222,12 +223,6 @@ class Bundle:
 
     def close(self) -> None:
         self._archive.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _read_manifest(file: Path, archive: Archive) -> Manifest:

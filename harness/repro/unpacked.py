@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
+from harness.cleanup import Closing
 from harness.machine.keep.scratch import scratch
 from harness.repro.bundle import Bundle, DriverRecord
 
@@ -15,7 +16,7 @@ __all__ = ["Unpacked"]
 _ALLOWED: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
-class Unpacked:
+class Unpacked(Closing):
     """A temporary folder of a bundle's drivers; a context manager. `folder` may hold more."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -49,9 +50,3 @@ class Unpacked:
 
     def close(self) -> None:
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

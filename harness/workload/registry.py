@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from types import TracebackType
 from typing import Final, Self
 
-from harness.cleanup import after
+from harness.cleanup import Closing
 from harness.errors import InfrastructureError, UsageError
 from harness.registry.access import DELETE, KEY_READ, ObjectAttributes
 from harness.registry.infoclasses import KeyInformationClass
@@ -34,7 +33,7 @@ _GONE: Final = frozenset(
 _numbers = itertools.count(1)
 
 
-class Registry:
+class Registry(Closing):
     """Programs on a guest, below a test root that nobody else uses.
 
     A context manager: entering creates the root, leaving removes everything the programs made, also after
@@ -60,12 +59,6 @@ class Registry:
     def __enter__(self) -> Self:
         self.set_up()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        with after(error):
-            self.close()
 
     # -- what tests use -------------------------------------------------------------------------------
 

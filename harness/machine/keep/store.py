@@ -12,7 +12,6 @@ when the template has not been used for `IDLE_SECONDS`, and `harness clean` list
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -20,12 +19,14 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
 from harness.errors import InfrastructureError
+from harness.locks import held
 from harness.machine.keep.ledger import SessionId
 from harness.machine.keep.places import Places, private_folder
 from harness.machine.keep.sweep import remove_path
@@ -185,19 +186,9 @@ class TemplateLock:
     def __init__(self, folder: Path) -> None:
         self.path = folder.with_name(f"{folder.name}.lock")
 
-    @contextlib.contextmanager
-    def tried(self, *, exclusive: bool) -> Iterator[bool]:
+    def tried(self, *, exclusive: bool) -> AbstractContextManager[bool]:
         """Hold the lock for the time of the block if it is free; whether it was."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(descriptor)
+        return held(self.path, exclusive=exclusive)
 
     @contextlib.contextmanager
     def held(self, *, exclusive: bool, timeout: float) -> Iterator[None]:

@@ -20,9 +20,9 @@ from harness.machine.keep.clean import find_leftovers, remove
 from harness.machine.keep.places import Places, available_memory
 from harness.matrix.plan.jobs import Job
 from harness.matrix.plan.plan import Limits, Plan
+from harness.matrix.run.exclusives import Exclusives
 from harness.matrix.run.folder import JobEnd, MatrixFolder
 from harness.matrix.run.guard import JobGuard, end_marked
-from harness.matrix.run.lock import Exclusives
 from harness.matrix.run.running import Listener, run_job
 from harness.matrix.schedule.scheduler import Capacity, Scheduler
 from harness.plugin.journal import Entry

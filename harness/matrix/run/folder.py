@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from harness.errors import UsageError
+from harness.locks import held
 from harness.matrix.plan.jobs import PLAN_FILE
-from harness.matrix.run.lock import held
 from harness.results.folder import ROWS_FILE, read_rows
 from harness.results.model import RunResult
 
