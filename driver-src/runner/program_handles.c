@@ -6,18 +6,27 @@
 #include "program_execute.h"
 #include "program_thread.h"
 
+/*
+ * The next process gets the same numbers again, for its own pipes first. A process has at most 2^24 handles, numbered
+ * in steps of 4, and no memory in its first 64 KiB.
+ */
+#define NO_HANDLE 0x3FFFFFFCu
+#define NO_MEMORY 0x1000u
+
 BOOL handles_init(HANDLES *handles, unsigned count)
 {
     handles->slots = calloc(count + 1, sizeof(*handles->slots));
+    handles->owners = calloc(count + 1, sizeof(*handles->owners));
     handles->count = count;
     handles->open = NULL;
     handles->open_count = handles->open_capacity = 0;
-    return handles->slots != NULL;
+    return handles->slots != NULL && handles->owners != NULL;
 }
 
 void handles_free(HANDLES *handles)
 {
     free(handles->open);
+    free(handles->owners);
     free(handles->slots);
 }
 
@@ -26,6 +35,8 @@ static BOOL remember(HANDLES *handles, const OPEN_HANDLE *opened)
     OPEN_HANDLE *grown;
 
     handles->slots[opened->slot] = opened->value;
+    handles->owners[opened->slot].role = (unsigned char)opened->role;
+    handles->owners[opened->slot].memory = (unsigned char)opened->memory;
     if (handles->open_count == handles->open_capacity) {
         handles->open_capacity = handles->open_capacity == 0 ? 64 : 2 * handles->open_capacity;
         grown = realloc(handles->open, handles->open_capacity * sizeof(*grown));
@@ -55,7 +66,13 @@ static void forget(HANDLES *handles, unsigned role, BOOL memory, uint64_t value)
 void handles_forget_process(HANDLES *handles, unsigned role)
 {
     size_t from, to = 0;
+    unsigned slot;
 
+    for (slot = 0; slot < handles->count; slot++) {
+        if (handles->slots[slot] != 0 && handles->owners[slot].role == role) {
+            handles->slots[slot] = handles->owners[slot].memory ? NO_MEMORY : NO_HANDLE;
+        }
+    }
     for (from = 0; from < handles->open_count; from++) {
         if (handles->open[from].role != role) {
             handles->open[to++] = handles->open[from];

@@ -315,7 +315,10 @@ class ProgramBuilder(OperationsOnKeys):
         return self.record(Opcode.MARK, label=label or None)
 
     def terminate_process(self, process: str | int = "second", *, expect: Expected = None) -> Step:
-        """NtTerminateProcess on a helper process: the system closes its handles."""
+        """NtTerminateProcess on a helper process: the system closes its handles.
+
+        A handle that it had is invalid from then on, also in the process that takes its place.
+        """
         with self.on(process=process):
             return self.record(Opcode.TERMINATE_PROCESS, expect=expect)
 

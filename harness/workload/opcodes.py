@@ -8,7 +8,8 @@ Rules for every executor:
 - operations run in order, each on its `process` and `thread`, user mode, PASSIVE_LEVEL; one in the
   `background` is begun in its turn, and the next ones need not wait for its end;
 - a slot holds a raw handle value; a slot never filled holds NULL, a closed one keeps its old value, so that
-  bad handles can be passed on purpose; a slot used in another process is passed as it is;
+  bad handles can be passed on purpose; a slot used in another process is passed as it is; a slot filled by a
+  process that has ended is invalid everywhere, for the next process gets the same numbers again;
 - a failed operation does not stop the program;
 - input buffers have exactly the given bytes; output buffers are filled with `FILL_BYTE` before the call;
 - handles still open at the end are closed in slot order after the last operation, also after a failure;

@@ -335,17 +335,23 @@ def test_a_handle_moves_between_processes(registry: Registry) -> None:
 
 
 def test_an_ended_process_takes_its_handles_with_it(registry: Registry) -> None:
+    """The next process' own handles have the same numbers: none of them is taken for one of the former's."""
     with registry.program() as p:
         with p.on(process="second"):
-            key = p.create_key(p.test_root / "ended", expect=0)
+            keys = [p.create_key(p.test_root / "ended", expect=0) for _ in range(40)]
+            p.close(keys[0])
         first = p.terminate_process("second", expect=0)
         with p.on(process="second"):
-            stale = p.query_key(key)
-            second = p.open_key(p.test_root / "ended", expect=0)
-    assert stale.status == NTSTATUS.INVALID_HANDLE
-    assert first.process_id == key.process_id
-    assert second.process_id != first.process_id
-    assert p.result.process_ids[1] == second.process_id
+            second = [p.open_key(p.test_root / "ended", expect=0) for _ in range(80)]
+            stale = [p.query_key(key) for key in keys]
+            closed = [p.close(key) for key in keys]
+            still_open = [p.query_key(key) for key in second]
+    assert {key.handle for key in keys} & {key.handle for key in second}, "else this proves nothing"
+    assert {step.status for step in [*stale, *closed]} == {NTSTATUS.INVALID_HANDLE}
+    assert {step.status for step in still_open} == {NTSTATUS.SUCCESS}
+    assert first.process_id == keys[0].process_id
+    assert second[0].process_id != first.process_id
+    assert p.result.process_ids[1] == second[0].process_id
 
 
 def test_nothing_is_left_open(registry: Registry) -> None:

@@ -90,6 +90,23 @@ def objects(p: ProgramBuilder) -> None:
     p.mark()
 
 
+def ended_processes(p: ProgramBuilder) -> None:
+    """The next process has the same numbers for other objects."""
+    with p.on(process="second"):
+        former = [p.create_key(p.test_root / "ended") for _ in range(40)]
+        memory = p.allocate_memory(64)
+        p.close(former[1])
+    p.terminate_process("second")
+    with p.on(process="second"):
+        own = [p.create_key(p.test_root / "next") for _ in range(80)]
+        for key in former:
+            p.query_key(key)
+            p.close(key)
+        for key in own:
+            p.set_value(key, "v", 1)
+        p.set_value(own[0], "w", b"1234", buffer=memory)
+
+
 def volatile_keys_and_links(p: ProgramBuilder) -> None:
     key = p.create_key(p.test_root / "volatile", options=KeyOptions.VOLATILE)
     p.create_key("lasting", root=key)
@@ -142,6 +159,7 @@ _PROGRAMS: dict[Callable[[ProgramBuilder], None], tuple[Difference, ...]] = {
     keys: (),
     values: (),
     objects: (),
+    ended_processes: (),
     volatile_keys_and_links: (),
     hives: (
         Difference(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Lane", "Prepared", "Run", "Runners"]
 
 _IMAGE: Final = "C:\\harness\\regrun.exe"
+#: What slots hold once the process that filled them has ended: nobody's handle, and nobody's memory.
+_NO_HANDLE: Final = 0x3FFFFFFC
+_NO_MEMORY: Final = 0x1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class Run:
     slots: list[int]
     #: Slot -> process role whose table holds its handle, for the handles still open.
     open: dict[int, int] = field(default_factory=dict)
+    #: Slot -> process role, and whether it is memory, of what the slot was filled with last, closed or not.
+    owners: dict[int, tuple[int, bool]] = field(default_factory=dict)
     #: Slot -> bytes, of those that hold an address of memory.
     pages: dict[int, int] = field(default_factory=dict)
     #: Process id of each role the program used; of the last process where one ended.
@@ -151,6 +156,7 @@ class Run:
         """A call gave out a handle, or so many bytes of memory."""
         self.slots[slot] = value
         self.open[slot] = role
+        self.owners[slot] = role, bool(pages)
         self.pages.pop(slot, None)
         if pages:
             self.pages[slot] = pages
@@ -162,10 +168,11 @@ class Run:
                 del self.open[slot]
 
     def close_handles(self, role: int) -> None:
-        """What a process that ends has open is closed in its context."""
+        """What a process that ends has open is closed in its context; its slots hold nothing any more."""
         self.engine.objects.close_all(self.runners.process(role).body.handles)
-        for slot, where in list(self.open.items()):
-            if where == role:
-                del self.open[slot]
-                if slot in self.pages:
-                    self.memory.free(self.slots[slot], self.pages.pop(slot))
+        for slot, (where, memory) in self.owners.items():
+            if where != role:
+                continue
+            if self.open.pop(slot, None) is not None and slot in self.pages:
+                self.memory.free(self.slots[slot], self.pages.pop(slot))
+            self.slots[slot] = _NO_MEMORY if memory else _NO_HANDLE
