@@ -30,7 +30,7 @@ class DriverFacts:
 
 def driver_facts(guest: ReferenceGuest, service: str) -> DriverFacts:
     """What the driver of `service` has right now. Raises `UsageError` for an unknown service."""
-    from harness.reference.filtering.contract import LEGACY_ALTITUDE
+    from harness.reference.filtering.registration import LEGACY_ALTITUDE
 
     found = guest.drivers.get(service)
     module, driver = found.module, found.driver

@@ -11,7 +11,7 @@ from harness.reference.modules import Driver
 from harness.reference.pool import tag_text
 
 if TYPE_CHECKING:
-    from harness.reference.filtering.contract import Registration
+    from harness.reference.filtering.registration import Registration
     from harness.reference.kernel.objects import Handle, KernelObject
     from harness.reference.machine import Machine
     from harness.reference.threads import Process

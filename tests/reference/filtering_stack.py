@@ -6,12 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from harness.reference.filtering.contract import (
-    CallbackRaisedError,
-    ContextHolder,
-    FilterStack,
-    Registration,
-)
+from harness.reference.filtering.contract import FilterStack
+from harness.reference.filtering.notice import CallbackRaisedError
+from harness.reference.filtering.registration import ContextHolder, Registration
 from harness.registry.status import NTSTATUS
 from harness.registry.version import WIN11_24H2, WindowsVersion
 

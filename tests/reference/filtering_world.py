@@ -16,8 +16,8 @@ from harness.guest import Arch
 from harness.guest.bugcheck import Bugcheck
 from harness.reference.cm.manager import ConfigurationManager
 from harness.reference.cm.tokens import ADMINISTRATOR, SYSTEM, Token
-from harness.reference.filtering.contract import Registration
 from harness.reference.filtering.engine import FilterEngine
+from harness.reference.filtering.registration import Registration
 from harness.reference.filtering.runner import run_program
 from harness.reference.kernel.debug import DebugLog
 from harness.reference.kernel.namespace import Namespace

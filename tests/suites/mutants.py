@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from harness.reference.filtering import contract
-from harness.reference.filtering.contract import FilterStack, Notice, Passage, Registration
+from harness.reference.filtering.contract import Fate, FilterStack, Passage
 from harness.reference.filtering.engine import FilterEngine
+from harness.reference.filtering.notice import Notice
+from harness.reference.filtering.registration import Registration
 from harness.registry.altitude import Altitude
 from harness.registry.version import WindowsVersion
 
@@ -89,7 +90,7 @@ def blocked_is_performed(patch: Patch) -> None:
     patch.setattr(Passage, "proceeds", property(lambda self: True))
 
     def finish(original: Any, stack: FilterStack, passage: Passage, status: int) -> int:
-        decided = passage.fate is not contract._Fate.PROCEED
+        decided = passage.fate is not Fate.PROCEED
         return int(original(stack, passage, passage.status if decided else status))
 
     _wrap(patch, "finish", finish)

@@ -1,9 +1,8 @@
 """The callback contract: which callback is told what, in which order, and what its answer does.
 
-Nothing here knows about guest memory. An operation that may be filtered is presented as a `Notice`: an
-object that can hand itself to one callback, before and after the operation. `FilterStack` decides who gets
-it, keeps what each callback stored, and turns the answers into the fate of the operation. The reference
-guest's notices are structures in guest memory (`marshal`), those of the tests are plain Python objects.
+Nothing here knows about guest memory. `FilterStack` decides who gets an operation's `Notice`, keeps what each
+callback stored, and turns the answers into the fate of the operation. The reference guest's notices are
+structures in guest memory (`marshal`), those of the tests are plain Python objects.
 
 Sources: kernel/handling-notifications, kernel/supporting-layered-registry-filtering-drivers,
 ns-wdm-_reg_post_operation_information, regfltr; per rule the behaviour id. Where no page decides, the
@@ -13,159 +12,33 @@ choice is listed in `unspecified`.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NoReturn, Protocol
+from typing import Final
 
+from harness.reference.filtering.notice import CallbackRaisedError, Notice, StackHooks
+from harness.reference.filtering.registration import (
+    LEGACY_ALTITUDE,
+    ContextHolder,
+    Registration,
+    RegistrationResult,
+)
 from harness.registry.altitude import Altitude, is_altitude
 from harness.registry.status import NTSTATUS
 from harness.registry.version import WindowsVersion
 
-__all__ = [
-    "LEGACY_ALTITUDE",
-    "CallbackRaisedError",
-    "ContextHolder",
-    "FilterStack",
-    "Notice",
-    "Passage",
-    "Registration",
-    "RegistrationResult",
-    "StackHooks",
-]
+__all__ = ["Fate", "FilterStack", "Passage"]
 
 _SUCCESS: Final = int(NTSTATUS.SUCCESS)
 _BYPASS: Final = int(NTSTATUS.CALLBACK_BYPASS)
 _FAILURE_BIT: Final = 0x80000000  # NT_SUCCESS is "not negative": errors and warnings have it (B-NOT-06)
 
-#: Where CmRegisterCallback puts a callback on Vista and later. The page says "near the top" only (B-REG-31);
-#: the value lies in the group that ends the documented load order ("FSFilter Top" and "Filter").
-LEGACY_ALTITUDE: Final = Altitude("425000")
-
 _FIRST_COOKIE: Final = 0x01D0_5EED_0000_1000
 _COOKIE_STEP: Final = 0x10
 
 
-class ContextHolder(Protocol):
-    """A key object as the contract sees it: something callbacks bind contexts to (B-CTX-03, 04)."""
+class Fate(Enum):
+    """What became of an operation after its pre notifications."""
 
-    contexts: dict[Registration, int] | None
-
-
-class CallbackRaisedError(Exception):
-    """An exception left a callback unhandled. The three numbers are the bugcheck's parameters."""
-
-    def __init__(self, code: int, context_record: int, callback: int) -> None:
-        super().__init__(f"exception {code:#x} left the callback at {callback:#x}")
-        self.code = code
-        self.context_record = context_record
-        self.callback = callback
-
-
-class Registration:
-    """One callback in the stack. Compared and hashed by identity: two registrations are never equal."""
-
-    __slots__ = (
-        "altitude",
-        "below",
-        "callers",
-        "context",
-        "cookie",
-        "holders",
-        "legacy",
-        "live",
-        "name",
-        "order",
-        "owner",
-        "routine",
-    )
-
-    def __init__(
-        self,
-        *,
-        cookie: int,
-        altitude: Altitude | None,
-        legacy: bool,
-        routine: int,
-        context: int,
-        order: int,
-        owner: Hashable,
-    ) -> None:
-        self.cookie = cookie
-        self.altitude = altitude
-        self.legacy = legacy
-        self.routine = routine
-        self.context = context
-        self.order = order
-        self.owner = owner
-        self.live = True
-        #: The threads that are inside the callback; one that calls the registry there may be twice.
-        self.callers: list[Hashable] = []
-        #: What registry calls made inside this callback are shown to (B-LAY-11..14); kept by the stack.
-        self.below: tuple[Registration, ...] = ()
-        #: Key objects that carry a context of this registration, in the order of binding.
-        self.holders: dict[ContextHolder, None] = {}
-
-    def __repr__(self) -> str:
-        where = "legacy" if self.legacy else str(self.altitude)
-        return f"<Registration {where} cookie={self.cookie:#x} routine={self.routine:#x}>"
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationResult:
-    """What registering answered: a registration exists exactly when `status` is STATUS_SUCCESS."""
-
-    status: int
-    registration: Registration | None = None
-
-
-class Notice(Protocol):
-    """One operation, ready to be shown to callbacks; one instance serves its pre and post notifications."""
-
-    #: Whose contexts the pre notification shows: the operation's key object, or the root object of a path.
-    holder: ContextHolder | None
-    #: Neither block nor bypass applies (RegNtPreKeyHandleClose, B-NOT-36).
-    observe_only: bool
-
-    def open_pre(self) -> None:
-        """Make the pre structure. Called once, and only when somebody will see it."""
-
-    def deliver_pre(self, registration: Registration, object_context: int) -> int:
-        """Call the callback; returns its status. Raises `CallbackRaisedError`."""
-
-    def call_context(self) -> int:
-        """The CallContext the last callback left in the pre structure (B-CTX-01)."""
-
-    def open_post(self, status: int, *, settled_by_callback: bool) -> ContextHolder | None:
-        """Make the post structure with `status`; returns whose contexts it shows.
-
-        `settled_by_callback`: a callback blocked or bypassed, the operation itself did not run (B-LAY-10).
-        """
-
-    def deliver_post(self, registration: Registration, call_context: int, object_context: int) -> int:
-        """Call the callback; returns its status. Raises `CallbackRaisedError`."""
-
-    def return_status(self) -> int:
-        """ReturnStatus as the last callback left it."""
-
-    def put_status(self, status: int) -> None:
-        """Write Status of the post structure (B-NOT-21)."""
-
-
-class StackHooks(Protocol):
-    """What the contract leaves to the machine it runs in."""
-
-    def deliver_cleanup(self, registration: Registration, holder: ContextHolder, object_context: int) -> None:
-        """RegNtCallbackObjectContextCleanup for one key object; the callback's status means nothing."""
-
-    def unhandled_exception(self, registration: Registration, error: CallbackRaisedError) -> NoReturn:
-        """Stop the machine: bugcheck 0x135, or an unhandled exception before Vista (B-NOT-39)."""
-
-    def wait_until_idle(self, registration: Registration) -> None:
-        """A caller of CmUnRegisterCallback waits for a running callback (B-REG-21). Returns with
-        `registration.callers` empty, or raises when that can never be (B-REG-22)."""
-
-
-class _Fate(Enum):
     PROCEED = 1
     BLOCKED = 2
     BYPASSED = 3
@@ -181,18 +54,18 @@ class Passage:
         self.thread = thread
         #: Callbacks that saw the pre and let it pass, with what they stored in CallContext.
         self.entered: list[tuple[Registration, int]] = []
-        self.fate = _Fate.PROCEED
+        self.fate = Fate.PROCEED
         self.status = _SUCCESS
 
     @property
     def proceeds(self) -> bool:
         """The operation itself is to be performed."""
-        return self.fate is _Fate.PROCEED
+        return self.fate is Fate.PROCEED
 
     @property
     def bypassed(self) -> bool:
         """A callback completed the operation: its outputs are the callback's (B-NOT-09, 12)."""
-        return self.fate is _Fate.BYPASSED
+        return self.fate is Fate.BYPASSED
 
 
 class FilterStack:
@@ -336,9 +209,9 @@ class FilterStack:
                 passage.entered.append((registration, notice.call_context()))
                 continue
             if returned == _BYPASS and self._has_bypass:
-                passage.fate = _Fate.BYPASSED
+                passage.fate = Fate.BYPASSED
             else:
-                passage.fate = _Fate.BLOCKED
+                passage.fate = Fate.BLOCKED
                 passage.status = returned
             if not self._pairs_after_block:
                 passage.entered.clear()
@@ -354,7 +227,7 @@ class FilterStack:
         if not entered:
             return status
         notice = passage.notice
-        settled = passage.fate is not _Fate.PROCEED
+        settled = passage.fate is not Fate.PROCEED
         may_override = self._has_bypass and (self._override_after_block or not settled)
         holder = notice.open_post(status, settled_by_callback=settled)
         for registration, call_context in reversed(entered):

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from harness.errors import GuestHung
 from harness.reference.cm.manager import Caller
 from harness.reference.faults import GuestException
-from harness.reference.filtering.contract import (
-    CallbackRaisedError,
-    ContextHolder,
-    FilterStack,
-    Registration,
-)
+from harness.reference.filtering.contract import FilterStack
 from harness.reference.filtering.keyobject import KeyObject, KeyObjects
 from harness.reference.filtering.marshal import GuestNotice, Template, cleanup_structure, templates
+from harness.reference.filtering.notice import CallbackRaisedError
+from harness.reference.filtering.registration import ContextHolder, Registration
 from harness.reference.filtering.remarks import Remarks
 from harness.reference.filtering.runner_state import Runners
 from harness.reference.filtering.services_object import (

@@ -15,8 +15,8 @@ from harness.reference.kernel.checks import APC_LEVEL, need_irql
 from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
-    from harness.reference.filtering.contract import Registration
     from harness.reference.filtering.keyobject import KeyObject
+    from harness.reference.filtering.registration import Registration
     from harness.reference.machine import Machine
 
 __all__: list[str] = []

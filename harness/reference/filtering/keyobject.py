@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from harness.reference.cm.key import Key
     from harness.reference.cm.transaction import Transaction
     from harness.reference.cm.watches import Watch
-    from harness.reference.filtering.contract import Registration
     from harness.reference.filtering.engine import FilterEngine
+    from harness.reference.filtering.registration import Registration
     from harness.reference.pool import PageImage
 
 __all__ = ["KeyObject", "KeyObjects"]

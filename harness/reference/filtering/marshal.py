@@ -20,9 +20,9 @@ from harness.registry.version import WindowsVersion
 
 if TYPE_CHECKING:
     from harness.reference.arenas import Scratch
-    from harness.reference.filtering.contract import ContextHolder, Registration
     from harness.reference.filtering.engine import FilterEngine
     from harness.reference.filtering.keyobject import KeyObject
+    from harness.reference.filtering.registration import ContextHolder, Registration
 
 __all__ = ["CreateNotice", "GuestNotice", "Template", "cleanup_structure", "struct_format", "templates"]
 

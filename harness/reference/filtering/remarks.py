@@ -11,7 +11,7 @@ from harness.registry.notify import NotifyClass
 from harness.registry.status import status_name
 
 if TYPE_CHECKING:
-    from harness.reference.filtering.contract import Registration
+    from harness.reference.filtering.registration import Registration
     from harness.reference.machine import Machine
 
 __all__ = ["Remarks"]
