@@ -13,6 +13,7 @@ A C file can say more in a comment near its top:
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,6 +45,8 @@ _COMPILED: Final = (".c", ".S")
 _DIRECTIVE: Final = re.compile(r"\bharness: (?:(x64|x86) only|since (\d+)\.(\d+)|with (\S+))")
 _DIRECTIVES_WITHIN: Final = 2000  # characters from the start of the file
 
+_INCLUDE: Final = re.compile(rb"""^[ \t]*#[ \t]*include[ \t]*["<]([^">\r\n]+)[">]""", re.MULTILINE)
+
 
 class Product(StrEnum):
     """What kind of image is linked; the value is the file's suffix."""
@@ -57,7 +60,7 @@ class ImageSpec:
     """What one image is made of: common to drivers and user-mode programs.
 
     `sources` are the C and assembly files of every architecture; `inputs(arch)` picks those of one.
-    `include` are folders searched for headers; every header there counts as an input of the cache.
+    `include` are folders searched for headers.
     """
 
     product: ClassVar[Product]
@@ -77,8 +80,21 @@ class ImageSpec:
         return tuple(source for source in self.sources if not source.name.endswith(other))
 
     def headers(self) -> tuple[Path, ...]:
-        """Every header the sources may include."""
-        return tuple(sorted({header for folder in self.include for header in folder.glob("*.h")}))
+        """Every file the sources may include: the headers of `include`, and what is named from elsewhere.
+
+        Whatever an ``#include`` names counts, taken or not: ``"../common/list.h"``, ``"tables.inc"``.
+        """
+        found = {header for folder in self.include for header in folder.glob("*.h")}
+        unread = [*self.sources, *found]
+        while unread:
+            path = unread.pop()
+            for name in _INCLUDE.findall(path.read_bytes()):
+                for folder in (path.parent, *self.include):
+                    named = Path(os.path.normpath(folder / os.fsdecode(name)))
+                    if named not in found and named.is_file():
+                        found.add(named)
+                        unread.append(named)
+        return tuple(sorted(found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,33 @@ def test_a_changed_header_is_an_input(tmp_path: Path, arch: str) -> None:
     assert second.key != first.key
 
 
+@pytest.mark.parametrize(
+    ("named", "place"),
+    [("../common/answer.h", "common/answer.h"), ("tables/answer.inc", "mine/tables/answer.inc")],
+)
+def test_what_is_included_from_another_folder_is_an_input(
+    tmp_path: Path, arch: str, named: str, place: str
+) -> None:
+    """Builds that share a header are not taken for up to date when it changes, nor what that one includes."""
+    header = tmp_path / place
+    for folder in (tmp_path / "mine", header.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    header.write_text('#  include "number.txt"\n')
+    number = header.with_name("number.txt")
+    number.write_text("#define ANSWER 1\n")
+    (tmp_path / "mine" / "main.c").write_text(
+        f'#include <ntddk.h>\n#include "{named}"\n'
+        "NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT d, PUNICODE_STRING s)\n"
+        "{ UNREFERENCED_PARAMETER(d); UNREFERENCED_PARAMETER(s); return ANSWER; }\n"
+    )
+    first = build_driver(tmp_path / "mine", arch, output=tmp_path / "build")
+    assert not build_driver(tmp_path / "mine", arch, output=tmp_path / "build").rebuilt
+    number.write_text("#define ANSWER 2\n")
+    second = build_driver(tmp_path / "mine", arch, output=tmp_path / "build")
+    assert second.rebuilt
+    assert second.key != first.key
+
+
 def test_going_back_takes_the_old_product_from_the_cache(
     tiny_source: Path, arch: str, tmp_path: Path
 ) -> None:
