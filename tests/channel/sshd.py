@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 __all__ = ["Sshd", "sshd_is_missing"]
 
-#: Where Debian's sshd, run as root, wants an empty folder.
+#: Where Debian's sshd, run as root, wants a folder that nobody else can write to.
 _SEPARATION = Path("/run/sshd")
+#: Of one that tests made, by which it is told from a system's own (0755).
+_OURS = 0o711
 
 
 def sshd_is_missing() -> str:
@@ -55,7 +60,7 @@ class Sshd:
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="sshd")
         self._servers: list[subprocess.Popen[bytes]] = []
-        self._made_separation = False
+        self._stack = ExitStack()
 
     def _accept(self) -> None:
         while True:
@@ -73,9 +78,8 @@ class Sshd:
             self._servers.append(server)
 
     def __enter__(self) -> Self:
-        if os.geteuid() == 0 and not _SEPARATION.is_dir():
-            _SEPARATION.mkdir(0o755)
-            self._made_separation = True
+        if os.geteuid() == 0:
+            self._stack.enter_context(separation_folder(_SEPARATION))
         self._thread.start()
         return self
 
@@ -89,9 +93,7 @@ class Sshd:
             server.terminate()
             server.wait(60)
         self._end_commands()
-        if self._made_separation:
-            with suppress(OSError):  # another server may use it by now
-                _SEPARATION.rmdir()
+        self._stack.close()
 
     def _end_commands(self) -> None:
         """sshd leaves commands that don't end by themselves running, as nobody's children."""
@@ -100,3 +102,31 @@ class Sshd:
                 with suppress(OSError):  # ended, or somebody else's
                     if f"{self._mark}\0".encode() in (entry / "environ").read_bytes():
                         os.kill(int(entry.name), signal.SIGKILL)
+
+
+@contextmanager
+def separation_folder(path: Path) -> Iterator[None]:
+    """`path` is there for the block, whoever else needs it: its last user of all removes what tests made."""
+    folder = _shared(path)
+    try:
+        yield
+    finally:
+        with suppress(BlockingIOError):  # others still use it
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_IMODE(path.stat().st_mode) == _OURS:
+                path.rmdir()
+        os.close(folder)
+
+
+def _shared(path: Path) -> int:
+    """A shared lock on the folder, which is made when it isn't there."""
+    while True:
+        with suppress(FileExistsError):
+            path.mkdir()
+            path.chmod(_OURS)
+        with suppress(FileNotFoundError):  # its last user has just left
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(folder, fcntl.LOCK_SH)
+            if os.path.samestat(os.fstat(folder), path.stat()):
+                return folder
+            os.close(folder)
