@@ -13,8 +13,10 @@ from harness.reference.exports import export
 from harness.reference.filtering import services_hive as hive
 from harness.reference.filtering import services_key as key
 from harness.reference.filtering import services_open as open_
+from harness.reference.filtering import services_query as query
 from harness.reference.filtering import services_value as value
 from harness.reference.filtering.engine import engine_of
+from harness.reference.filtering.services_query_multiple import query_multiple_value_key
 from harness.reference.kernel.checks import need_zw
 from harness.reference.kernel.objects import KERNEL_MODE
 from harness.registry.status import NTSTATUS
@@ -79,8 +81,8 @@ _declare(
 
 _declare("DeleteKey", key.delete_key, "handle")
 _declare("FlushKey", key.flush_key, "handle")
-_declare("QueryKey", key.query_key, "handle, ulong, ptr, ulong, ptr")
-_declare("EnumerateKey", key.enumerate_key, "handle, ulong, ulong, ptr, ulong, ptr")
+_declare("QueryKey", query.query_key, "handle, ulong, ptr, ulong, ptr")
+_declare("EnumerateKey", query.enumerate_key, "handle, ulong, ulong, ptr, ulong, ptr")
 _declare("RenameKey", key.rename_key, "handle, ptr", since=_WIN8)
 _declare("SetInformationKey", key.set_information_key, "handle, ulong, ptr, ulong", since=_WIN7)
 
@@ -103,11 +105,9 @@ _declare("NotifyChangeKey", _notify, "handle, handle, ptr, ptr, ptr, ulong, ucha
 
 _declare("SetValueKey", value.set_value_key, "handle, ptr, ulong, ulong, ptr, ulong")
 _declare("DeleteValueKey", value.delete_value_key, "handle, ptr")
-_declare("QueryValueKey", value.query_value_key, "handle, ptr, ulong, ptr, ulong, ptr")
-_declare("EnumerateValueKey", value.enumerate_value_key, "handle, ulong, ulong, ptr, ulong, ptr")
-_declare(
-    "QueryMultipleValueKey", value.query_multiple_value_key, "handle, ptr, ulong, ptr, ptr, ptr", since=_WIN8
-)
+_declare("QueryValueKey", query.query_value_key, "handle, ptr, ulong, ptr, ulong, ptr")
+_declare("EnumerateValueKey", query.enumerate_value_key, "handle, ulong, ulong, ptr, ulong, ptr")
+_declare("QueryMultipleValueKey", query_multiple_value_key, "handle, ptr, ulong, ptr, ptr, ptr", since=_WIN8)
 
 # -- hives ---------------------------------------------------------------------------------------------------
 

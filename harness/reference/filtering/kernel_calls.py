@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.reference.filtering.services_open import create_key, open_key
-from harness.reference.filtering.services_value import (
-    delete_value_key,
-    enumerate_value_key,
-    query_value_key,
-    set_value_key,
-)
+from harness.reference.filtering.services_query import enumerate_value_key, query_value_key
+from harness.reference.filtering.services_value import delete_value_key, set_value_key
 from harness.reference.kernel.layouts import layout
 from harness.reference.kernel.objects import KERNEL_MODE
 from harness.registry.access import KEY_ALL_ACCESS, KEY_READ, ObjectAttributes

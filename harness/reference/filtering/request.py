@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.reference.filtering.engine import FilterEngine
     from harness.reference.filtering.keyobject import KeyObject
 
-__all__ = ["CountedString", "Requester", "ServiceFailure", "service"]
+__all__ = ["CountedString", "HeldKey", "InputData", "Requester", "ServiceFailure", "service"]
 
 P = ParamSpec("P")
 
@@ -61,6 +61,27 @@ def service(
             return NTSTATUS.ACCESS_VIOLATION
 
     return run
+
+
+class HeldKey:
+    """The key object of a handle, with a reference for the length of a block.
+
+    Raises `ServiceFailure` at its beginning for a bad handle, one of another kind, or missing rights.
+    """
+
+    __slots__ = ("_access", "_handle", "_key", "_who")
+
+    def __init__(self, who: Requester, handle: int, access: int) -> None:
+        self._who = who
+        self._handle = handle
+        self._access = access
+
+    def __enter__(self) -> KeyObject:
+        self._key = self._who.key(self._handle, self._access)
+        return self._key
+
+    def __exit__(self, *_: object) -> None:
+        self._who.engine.keys.release(self._key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,10 @@ class Requester:
         found.references += 1
         key: KeyObject = found.body
         return key
+
+    def holding(self, handle: int, access: int) -> HeldKey:
+        """The key object of a handle for the length of a block."""
+        return HeldKey(self, handle, access)
 
     # -- probing -----------------------------------------------------------------------------------------
 
@@ -167,15 +192,53 @@ class Requester:
         memory.put_unicode_string(address, string.length, string.maximum, address + size if raw else buffer)
         return address
 
-    def show_data(self, scratch: Scratch, address: int, data: bytes | None) -> int:
-        """The address of an input buffer for a structure member: a copy when `data` was captured."""
-        if not self.user or data is None:
-            return address
-        return scratch.bytes(data) if data else 0
-
     # -- results -----------------------------------------------------------------------------------------
+
+    def fault_is_status(self, perform: Callable[[], int]) -> Callable[[], int]:
+        """The operation `perform`, whose status is STATUS_ACCESS_VIOLATION where it faults on user memory.
+
+        Memory that went away after it was probed is the requester's fault and not the end of the operation:
+        the callbacks still get their post. A kernel-mode requester gets the exception.
+        """
+
+        def run() -> int:
+            try:
+                return perform()
+            except GuestFault:
+                if not self.user:
+                    raise
+                return NTSTATUS.ACCESS_VIOLATION
+
+        return run
 
     def write_u32(self, address: int, value: int) -> None:
         """Write an optional ULONG output."""
         if address:
             self.memory.put_u32(address, value)
+
+
+class InputData:
+    """An input buffer of the requester, copied first where that version copies all input.
+
+    Elsewhere callbacks are shown the requester's own memory, and the operation reads what it holds by then
+    (B-CAP-04). Raises `ServiceFailure` for a buffer that the requester can't read.
+    """
+
+    __slots__ = ("_address", "_copy", "_size", "_who")
+
+    def __init__(self, who: Requester, address: int, size: int, alignment: int = 1) -> None:
+        who.probe_read(address, size, alignment)
+        self._who = who
+        self._address = address
+        self._size = size
+        self._copy = who.memory.read(address, size) if who.captures else None
+
+    def show(self, scratch: Scratch) -> int:
+        """The address for a structure member."""
+        if self._copy is None:
+            return self._address
+        return scratch.bytes(self._copy) if self._copy else 0
+
+    def read(self) -> bytes:
+        """What the operation takes."""
+        return self._who.memory.read(self._address, self._size) if self._copy is None else self._copy

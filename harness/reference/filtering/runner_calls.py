@@ -15,6 +15,7 @@ from harness.reference.filtering import exports_tm as tm
 from harness.reference.filtering import services_hive as hives
 from harness.reference.filtering import services_key as keys
 from harness.reference.filtering import services_open as opens
+from harness.reference.filtering import services_query as queries
 from harness.reference.filtering import services_value as values
 from harness.reference.filtering.runner_files import (
     delete_file,
@@ -40,6 +41,7 @@ from harness.reference.filtering.runner_objects import (
     write_memory,
 )
 from harness.reference.filtering.runner_state import Prepared, Run
+from harness.reference.filtering.services_query_multiple import query_multiple_value_key
 from harness.registry.options import LoadFlags
 from harness.workload.opcodes import Opcode
 from harness.workload.program import Operation
@@ -175,7 +177,7 @@ def _query_value(run: Run, operation: Operation) -> Prepared:
     name_at, name = run.memory.string(operation.value_name, operation.name_maximum)
     output, length_at = _output(run, operation)
     return Prepared(
-        lambda: values.query_value_key(
+        lambda: queries.query_value_key(
             run.engine, handle, name_at, operation.info_class, output, operation.length, length_at
         ),
         output_at=output,
@@ -212,7 +214,9 @@ def _query_key(run: Run, operation: Operation) -> Prepared:
     handle = run.handle(operation.handle)
     output, length_at = _output(run, operation)
     return Prepared(
-        lambda: keys.query_key(run.engine, handle, operation.info_class, output, operation.length, length_at),
+        lambda: queries.query_key(
+            run.engine, handle, operation.info_class, output, operation.length, length_at
+        ),
         output_at=output,
         output_size=operation.length,
         result_length_at=length_at,
@@ -228,9 +232,7 @@ def _query_multiple(run: Run, operation: Operation) -> Prepared:
     length_at = memory.ulong_cell(operation.length)
     required_at = 0 if operation.null_result else memory.cell()
     return Prepared(
-        lambda: values.query_multiple_value_key(
-            run.engine, handle, array, count, output, length_at, required_at
-        ),
+        lambda: query_multiple_value_key(run.engine, handle, array, count, output, length_at, required_at),
         output_at=output,
         output_size=operation.length,
         result_length_at=required_at,
@@ -366,8 +368,8 @@ CALLS: Final[dict[Opcode, Callable[[Run, Operation], Prepared]]] = {
     Opcode.SET_VALUE: _set_value,
     Opcode.DELETE_VALUE: _delete_value,
     Opcode.QUERY_VALUE: _query_value,
-    Opcode.ENUMERATE_VALUE: _enumeration(values.enumerate_value_key),
-    Opcode.ENUMERATE_KEY: _enumeration(keys.enumerate_key),
+    Opcode.ENUMERATE_VALUE: _enumeration(queries.enumerate_value_key),
+    Opcode.ENUMERATE_KEY: _enumeration(queries.enumerate_key),
     Opcode.QUERY_KEY: _query_key,
     Opcode.QUERY_MULTIPLE: _query_multiple,
     Opcode.RENAME_KEY: _rename_key,

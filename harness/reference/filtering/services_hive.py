@@ -208,8 +208,7 @@ def _write(who: Requester, handle: int, data: bytes) -> int:
 def save_key(engine: FilterEngine, handle: int, file_handle: int, format_: int = SaveFormat.STANDARD) -> int:
     """NtSaveKey (shown as the standard format, B-HIV-12) and NtSaveKeyEx. Needs SeBackupPrivilege."""
     who = Requester(engine)
-    key = who.key(handle, 0)
-    try:
+    with who.holding(handle, 0) as key:
 
         def perform() -> int:
             result = engine.cm.save_key(key.key, format_, caller=who.caller())
@@ -218,21 +217,13 @@ def save_key(engine: FilterEngine, handle: int, file_handle: int, format_: int =
             return _write(who, file_handle, result.data)
 
         return engine.run(Operation.SAVE_KEY, key, lambda _: (key.address, file_handle, format_), perform)
-    finally:
-        engine.keys.release(key)
 
 
 @service
 def save_merged_keys(engine: FilterEngine, high_handle: int, low_handle: int, file_handle: int) -> int:
     """NtSaveMergedKeys. Object is NULL, before and after (B-OBJ-08, B-OBJ-09)."""
     who = Requester(engine)
-    high = who.key(high_handle, 0)
-    try:
-        low = who.key(low_handle, 0)
-    except ServiceFailure:
-        engine.keys.release(high)
-        raise
-    try:
+    with who.holding(high_handle, 0) as high, who.holding(low_handle, 0) as low:
 
         def perform() -> int:
             result = engine.cm.save_merged_keys(high.key, low.key, caller=who.caller())
@@ -244,17 +235,13 @@ def save_merged_keys(engine: FilterEngine, high_handle: int, low_handle: int, fi
             return 0, file_handle, high.address, low.address
 
         return engine.run(Operation.SAVE_MERGED_KEY, None, head, perform)
-    finally:
-        engine.keys.release(low)
-        engine.keys.release(high)
 
 
 @service
 def restore_key(engine: FilterEngine, handle: int, file_handle: int, flags: int) -> int:
     """NtRestoreKey. Needs SeRestorePrivilege."""
     who = Requester(engine)
-    key = who.key(handle, 0)
-    try:
+    with who.holding(handle, 0) as key:
 
         def perform() -> int:
             try:
@@ -266,16 +253,13 @@ def restore_key(engine: FilterEngine, handle: int, file_handle: int, flags: int)
             return engine.cm.restore_key(key.key, data, flags, caller=who.caller())
 
         return engine.run(Operation.RESTORE_KEY, key, lambda _: (key.address, file_handle, flags), perform)
-    finally:
-        engine.keys.release(key)
 
 
 @service
 def replace_key(engine: FilterEngine, new_file_at: int, handle: int, old_file_at: int) -> int:
     """NtReplaceKey: the exchange happens at the next boot (B-HIV-13)."""
     who = Requester(engine)
-    key = who.key(handle, 0)
-    try:
+    with who.holding(handle, 0) as key:
         new_file = _file_name(who, new_file_at)
         old_file = _file_name(who, old_file_at)
 
@@ -290,8 +274,6 @@ def replace_key(engine: FilterEngine, new_file_at: int, handle: int, old_file_at
             return engine.cm.replace_key(key.key, new_file.text, old_file.text, caller=who.caller())
 
         return engine.run(Operation.REPLACE_KEY, key, head, perform)
-    finally:
-        engine.keys.release(key)
 
 
 def _file_name(who: Requester, attributes_at: int) -> CountedString:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from harness.reference.faults import GuestFault
 from harness.reference.filtering.descriptors import read_descriptor
 from harness.reference.filtering.request import Requester, service
 from harness.reference.kernel.objects import KernelObject
@@ -45,16 +44,12 @@ def query_security(
         def head(scratch: Scratch) -> tuple[int, ...]:
             return key.address, scratch.pointer(information), buffer, length_cell
 
+        @who.fault_is_status
         def perform() -> int:
             result = engine.cm.query_security(key.key, information, length)
             engine.memory.put_u32(length_cell, result.result_length)
-            try:
-                if result.data:
-                    engine.memory.write(buffer, result.data)
-            except GuestFault:
-                if not who.user:
-                    raise
-                return NTSTATUS.ACCESS_VIOLATION
+            if result.data:
+                engine.memory.write(buffer, result.data)
             return result.status
 
         status = engine.run(Operation.QUERY_KEY_SECURITY, key, head, perform)
@@ -99,6 +94,7 @@ def query_name_string(
     def head(_: Scratch) -> tuple[int, ...]:
         return key.address, buffer, length, needed_at
 
+    @who.fault_is_status
     def perform() -> int:
         memory = engine.memory
         raw = engine.keys.raw_path(key)
@@ -106,19 +102,14 @@ def query_name_string(
         if len(raw) > _MAX_NAME - 2:
             return NTSTATUS.NAME_TOO_LONG
         needed = header + len(raw) + 2
-        try:
-            who.write_u32(needed_at, needed)
-            if length < needed:
-                if length >= header and engine.version.short_name_query_succeeds:
-                    memory.put_unicode_string(buffer, 0, 0, 0)
-                    return NTSTATUS.SUCCESS
-                return NTSTATUS.INFO_LENGTH_MISMATCH
-            memory.write(buffer + header, raw + b"\0\0")
-            memory.put_unicode_string(buffer, len(raw), len(raw) + 2, buffer + header)
-        except GuestFault:
-            if not who.user:
-                raise
-            return NTSTATUS.ACCESS_VIOLATION
+        who.write_u32(needed_at, needed)
+        if length < needed:
+            if length >= header and engine.version.short_name_query_succeeds:
+                memory.put_unicode_string(buffer, 0, 0, 0)
+                return NTSTATUS.SUCCESS
+            return NTSTATUS.INFO_LENGTH_MISMATCH
+        memory.write(buffer + header, raw + b"\0\0")
+        memory.put_unicode_string(buffer, len(raw), len(raw) + 2, buffer + header)
         return NTSTATUS.SUCCESS
 
     return engine.run(Operation.QUERY_KEY_NAME, key, head, perform)
