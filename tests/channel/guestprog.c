@@ -74,6 +74,16 @@ static int go_on(const wchar_t *path)
     }
 }
 
+/* Until somebody deletes the file that it makes. */
+static int stay(const wchar_t *path)
+{
+    CloseHandle(CreateFileW(path, GENERIC_WRITE, 7, NULL, CREATE_ALWAYS, 0, NULL));
+    while (GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES) {
+        Sleep(20);
+    }
+    return 0;
+}
+
 int wmain(int argc, wchar_t **argv)
 {
     _setmode(0, _O_BINARY);
@@ -89,6 +99,9 @@ int wmain(int argc, wchar_t **argv)
     }
     if (argc > 1 && wcscmp(argv[1], L"on") == 0) {
         return go_on(argc > 2 ? argv[2] : NULL);
+    }
+    if (argc > 2 && wcscmp(argv[1], L"until-gone") == 0) {
+        return stay(argv[2]);
     }
     return argc > 2 && wcscmp(argv[1], L"exit") == 0 ? (int)wcstoul(argv[2], NULL, 0) : 87;
 }

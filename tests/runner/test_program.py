@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cbor2
 import pytest
 
+from harness.channel.frames import RequestType
 from harness.registry.access import (
     KEY_ALL_ACCESS,
     KEY_READ,
@@ -26,7 +27,9 @@ from harness.registry.paths import MACHINE
 from harness.registry.status import NTSTATUS
 from harness.registry.valuetypes import ValueType
 from harness.workload import FILL_BYTE, Opcode, Operation, Program, Registry
+from harness.workload.codec import decode_result, encode_program
 from tests.runner.program_guest import ProgramGuest
+from tests.runner.test_program_hold import NO_HOLD, arrives
 from tests.runner.winehost import PATIENCE, RefusedError, StandardRunner, Wine
 
 DACL = SecurityInformation.DACL
@@ -425,25 +428,32 @@ def test_helpers_end_with_the_runner(wine: Wine, runner_exe: Path, killed: bool)
         assert time.monotonic() < deadline, "helpers outlive their runner"
 
 
-def test_a_helper_that_dies_is_an_error_of_its_operation(wine: Wine, registry: Registry) -> None:
+def test_a_helper_that_dies_is_an_error_of_its_operation(wine: Wine, runner: StandardRunner) -> None:
     before = _helpers(wine)
-    with registry.program() as p, p.on(process="fourth"):
-        first = p.create_key(p.test_root / "dying", expect=0)
-    started = _helpers(wine) - before
-    assert len(started) == 1
-    # Stopped first, so that the runner finds it alive and asks it.
-    (helper,) = started
-    os.kill(helper, signal.SIGSTOP)
-    killer = threading.Timer(0.5, os.kill, (helper, signal.SIGKILL))
-    killer.start()
-    with registry.program() as p, p.on(process="fourth"):
-        lost = p.open_key(p.test_root / "dying")
-        found = p.open_key(p.test_root / "dying")
-    killer.join()
-    assert lost.status == NTSTATUS.PROCESS_IS_TERMINATING
-    assert lost.process_id == first.process_id
-    assert found.status == 0
-    assert found.process_id != first.process_id
+    with Registry(ProgramGuest(runner)) as registry:
+        registry.set_up()
+        p = registry.program()
+        with p.on(process="fourth"):
+            first = p.create_key(p.test_root / "dying", expect=0)
+            event = p.create_event()
+        with p.on(process="fourth", background=True):
+            lost = p.wait(event, milliseconds=None)
+        p.mark("held before this one, while the helper waits")
+        with p.on(process="fourth"):
+            found = p.open_key(p.test_root / "dying")
+        built = p.build()
+        runner.ask(RequestType.HOLD, before=3)
+        id = runner.send(RequestType.RUN, encode_program(built))
+        arrives(runner, 3)
+        (helper,) = _helpers(wine) - before
+        os.kill(helper, signal.SIGKILL)
+        runner.send(RequestType.HOLD, cbor2.dumps({"before": NO_HOLD}))
+        frames = {frame.id: frame for frame in (runner.receive(), runner.receive())}
+        steps = decode_result(frames[id].payload, built).operations
+    assert steps[lost.index].status == NTSTATUS.PROCESS_IS_TERMINATING
+    assert steps[lost.index].process_id == steps[first.index].process_id
+    assert steps[found.index].status == 0
+    assert steps[found.index].process_id != steps[first.index].process_id
 
 
 # -- what is refused --------------------------------------------------------------------------------------
