@@ -97,7 +97,7 @@ class Loader:
         self._machine.modules.remove(driver)
         self._machine.memory.unmap_pages(driver.base, driver.size // PAGE)
         self._machine.cpu.flush_code()
-        self._machine.forget_imports(driver)
+        self._machine.import_thunks.forget(driver)
 
     def discard_init(self, driver: Driver) -> None:
         """Free the discardable sections, as Windows does once DriverEntry has succeeded."""

@@ -177,7 +177,7 @@ def _call_handler(
 
 def _is_c_handler(machine: Machine, handler: Handler) -> bool:
     """Whether the handler is nothing but a jump to the import `__C_specific_handler`."""
-    name = machine.import_at(handler.address)
+    name = machine.import_thunks.name_at(handler.address)
     return name == "__C_specific_handler"
 
 

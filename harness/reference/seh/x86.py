@@ -183,7 +183,7 @@ def is_protected(machine: Machine, registers: Registers) -> int | None:
     """
     memory = machine.memory
     for at, handler in _registrations(machine, registers.sp):
-        if machine.import_at(handler) in ("_except_handler3", "_except_handler2"):
+        if machine.import_thunks.name_at(handler) in ("_except_handler3", "_except_handler2"):
             if memory.u32(at + _TRY_LEVEL) in _OUTSIDE:
                 continue
             if not _has_except(machine, at):
