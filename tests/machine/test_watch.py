@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -200,30 +201,35 @@ def test_a_paused_machine_is_not_silent(machine: FakeMachine, watch: Watch) -> N
     assert watch.latch.error is None
 
 
-def test_a_circle_counts_only_while_a_call_waits(watch: Watch, log: DebugLog) -> None:
-    def chatter() -> None:
-        begin = time.monotonic()
-        while not done.wait(0.001):
-            write(log, b"here again\n" * 20)
-            if time.monotonic() - begin > 5 * CIRCLE_SECONDS:
-                long.set()
+def test_a_circle_counts_only_while_a_call_waits(
+    watch: Watch, log: DebugLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("harness.machine.watch.watchers.time", SimpleNamespace(monotonic=lambda: now))
 
-    done, long = threading.Event(), threading.Event()
-    thread = threading.Thread(target=chatter)
-    thread.start()
-    try:
-        assert long.wait(EVENTUALLY)
-        log.catch_up()
-        assert watch.latch.error is None, "nobody waited"
-        for _ in range(5):  # many calls that end, however often the same is said
-            with watch.call():
-                log.catch_up()
-        assert watch.latch.error is None
-        with pytest.raises(GuestHung, match="here again"), watch.call():
-            latched(watch)
-    finally:
-        done.set()
-        thread.join()
+    def chatter() -> None:
+        """Say more than enough for long enough."""
+        nonlocal now
+        for _ in range(10):
+            write(log, b"here again\n" * 20)
+            log.catch_up()
+            now += CIRCLE_SECONDS
+
+    chatter()
+    assert watch.latch.error is None, "nobody waited"
+    for _ in range(5):  # many calls that end, however often the same is said
+        with watch.call():
+            write(log, b"here again\n" * 200)
+            log.catch_up()
+        now += 2 * CIRCLE_SECONDS
+    assert watch.latch.error is None
+
+    def waiting() -> None:
+        chatter()
+        latched(watch)
+
+    with pytest.raises(GuestHung, match="here again"), watch.call():
+        waiting()
 
 
 def test_a_waiting_call_ends_and_later_ones_fail_alike(machine: FakeMachine, watch: Watch) -> None:

@@ -22,9 +22,11 @@ from harness.channel.base import Channel, ChannelKind, Progress
 from harness.channel.errors import ChannelClosedError, ChannelTimeoutError
 from harness.channel.frames import RequestType
 from harness.guest.base import ExecResult
+from harness.machine.guest import MachineGuest
+from harness.machine.watch.watchers import WatchLimits
 from tests.machine.tinyguest import TinyLine
 
-__all__ = ["ENVIRONMENT", "TinyChannel"]
+__all__ = ["ENVIRONMENT", "TinyChannel", "hangs_soon"]
 
 #: What ReactOS says, as far as it has to.
 ENVIRONMENT: dict[str, Any] = {
@@ -37,6 +39,15 @@ ENVIRONMENT: dict[str, Any] = {
     "calls": [],
     "pretends": [],
 }
+
+
+def hangs_soon(guest: MachineGuest) -> None:
+    """From now on a second of silence is a hang: for a guest that is about to fall silent.
+
+    Any other one may be that late on a busy host.
+    """
+    guest.watch.limits = WatchLimits(silence=1.0)
+    guest.watch.listen_to(guest.channel)
 
 
 class TinyChannel(Channel):

@@ -136,7 +136,10 @@ def test_hangs_and_lost_machines_are_told_apart(pytester: pytest.Pytester, tiny:
     pytester.makepyfile(
         """
         import os, signal
-        def test_hangs(guest): guest.execute(["hang"])
+        from tests.machine.tiny_channel import hangs_soon
+        def test_hangs(guest):
+            hangs_soon(guest)
+            guest.execute(["hang"])
         def test_panics(guest): guest.execute(["pvpanic"])
         def test_loses_qemu(guest):
             os.kill(guest.machine.pid, signal.SIGKILL)

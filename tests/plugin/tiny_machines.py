@@ -12,7 +12,6 @@ from harness.image.recipe import Recipe
 from harness.machine.describe.spec import Accelerator, Disk, DiskFormat, PanicModel, SealedImage
 from harness.machine.drive import Machines, MachineSettings, WayIn
 from harness.machine.hypervisor.machine import Machine
-from harness.machine.watch.watchers import WatchLimits
 from harness.targets import Target
 from tests.machine.tiny_channel import TinyChannel
 from tests.machine.tinyguest import tiny_boot, tiny_hardware
@@ -47,8 +46,8 @@ def install() -> None:
     Guests._ways = _ways  # type: ignore[method-assign]
     made = Machines.__init__
 
-    def quick(self: Machines, settings: MachineSettings | None = None) -> None:
+    def emulated(self: Machines, settings: MachineSettings | None = None) -> None:
         given = settings or MachineSettings()
-        made(self, replace(given, limits=WatchLimits(silence=1.0), accelerator=Accelerator.TCG))
+        made(self, replace(given, accelerator=Accelerator.TCG))
 
-    Machines.__init__ = quick  # type: ignore[method-assign]
+    Machines.__init__ = emulated  # type: ignore[method-assign]
