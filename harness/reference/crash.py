@@ -152,15 +152,25 @@ class FaultPolicy:
             self._die(
                 DRIVER_UNLOADED, fault, (address, self._kind(access), pc, 0), f"{gone} has been unloaded"
             )
+        why = self._not_valid(address)
         if raised:
-            self._raised_irql(fault, "the address is not valid")
+            self._raised_irql(fault, why)
         # Page "Bug Check 0x50": such a fault is never dispatched, "it cannot be protected by try-except".
         self._die(
             PAGE_FAULT_IN_NONPAGED_AREA,
             fault,
             (address, self._kind(access), pc, 0),
-            "the address is not valid",
+            why,
         )
+
+    def _not_valid(self, address: int) -> str:
+        """Why there is nothing at a kernel address: perhaps something that a driver was shown and kept."""
+        gone = self._machine.memory.find_gone(address)
+        if gone is None:
+            return "the address is not valid"
+        shown, distance = gone
+        where = f"{distance:#x} bytes into" if distance >= 0 else "a string or buffer of"
+        return f"{where} {shown.what} at {shown.address:#x}, which went when the call it was made for ended"
 
     def _raised_irql(self, fault: Fault, why: str) -> NoReturn:
         """Pages "Bug Check 0xD1" (a driver did it) and "Bug Check 0xA" (the kernel did, for a driver)."""

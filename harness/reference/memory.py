@@ -10,12 +10,11 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from harness.errors import InfrastructureError
 from harness.guest import Arch
-from harness.reference.arenas import Bump, Scratch
+from harness.reference.arenas import Bump, Scratch, ScratchBlock, Shown
 from harness.reference.faults import Access, GuestFault, MemoryExhausted
 from harness.reference.layout import PAGE, PAGE_MASK, address_map
 
@@ -345,14 +344,13 @@ class Memory:
 
     # --- arenas ----------------------------------------------------------------------------------
 
-    @contextmanager
-    def scratch(self) -> Iterator[Scratch]:
+    def scratch(self) -> ScratchBlock:
         """Kernel memory for arguments of calls into the guest, given back when the block ends."""
-        mark = self._scratch.mark()
-        try:
-            yield self._scratch
-        finally:
-            self._scratch.release(mark)
+        return ScratchBlock(self._scratch)
+
+    def find_gone(self, address: int) -> tuple[Shown, int] | None:
+        """What a driver was shown at `address` in `scratch` memory that is gone; see `Scratch.find_gone`."""
+        return self._scratch.find_gone(address)
 
     def share_scratch(self, shared: bool) -> None:
         """Whether operations use `scratch` in no order for now, so that none may give anything back."""

@@ -13,7 +13,7 @@ from harness.errors import DriverRefusedError, GuestCrashed, GuestHung
 from harness.guest import Guest
 from harness.guest.leaks import Holding, left_over
 from harness.registry.status import NTSTATUS
-from harness.registry.version import VISTA, WIN7, WIN10_22H2
+from harness.registry.version import VISTA, WIN7, WIN10_22H2, WindowsVersion
 from tests.driver import wrong_workload as workload
 
 
@@ -63,6 +63,8 @@ CRASHES = {
     "executes_data": wrong(trigger, 0xFC, function=""),
     "stack_overflow": wrong(trigger, 0x7F, function="Deeper"),
     "event_freed": wrong(trigger, 0xCC, function=""),
+    "keeps_structure": wrong(trigger, 0x50),
+    "keeps_name": wrong(trigger, 0x50, function="WorkOnName"),
     "broken_links": wrong(unload, 0x50, 0x7E, function=""),
     "waits_in_dpc": wrong(trigger, 0xC4, function="Deferred"),
     "exception_in_irp": wrong(request, 0x1E, 0x3B, 0x7E, 0x8E, function="Control"),
@@ -173,6 +175,19 @@ def test_answers_without_a_documented_meaning_are_remarked_once(arch: str) -> No
             workload.set_values(guest, name, name)
             (line,) = guest.debug_output()
             assert line.startswith(f"[reference guest] odd_answers.sys, {remark}")
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("keeps_structure", "bytes into"), ("keeps_name", "a string or buffer of")]
+)
+@pytest.mark.parametrize("version", [WIN7, WIN10_22H2])
+def test_what_was_kept_is_told(name: str, where: str, version: WindowsVersion, arch: str) -> None:
+    with workload.started(name, arch, version) as guest, pytest.raises(GuestCrashed) as caught:
+        trigger(guest, name)
+    bugcheck = caught.value.bugcheck
+    assert bugcheck.driver == f"{name}.sys"
+    assert f"{where} the structure of RegNtPreSetValueKey" in bugcheck.reason
+    assert any(frame.source for frame in bugcheck.stack), str(bugcheck)
 
 
 def test_how_much_leaked_is_told(arch: str) -> None:

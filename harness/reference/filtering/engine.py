@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["FilterEngine", "engine_of"]
 
 _CLEANUP: Final = int(NotifyClass.CALLBACK_OBJECT_CONTEXT_CLEANUP)
+_CLEANUP_WORDS: Final = f"the structure of {NotifyClass.CALLBACK_OBJECT_CONTEXT_CLEANUP.documented_name}"
 
 #: REGISTRY_FILTER_DRIVER_EXCEPTION: code, context record, callback, reserved (debugger/bug-check-0x135).
 _REGISTRY_FILTER_DRIVER_EXCEPTION: Final = 0x135
@@ -170,7 +171,7 @@ class FilterEngine:
         assert isinstance(holder, KeyObject)
         raw = cleanup_structure(holder.address, object_context, self.version, self.memory.pointer_size)
         with self.memory.scratch() as scratch:
-            self.invoke(registration, _CLEANUP, scratch.bytes(raw))
+            self.invoke(registration, _CLEANUP, scratch.show(raw, _CLEANUP_WORDS))
 
     def unhandled_exception(self, registration: Registration, error: CallbackRaisedError) -> NoReturn:
         """Bugcheck 0x135 from callback version 1.1 on, an unhandled exception before Vista (B-NOT-39)."""

@@ -51,6 +51,10 @@ def struct_format(fields: StructLayout) -> str:
     return "".join(out)
 
 
+def _structure_of(notify_class: NotifyClass) -> str:
+    return f"the structure of {notify_class.documented_name}"
+
+
 class Template:
     """One operation on one version and pointer size."""
 
@@ -67,9 +71,11 @@ class Template:
         "post_contexts",
         "post_contexts_at",
         "post_pack",
+        "post_words",
         "pre",
         "pre_pack",
         "pre_tail",
+        "pre_words",
         "return_status_at",
         "short_post",
         "status_at",
@@ -85,6 +91,9 @@ class Template:
         post = operation.post if operation.post in delivered else None
         #: Class number of the post notification; 0 where this version has none (class 0 is a pre class).
         self.post = 0 if post is None else int(post)
+        #: What a report calls the two structures.
+        self.pre_words = _structure_of(operation.pre)
+        self.post_words = "" if post is None else _structure_of(post)
         self.has_context = version.has_context
         self.is_create = operation in _CREATES
 
@@ -202,7 +211,7 @@ class GuestNotice:
             raw = template.pre_pack(*self.head, 0, 0, *self.tail)
         else:
             raw = template.pre_pack(*self.head[: template.head_count])
-        self.pre_address = self.scratch.bytes(raw)
+        self.pre_address = self.scratch.show(raw, template.pre_words)
         self._given = template.inputs(raw)
 
     def deliver_pre(self, registration: Registration, object_context: int) -> int:
@@ -236,7 +245,7 @@ class GuestNotice:
             raw = template.post_pack(shown, status)
         else:
             return
-        self.post_address = self.scratch.bytes(raw)
+        self.post_address = self.scratch.show(raw, template.post_words)
         self._verdict = raw[template.status_at : template.verdict_end]
         self._fresh = True
 

@@ -70,17 +70,17 @@ class Notifications:
                 continue
             with m.memory.scratch() as scratch:
                 shape = layout("PS_CREATE_NOTIFY_INFO", m.memory.pointer_size)
-                view = shape.at(m.memory, scratch.alloc(shape.size))
+                image = m.kernel.files.object_name(process.body.image) if process.body.image else ""
+                names = scratch.unicode(image), scratch.unicode(process.body.command_line)
+                view = shape.at(m.memory, scratch.show(bytes(shape.size), "PS_CREATE_NOTIFY_INFO"))
                 view["Size"] = shape.size
                 view["Flags"] = 1  # FileOpenNameAvailable
                 view["ParentProcessId"] = process.body.parent
                 view["CreatingProcessId"] = m.current.process.pid
                 view["CreatingThreadId"] = m.current.tid
-                image = m.kernel.files.object_name(process.body.image) if process.body.image else ""
                 file = m.kernel.files.file_object_of(process.body.image) if image else None
                 view["FileObject"] = file.address if file is not None else 0
-                view["ImageFileName"] = scratch.unicode(image)
-                view["CommandLine"] = scratch.unicode(process.body.command_line)
+                view["ImageFileName"], view["CommandLine"] = names
                 self._call(
                     "a process notify routine", each.routine, process.address, process.pid, view.address
                 )
@@ -106,11 +106,12 @@ class Notifications:
         for each in list(self.image_routines):
             with m.memory.scratch() as scratch:
                 shape = layout("IMAGE_INFO", m.memory.pointer_size)
-                view = shape.at(m.memory, scratch.alloc(shape.size))
+                name_at = scratch.unicode(name)
+                view = shape.at(m.memory, scratch.show(bytes(shape.size), "IMAGE_INFO"))
                 view["Properties"] = 0x103 if system else 0x003
                 view["ImageBase"] = base
                 view["ImageSize"] = size
-                self._call("an image notify routine", each.routine, scratch.unicode(name), pid, view.address)
+                self._call("an image notify routine", each.routine, name_at, pid, view.address)
 
     def owned_by(self, owner: object) -> list[str]:
         """What a driver has not taken back, in words."""
