@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from harness.channel.base import Channel
     from harness.image.recipe import Recipe
     from harness.machine.describe.spec import SealedImage
-    from harness.machine.drive import Machines, WayIn
+    from harness.machine.drive import Machines, Make, WayIn
     from harness.machine.hypervisor.machine import Machine
 
 __all__ = ["LIBVIRT_VARIABLE", "GuestSettings", "Guests", "boot", "boot_reference"]
@@ -62,37 +63,43 @@ class Guests(Closing):
         """
         if target.recipe is None:
             return boot_reference(target)
-        try:
-            return self._boot_machine(target)
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("harness"):
-                raise
-            raise ToolMissingError(f"{target} needs {error.name}: {_EXTRA}") from error
+        make = self.make(target)
+        return self.machines.guest(make.image, make.identity, make.ways)
 
-    def _boot_machine(self, target: Target) -> Guest:
-        from harness.image.recipe import load_recipe
-        from harness.machine.drive import Machines, MachineSettings
-        from harness.machine.guest import Identity
-        from harness.machine.inside.attest import Promise
-        from harness.machine.inside.axes import SwitchedOn, image_with
-        from harness.machine.inside.nested import on_this_host
-        from harness.machine.keep.session import EMBEDDED
-
-        assert target.recipe is not None
-        recipe = load_recipe(target.recipe)
-        on = SwitchedOn.of(target.axes, self.settings.verified)
-        image = on_this_host(image_with(self._image(target, recipe), on), on)
+    @property
+    def machines(self) -> Machines:
+        """What runs the machines. Raises `ToolMissingError` when a package for that is missing."""
         if self._machines is None:
-            uri = os.environ.get(LIBVIRT_VARIABLE) or EMBEDDED
-            self._machines = Machines(MachineSettings(clones=self.settings.clones, uri=uri))
-        identity = Identity(
-            target.name,
-            Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware),
-            recipe.limits,
-            on=on,
-            drilled=self._is_drilled(image),
-        )
-        return self._machines.guest(image, identity, self._ways(recipe))
+            with _needing("a machine"):
+                from harness.machine.drive import Machines, MachineSettings
+                from harness.machine.keep.session import EMBEDDED
+
+                uri = os.environ.get(LIBVIRT_VARIABLE) or EMBEDDED
+                self._machines = Machines(MachineSettings(clones=self.settings.clones, uri=uri))
+        return self._machines
+
+    def make(self, target: Target) -> Make:
+        """What a machine of `target` is made of. Raises as `boot`, as far as no guest has to run."""
+        with _needing(str(target)):
+            from harness.image.recipe import load_recipe
+            from harness.machine.drive import Make
+            from harness.machine.guest import Identity
+            from harness.machine.inside.attest import Promise
+            from harness.machine.inside.axes import SwitchedOn, image_with
+            from harness.machine.inside.nested import on_this_host
+
+            assert target.recipe is not None
+            recipe = load_recipe(target.recipe)
+            on = SwitchedOn.of(target.axes, self.settings.verified)
+            image = on_this_host(image_with(self._image(target, recipe), on), on)
+            identity = Identity(
+                target.name,
+                Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware),
+                recipe.limits,
+                on=on,
+                drilled=self._is_drilled(image),
+            )
+            return Make(image, identity, self._ways(recipe))
 
     def _image(self, target: Target, recipe: Recipe) -> SealedImage:
         """The target's image, which must be there: making one takes minutes and is asked for by name."""
@@ -127,6 +134,17 @@ class Guests(Closing):
         machines, self._machines = self._machines, None
         if machines is not None:
             machines.close()
+
+
+@contextmanager
+def _needing(what: str) -> Iterator[None]:
+    """Say how to install a package that is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("harness"):
+            raise
+        raise ToolMissingError(f"{what} needs {error.name}: {_EXTRA}") from error
 
 
 def boot(target: Target) -> Guest:

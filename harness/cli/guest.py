@@ -76,7 +76,7 @@ def _desk(target: str, recipes: list[Path] | None, *, held_only: str = "") -> It
         yield LocalDesk(guest)
 
 
-def _refuse_held(target: str) -> None:
+def refuse_held(target: str) -> None:
     """Before a machine is booted in vain: a target has one holder."""
     from harness.machine.desk import attach
 
@@ -94,7 +94,7 @@ def start(target: TargetName, recipes: Recipes = None) -> None:
     """
     from harness.machine.desk import hold
 
-    _refuse_held(target)
+    refuse_held(target)
     with _booted(target, recipes) as guest, hold(guest, target) as stop:
         typer.echo(
             f"{target} runs; use it: harness guest shell {target}   end it: harness guest stop {target}"
@@ -288,7 +288,7 @@ def debug(
     from harness.machine.desk import hold
     from harness.machine.hypervisor.debugger import open_debugger
 
-    _refuse_held(target)
+    refuse_held(target)
     with (
         _booted(target, recipes) as guest,
         hold(guest, target) as stop,

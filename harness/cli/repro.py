@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from harness.cli.output import AsJson, print_json
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.repro.bundle import Bundle
@@ -59,8 +60,32 @@ def repro(
             show_default=False,
         ),
     ] = None,
+    machine: Annotated[
+        bool,
+        typer.Option(
+            "--machine",
+            help="Start the failed machine itself, on its own disks, UEFI variables and TPM state, switched "
+            "off and on, and hold it until Ctrl-C (pytest --bundle-machine).",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="With --machine: with its memory too, paused where it failed."),
+    ] = False,
+    run: Annotated[
+        bool | None,
+        typer.Option(
+            "--run/--paused",
+            help="With --machine: let it run, or wait for debuggers; by default it runs, resumed it waits.",
+            show_default=False,
+        ),
+    ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Replay the bundle's assertion though its test isn't here.")
+        bool,
+        typer.Option(
+            "--trust",
+            help="Replay the bundle's assertion though its test isn't here; resume its machine's state.",
+        ),
     ] = False,
     recipes: Annotated[
         list[Path] | None, typer.Option(help="Further folder of recipes; repeatable.", show_default=False)
@@ -77,15 +102,26 @@ def repro(
 
     Example: harness repro failure.zip --before-op failure
 
+    Example: harness repro failure.zip --machine
+
+    Example: harness repro failure.zip --machine --resume --trust
+
     Example: harness repro failure.zip --extract machine/
     """
+    from harness.cli.repro_machine import hold_machine
     from harness.cli.repro_stop import stop_before
     from harness.repro.again import Again
     from harness.repro.bundle import Bundle
 
+    if not machine and (resume or run is not None):
+        raise UsageError("--resume, --run and --paused are about the failed machine itself: add --machine")
     if extract is not None:
         with Bundle.open(bundle) as opened:
             _extract(opened, extract, target, recipes or [])
+        return
+    if machine:
+        with Bundle.open(bundle) as opened:
+            hold_machine(opened, target, recipes or [], resume=resume, run=run, trust=trust)
         return
     if before_op:
         with Bundle.open(bundle) as opened:

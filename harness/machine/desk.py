@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import cbor2
 
@@ -28,7 +28,10 @@ from harness.guest.base import ExecResult
 from harness.machine.guest import MachineGuest
 from harness.machine.keep.places import Places, private_folder
 
-__all__ = ["Desk", "LocalDesk", "attach", "hold"]
+if TYPE_CHECKING:
+    from harness.machine.hypervisor.machine import Machine
+
+__all__ = ["Desk", "EarlyDesk", "LocalDesk", "attach", "hold"]
 
 #: A file that goes through the socket, and what is around it.
 _LARGEST: Final = 1 << 30
@@ -90,8 +93,37 @@ class LocalDesk:
             return self.guest.get(path)
 
     def screenshot(self) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="harness-screen-") as folder:
-            return self.guest.machine.screenshot(Path(folder) / "screen.png").read_bytes()
+        return _screenshot(self.guest.machine)
+
+
+class EarlyDesk(LocalDesk):
+    """A machine whose runner does not answer yet, or never will: its screen is there from the beginning."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._found: MachineGuest | None = None
+        self._turn = threading.Lock()
+
+    @property
+    def guest(self) -> MachineGuest:
+        if self._found is None:
+            raise InfrastructureError(
+                "the runner in the machine doesn't answer yet; its screen can be looked at (screenshot), and "
+                "it can be ended (stop)"
+            )
+        return self._found
+
+    @guest.setter
+    def guest(self, found: MachineGuest) -> None:
+        self._found = found
+
+    def screenshot(self) -> bytes:
+        return _screenshot(self._machine)
+
+
+def _screenshot(machine: Machine) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="harness-screen-") as folder:
+        return machine.screenshot(Path(folder) / "screen.png").read_bytes()
 
 
 @contextmanager
@@ -126,8 +158,10 @@ class _Place:
 
 
 @contextmanager
-def hold(guest: MachineGuest, target: str, *, places: Places | None = None) -> Iterator[threading.Event]:
-    """Let other processes use `guest` under the name `target` until the block ends.
+def hold(
+    held: MachineGuest | LocalDesk, target: str, *, places: Places | None = None
+) -> Iterator[threading.Event]:
+    """Let other processes use a guest, or a desk, under the name `target` until the block ends.
 
     Yields an event that is set when one of them asks for the end. Raises `InfrastructureError` when another
     process holds that target already.
@@ -144,7 +178,7 @@ def hold(guest: MachineGuest, target: str, *, places: Places | None = None) -> I
         stop, closing = threading.Event(), threading.Event()
         # Its end removes the socket.
         listener = stack.enter_context(Listener(str(place.socket), "AF_UNIX", authkey=key))
-        desk = LocalDesk(guest)
+        desk = held if isinstance(held, LocalDesk) else LocalDesk(held)
         thread = threading.Thread(target=_serve, args=(listener, desk, stop, closing), daemon=True)
         thread.start()
         try:

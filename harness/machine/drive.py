@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +21,8 @@ from harness.channel.runner import RunnerClient
 from harness.cleanup import Closing
 from harness.errors import InfrastructureError
 from harness.machine.clones.admission import Admission
+from harness.machine.clones.identity import environment_of
+from harness.machine.clones.kept import Unpack, started_from
 from harness.machine.clones.pool import ClonePool
 from harness.machine.clones.template import Template
 from harness.machine.describe.axes import Axis
@@ -35,11 +37,12 @@ from harness.machine.inside.hibernation import check_resumed, hibernate
 from harness.machine.keep.eviction import free_up
 from harness.machine.keep.places import Places, available_memory
 from harness.machine.keep.session import EMBEDDED, Session
+from harness.machine.keep.store import Environment as Conditions
 from harness.machine.keep.store import TemplateStore
 from harness.machine.watch.debug_log import DebugLog
 from harness.machine.watch.watchers import Watch, WatchLimits
 
-__all__ = ["MachineSettings", "Machines", "WayIn"]
+__all__ = ["MachineSettings", "Machines", "Make", "WayIn"]
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,15 @@ class WayIn:
 
     kind: ChannelKind
     open: Callable[[Machine, float], Channel]
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """What a target's machines are made of, what they are to be, and the ways to them, the best first."""
+
+    image: SealedImage
+    identity: Identity
+    ways: tuple[WayIn, ...]
 
 
 #: How long a clone's runner may take to answer: it was frozen while it did.
@@ -102,10 +114,48 @@ class Machines(Closing):
             return MachineGuest(
                 machine,
                 channel,
-                replace(identity, template=image.digest),
+                replace(identity, template=image.digest, conditions=pool.template.manifest.environment),
                 release=lambda: pool.give_back(clone),
                 limits=self.settings.limits,
             )
+
+    # -- a machine that was kept -----------------------------------------------------------------------------
+
+    def conditions(self, image: SealedImage) -> Conditions:
+        """What must have been the same where a state is loaded of a machine of `image`."""
+        session, host = self._opened()
+        return environment_of(image, host, self._accelerator(session))
+
+    @contextmanager
+    def started_from(self, image: SealedImage, unpack: Unpack) -> Iterator[Machine]:
+        """A machine of `image` on files of another one, without a template; `clones.kept.started_from`."""
+        session, host = self._opened()
+        with started_from(
+            image,
+            unpack,
+            session=session,
+            host=host,
+            accelerator=self._accelerator(session),
+            admission=self._admission,
+        ) as machine:
+            yield machine
+
+    def reach(self, machine: Machine, make: Make) -> MachineGuest | None:
+        """The guest of a machine that was `started_from` files; None as long as its runner doesn't answer.
+
+        The caller closes it, and ends the machine. Raises `InfrastructureError` when the guest is not what
+        its recipe promises, `GuestCrashed` and `GuestHung` when it dies at once.
+        """
+        identity, ways = make.identity, make.ways
+        try:
+            with ExitStack() as stack:
+                channel = stack.enter_context(ways[0].open(machine, _STEP))
+                self._set_clock_beside(machine, identity, ways)
+                stack.pop_all()
+            identity = replace(identity, template=make.image.digest)
+            return MachineGuest(machine, channel, identity, release=lambda: None, limits=self.settings.limits)
+        except ChannelError:
+            return None
 
     @staticmethod
     def _set_clock_beside(machine: Machine, identity: Identity, ways: Sequence[WayIn]) -> None:
@@ -117,6 +167,8 @@ class Machines(Closing):
         if serial is not None:
             with serial.open(machine, _ANSWER_SECONDS) as channel:
                 set_clock(RunnerClient(channel), identity.name)
+
+    # -- templates -------------------------------------------------------------------------------------------
 
     def _pool(self, image: SealedImage, identity: Identity, ways: Sequence[WayIn]) -> ClonePool:
         with self._lock:
@@ -131,7 +183,7 @@ class Machines(Closing):
                         host=host,
                         ready=cycle.ready,
                         prepare=cycle.fall_asleep if Axis.HIBERNATE in identity.on.axes else None,
-                        accelerator=self.settings.accelerator or choose_accelerator(session.places.cache),
+                        accelerator=self._accelerator(session),
                         admission=self._admission,
                     )
                 )
@@ -142,6 +194,13 @@ class Machines(Closing):
     def _free_up(self, size: int) -> None:
         """Have `size` bytes of memory available, if unused templates hold them."""
         free_up(TemplateStore(self.settings.places or Places.standard()), size, available_memory)
+
+    def _accelerator(self, session: Session) -> Accelerator:
+        return self.settings.accelerator or choose_accelerator(session.places.cache)
+
+    def _opened(self) -> tuple[Session, Host]:
+        with self._lock:
+            return self._open()
 
     def _open(self) -> tuple[Session, Host]:
         if self._session is None or self._host is None:

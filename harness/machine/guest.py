@@ -44,6 +44,7 @@ from harness.registry.version import WindowsVersion
 
 if TYPE_CHECKING:
     from harness.machine.hypervisor.machine import Machine
+    from harness.machine.keep.store import Environment as Conditions
     from harness.workload.program import Program
     from harness.workload.result import ProgramResult
 
@@ -73,6 +74,8 @@ class Identity:
     on: SwitchedOn = NOTHING_ON
     #: Whether its image passed a crash drill; None where nobody asked.
     drilled: bool | None = None
+    #: What must be the same where a state that QEMU saves of it is to be loaded; None where nobody knows.
+    conditions: Conditions | None = None
 
 
 class _HeldDevice(OpenDevice):

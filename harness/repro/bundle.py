@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 
 from harness.cleanup import Closing
 from harness.errors import UsageError
+from harness.machine.keep.store import Environment as Conditions
 from harness.repro.archive import Archive
 from harness.repro.claim import Claim
 from harness.repro.failure import Failure
@@ -126,6 +127,10 @@ class GuestRecord:
     libvirt: str = ""
     command_line: tuple[str, ...] = ()
     domain: str = ""
+    #: What must be the same where `MachineFileKind.STATE` is to be loaded.
+    conditions: Conditions | None = None
+    #: Whether its RAM was a file, as that of clones is; where the state is loaded it has to be one too.
+    ram_file: bool = False
 
 
 class MachineFileKind(StrEnum):
@@ -134,6 +139,7 @@ class MachineFileKind(StrEnum):
     WINDOWS = "win-dmp"  # memory, for Windows' debuggers
     VARIABLES = "variables"  # of UEFI firmware, raw
     TPM = "tpm"  # swtpm's state of a TPM 2.0
+    STATE = "state"  # the whole machine as QEMU migrates it: memory, processors, devices
 
 
 @dataclass(frozen=True, slots=True)

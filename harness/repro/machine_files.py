@@ -1,4 +1,7 @@
-"""The machine a test failed on, disks, memory, UEFI variables, TPM: into its bundle, and out of it again.
+"""The machine a test failed on, disks, UEFI variables, TPM, memory: into its bundle, and out of it again.
+
+Memory goes in twice where there is room: as a dump, which debuggers read, and in the state that QEMU saves of
+a machine, which another QEMU goes on from.
 
 The machine is paused and its files are read as they stand: QEMU writes back what it holds of them when it
 pauses (`bdrv_flush_all` in its `vm_stop`). Neither way is a file ever in this process's memory as a whole.
@@ -23,13 +26,26 @@ if TYPE_CHECKING:
     from harness.machine.guest import MachineGuest
     from harness.machine.hypervisor.machine import Machine
 
-__all__ = ["MAX_MACHINE", "MachineState", "extract_machine", "file_name", "machine_state"]
+__all__ = [
+    "ALL_KINDS",
+    "MAX_LAYERS",
+    "MAX_MACHINE",
+    "MachineState",
+    "check_room",
+    "extract_machine",
+    "file_name",
+    "machine_state",
+    "why_no_machine",
+]
 
 #: Bytes of all the files together, before they are compressed.
-MAX_MACHINE: Final = 8 << 30
+MAX_MACHINE: Final = 16 << 30
 #: Files that can lie below a clone's disk: its template's, and images' made from images.
-_MAX_LAYERS: Final = 16
+MAX_LAYERS: Final = 16
 _DUMP_SECONDS: Final = 300.0
+_STATE_SECONDS: Final = 600.0
+#: Room for what a state holds beside RAM: devices, video memory.
+_DEVICES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +67,7 @@ def machine_state(guest: Guest, room: Path) -> Iterator[MachineState]:
     """
     machine_guest: MachineGuest = guest  # type: ignore[assignment]
     machine = machine_guest.machine
-    dump = machine.spec.disk_folder / "bundle.memory"
-    found = _Found(room)
+    found = _Found(room, machine.spec.disk_folder)
     missing = []
     machine_guest.watch.stop()  # pausing is ours
     try:
@@ -60,20 +75,37 @@ def machine_state(guest: Guest, room: Path) -> Iterator[MachineState]:
             try:
                 if machine.running:
                     machine.suspend()
-                collect(machine, dump, found)
+                collect(machine, found)
             except (HarnessError, OSError) as trouble:
                 missing.append(f"{what}: {trouble}")
         yield MachineState(tuple(found.files), "; ".join(missing))
     finally:
-        dump.unlink(missing_ok=True)
+        found.clear()
 
 
 class _Found:
-    """Files for a bundle in the folder `room`, as long as they fit."""
+    """Files for a bundle in the folder `room`, as long as they fit; some are made for it in `temporary`."""
 
-    def __init__(self, room: Path) -> None:
+    def __init__(self, room: Path, temporary: Path) -> None:
         self.files: list[tuple[MachineFile, Path]] = []
         self._room = room
+        self._temporary = temporary
+        self._made: list[Path] = []
+
+    def make(self, name: str, size: int) -> Path:
+        """Where a file of up to `size` bytes may be made, which goes when the bundle is written.
+
+        Raises `InfrastructureError` where there is no room for it there.
+        """
+        from harness.machine.keep.places import require_space
+
+        require_space(self._temporary, size, f"a machine's {name}")
+        self._made.append(self._temporary / f"bundle.{name}")
+        return self._made[-1]
+
+    def clear(self) -> None:
+        for path in self._made:
+            path.unlink(missing_ok=True)
 
     def add(self, path: Path, kind: MachineFileKind, name: str, **facts: Any) -> None:
         size = path.stat().st_size
@@ -95,11 +127,11 @@ class _Found:
         require_space(self._room, total, "a machine's disks and memory in a bundle")
 
 
-def _disks(machine: Machine, _: Path, found: _Found) -> None:
+def _disks(machine: Machine, found: _Found) -> None:
     """What the clone wrote, then what was written below that, as far down as the image's own disks."""
     for number, disk in enumerate(disk for disk in machine.spec.disks if not disk.read_only):
         path = disk.path
-        for layer in range(_MAX_LAYERS):
+        for layer in range(MAX_LAYERS):
             header = read_header(path)
             if header is None or header.backing_file is None:
                 break  # stands alone: the image's, which its digest names
@@ -115,18 +147,26 @@ def _disks(machine: Machine, _: Path, found: _Found) -> None:
             path = path.parent / header.backing_file
 
 
-def _memory(machine: Machine, dump: Path, found: _Found) -> None:
-    from harness.machine.keep.places import require_space
-
+def _memory(machine: Machine, found: _Found) -> None:
     size = machine.spec.hardware.memory_mib << 20
     found.check(size)
-    require_space(dump.parent, size, "a dump of a machine's memory")
+    dump = found.make("memory", size)
     kind = MachineFileKind(machine.memory_dump(dump, timeout=_DUMP_SECONDS).value)
     dump.chmod(0o600)
     found.add(dump, kind, f"memory.{kind}")
 
 
-def _nonvolatile(machine: Machine, _: Path, found: _Found) -> None:
+def _state(machine: Machine, found: _Found) -> None:
+    """The last part: from then on the machine is one that has moved away."""
+    from harness.machine.hypervisor.migration import keep_ram, save_state
+
+    state = found.make("state", (machine.spec.hardware.memory_mib << 20) + _DEVICES)
+    keep_ram(machine)
+    save_state(machine, state, timeout=_STATE_SECONDS)
+    found.add(state, MachineFileKind.STATE, "state")
+
+
+def _nonvolatile(machine: Machine, found: _Found) -> None:
     """What the firmware and the TPM keep; the machine's disks are no use without where they expect them."""
     files = nonvolatile_files(machine.spec)
     if files.variables is not None:
@@ -135,7 +175,12 @@ def _nonvolatile(machine: Machine, _: Path, found: _Found) -> None:
         found.add(path, MachineFileKind.TPM, path.name)
 
 
-_PARTS: Final = (("disks", _disks), ("UEFI variables and TPM", _nonvolatile), ("memory", _memory))
+_PARTS: Final = (
+    ("disks", _disks),
+    ("UEFI variables and TPM", _nonvolatile),
+    ("memory", _memory),
+    ("the state to resume it from", _state),
+)
 
 
 # -- out of a bundle -----------------------------------------------------------------------------------------
@@ -162,28 +207,30 @@ def file_name(file: MachineFile) -> str:
             return "memory.dmp"
         case MachineFileKind.ELF:
             return "memory.elf"
+        case MachineFileKind.STATE:
+            return "state"
 
 
-def extract_machine(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
+#: All there are.
+ALL_KINDS: Final = frozenset(MachineFileKind)
+
+
+def extract_machine(
+    bundle: Bundle, folder: Path, kinds: frozenset[MachineFileKind] = ALL_KINDS
+) -> tuple[Path, ...]:
     """Write the machine's files into `folder`, which is made if need be; returns them in their order.
 
-    No file is overwritten, and zeros take no room. Raises `UsageError` for a bundle without them, and for
-    one whose files are not what its manifest says; what was written is taken away then.
+    Only those of `kinds`. No file is overwritten, and zeros take no room. Raises `UsageError` for a bundle
+    without them, and for one whose files are not what its manifest says; what was written is taken away then.
     """
-    from harness.machine.keep.places import require_space
-
-    files = bundle.manifest.machine
-    if not files:
-        why = bundle.manifest.no_machine or "pytest was not given --bundle-machine when it failed"
-        raise UsageError(f"{bundle.file} holds no files of a machine: {why}")
-    total = sum(file.size for file in files)
-    if total > MAX_MACHINE or min(file.size for file in files) < 0:
-        raise UsageError(f"{bundle.file}: {total} bytes of disks and memory; at most {MAX_MACHINE} are read")
+    if not bundle.manifest.machine:
+        raise UsageError(f"{bundle.file} holds no files of a machine: {why_no_machine(bundle)}")
+    check_room(bundle, folder, kinds)
+    files = [file for file in bundle.manifest.machine if file.kind in kinds]
     names = [file_name(file) for file in files]
     if len(set(names)) < len(names):
         raise UsageError(f"{bundle.file}: its manifest names a file of the machine twice; it is damaged")
     folder.mkdir(parents=True, exist_ok=True)
-    require_space(folder, total, "what the bundle holds of the machine")
     written: list[Path] = []
     try:
         for file, name in zip(files, names, strict=True):
@@ -193,6 +240,22 @@ def extract_machine(bundle: Bundle, folder: Path) -> tuple[Path, ...]:
             path.unlink(missing_ok=True)
         raise
     return tuple(written)
+
+
+def check_room(bundle: Bundle, folder: Path, kinds: frozenset[MachineFileKind] = ALL_KINDS) -> None:
+    """Raise `UsageError` for more than is ever read, `InfrastructureError` for more than fits `folder`."""
+    from harness.machine.keep.places import require_space
+
+    sizes = [file.size for file in bundle.manifest.machine if file.kind in kinds]
+    total = sum(sizes)
+    if total > MAX_MACHINE or any(size < 0 for size in sizes):
+        raise UsageError(f"{bundle.file}: {total} bytes of disks and memory; at most {MAX_MACHINE} are read")
+    require_space(folder, total, "what the bundle holds of the machine")
+
+
+def why_no_machine(bundle: Bundle) -> str:
+    """Why files of the machine are missing in a bundle, as far as it says."""
+    return bundle.manifest.no_machine or "pytest was not given --bundle-machine when it failed"
 
 
 def _extract(bundle: Bundle, file: MachineFile, path: Path, written: list[Path]) -> None:

@@ -31,6 +31,8 @@ def described(guest: Guest, record: GuestRecord) -> tuple[str, GuestRecord]:
         qemu=qemu_version(machine.spec.hardware.arch),
         libvirt=_libvirt_version(),
         command_line=_command_line(machine.pid),
+        conditions=machine_guest.identity.conditions,
+        ram_file=machine.spec.memory is not None,
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.repro.bundle import Bundle
     from harness.targets import Target
 
-__all__ = ["check", "missing"]
+__all__ = ["check", "missing", "programs"]
 
 
 def missing(bundle: Bundle, target: str, recipes: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
@@ -89,7 +89,7 @@ def _machine(bundle: Bundle, target: Target, notes: list[str], trouble: list[str
     assert target.recipe is not None
     recorded = bundle.manifest.guest
     recipe = load_recipe(target.recipe)
-    trouble += _programs(recipe.hardware)
+    trouble += programs(recipe.hardware)
     if not is_built(recipe):
         trouble.append(f"the image of {target} is not built here: {recipe.build_command}")
         return
@@ -105,7 +105,7 @@ def _machine(bundle: Bundle, target: Target, notes: list[str], trouble: list[str
         notes.append(f"QEMU is {emulator} here, it was {recorded.qemu}")
 
 
-def _programs(hardware: Hardware) -> Iterator[str]:
+def programs(hardware: Hardware) -> Iterator[str]:
     """What this host has to have for such a machine, and hasn't: emulator, UEFI firmware, TPM."""
     from harness.machine.describe.firmware import find_firmware
     from harness.machine.hypervisor.tpm import TOOLS

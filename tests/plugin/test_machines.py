@@ -243,11 +243,12 @@ def test_a_bundle_has_the_machine_where_it_was_asked_for(
     tiny("--bundle-machine", "--evidence", "never").assert_outcomes(failed=1)
     with Bundle.open(_bundle(pytester, rows)) as bundle:
         found = bundle.manifest
-        own, below, memory = extract_machine(bundle, pytester.path / "machine")
+        own, below, memory, state = extract_machine(bundle, pytester.path / "machine")
     assert found.no_machine == ""
     assert found.guest.template, "the image whose disk is the last one"
-    assert [path.name for path in (own, below, memory)] == ["disk0.qcow2", "disk0-below1.qcow2", "memory.elf"]
-    for file, path in zip(found.machine, (own, below, memory), strict=True):
+    names = ["disk0.qcow2", "disk0-below1.qcow2", "memory.elf", "state"]
+    assert [path.name for path in (own, below, memory, state)] == names
+    for file, path in zip(found.machine, (own, below, memory, state), strict=True):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
     assert memory.read_bytes()[:4] == b"\x7fELF"
     assert memory.stat().st_size > 64 << 20

@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import InfrastructureError, ToolMissingError, UsageError
+from harness.errors import InfrastructureError, UsageError
 from harness.machine.describe.spec import DiskFormat
 from harness.machine.disk.qcow2 import overlay_bytes, read_header
+from harness.machine.disk.qemu_img import run_qemu_img
 
-__all__ = ["DiskFacts", "create_overlay", "inspect_disk"]
+__all__ = ["DiskFacts", "create_overlay", "inspect_disk", "virtual_size"]
 
 _SECTOR: Final = 512
-#: What qemu-img may use to look at an image: address space in bytes, seconds of a processor, seconds in all.
-_MEMORY_LIMIT: Final = 1 << 30
-_CPU_LIMIT: Final = 30
-_TIME_LIMIT: Final = 60.0
-_OUTPUT_LIMIT: Final = 1 << 20
 
 
 def create_overlay(path: Path, backing: Path, format: DiskFormat) -> None:
@@ -34,7 +27,7 @@ def create_overlay(path: Path, backing: Path, format: DiskFormat) -> None:
     The backing file is named by its absolute path and its format explicitly: QEMU guesses neither.
     """
     try:
-        content = overlay_bytes(backing.absolute(), format.value, _virtual_size(backing, format))
+        content = overlay_bytes(backing.absolute(), format.value, virtual_size(backing, format))
         with path.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(content)
@@ -48,7 +41,8 @@ def create_overlay(path: Path, backing: Path, format: DiskFormat) -> None:
         ) from error
 
 
-def _virtual_size(path: Path, format: DiskFormat) -> int:
+def virtual_size(path: Path, format: DiskFormat) -> int:
+    """Bytes that a guest sees of a disk. Raises `UsageError` for one that libvirt can't use."""
     if format is DiskFormat.RAW:
         return -(-path.stat().st_size // _SECTOR) * _SECTOR
     if format is DiskFormat.QCOW2:
@@ -99,34 +93,12 @@ def inspect_disk(path: Path, format: DiskFormat) -> DiskFacts:
 
 
 def _qemu_img_info(path: Path, format: DiskFormat) -> dict[str, Any]:
-    program = shutil.which("qemu-img")
-    if program is None:
-        raise ToolMissingError("qemu-img is missing: apt-get install qemu-utils")
-    command = [program, "info", "--output=json", "-f", format.value, str(path.absolute())]
-    if limiter := shutil.which("prlimit"):
-        command = [limiter, f"--as={_MEMORY_LIMIT}", f"--cpu={_CPU_LIMIT}", *command]
-    with tempfile.TemporaryFile() as output:
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.PIPE,
-                timeout=_TIME_LIMIT,
-                check=False,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UsageError(
-                f"qemu-img looks at {path} for more than {_TIME_LIMIT:g} s; it is damaged"
-            ) from error
-        output.seek(0)
-        said = output.read(_OUTPUT_LIMIT)
-    if done.returncode:
-        detail = done.stderr[-500:].decode(errors="replace").strip()
+    try:
+        said = run_qemu_img("info", path, "--output=json", "-f", format.value)
+    except UsageError as error:
         raise UsageError(
-            f"{path} can't be read as {format}: {detail}; which format it is: qemu-img info {path}"
-        )
+            f"{path} can't be read as {format}: {error}; which format it is: qemu-img info {path}"
+        ) from error
     try:
         info = json.loads(said)
     except ValueError as error:

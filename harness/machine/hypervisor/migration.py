@@ -17,7 +17,7 @@ from harness.errors import InfrastructureError
 from harness.machine.hypervisor.events import EventKind, MachineEvent
 from harness.machine.hypervisor.machine import Machine
 
-__all__ = ["ignore_shared", "load_state", "save_state"]
+__all__ = ["ignore_shared", "keep_ram", "load_state", "save_state"]
 
 _IGNORE_SHARED: Final = "x-ignore-shared"
 _ENDED: Final = frozenset({"completed", "failed", "cancelled"})
@@ -30,8 +30,13 @@ def ignore_shared(machine: Machine) -> None:
     machine.qmp("migrate-set-capabilities", capabilities=[{"capability": _IGNORE_SHARED, "state": True}])
 
 
+def keep_ram(machine: Machine) -> None:
+    """Save RAM with the rest from now on, also where `ignore_shared` was said to the machine before."""
+    machine.qmp("migrate-set-capabilities", capabilities=[{"capability": _IGNORE_SHARED, "state": False}])
+
+
 def save_state(machine: Machine, path: Path, *, timeout: float) -> None:
-    """Write the state of a suspended machine to the new file `path`.
+    """Write the state of a suspended or crashed machine to the new file `path`.
 
     Raises `InfrastructureError` when a device can't be saved, the disk is full, or `timeout` seconds pass.
     """
