@@ -17,7 +17,10 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog:
-    """Stops `cpu` when its outermost call lasts longer than `deadline` seconds of wall-clock time."""
+    """Stops `cpu` when its outermost call has run for longer than `deadline` seconds.
+
+    Counted is processor time of this process: how long the call takes says how busy the host is.
+    """
 
     def __init__(self, cpu: Cpu, deadline: float) -> None:
         self._cpu = cpu
@@ -32,10 +35,15 @@ class Watchdog:
             self._thread.start()
 
     def _watch(self) -> None:
+        pause = min(max(self.deadline / 8, 0.005), 0.25)
+        known = spent = 0.0
         # The engine may be between two runs when it is stopped: then the next look stops it.
-        while not self._ended.wait(min(max(self.deadline / 8, 0.005), 0.25)):
+        while not self._ended.wait(pause):
             since = self._cpu.busy_since
-            if since and time.monotonic() - since > self.deadline:
+            if since != known:
+                known, spent = since, time.process_time() - pause  # it began since the last look
+            late = time.monotonic() - since > self.deadline
+            if since and late and time.process_time() - spent > self.deadline:
                 self._cpu.expired = True
                 self._cpu.engine.stop()
 
