@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import struct
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.errors import DriverRefusedError
 from harness.guest import Arch
+from harness.reference.cr8 import serve_cr8
 from harness.reference.faults import MemoryExhausted
 from harness.reference.layout import PAGE, PAGE_MASK
 from harness.reference.memory import EXECUTE, PAGEABLE, READ, WRITE
@@ -35,8 +35,6 @@ INSUFFICIENT_RESOURCES: Final = 0xC000009A
 
 #: Gap between images: a driver that runs off its end meets nothing.
 _GAP: Final = 0x10000
-#: mov reg,cr8 and mov cr8,reg: KeGetCurrentIrql and KeRaiseIrql are inline on x64.
-_CR8: Final = re.compile(rb"[\x44\x45]\x0f[\x20\x22][\xc0-\xc7]")
 _DEFAULT_COOKIES: Final = (0, 0x2B99_2DDF_A232, 0xBB40_E64E, 0xBB40)
 
 
@@ -89,7 +87,7 @@ class Loader:
         machine.modules.add(driver)
         machine.cpu.flush_code()
         if machine.arch is Arch.X64:
-            self._watch_cr8(driver, content)
+            serve_cr8(self._machine.cpu, driver, content)
         return driver
 
     def unload(self, driver: Driver) -> None:
@@ -198,15 +196,6 @@ class Loader:
                 first, last = section.rva & ~PAGE_MASK, section.rva + max(section.size, 1)
                 memory.protect(base + first, (last - first + PAGE_MASK) // PAGE, rights)
         return tuple(found)
-
-    def _watch_cr8(self, driver: Driver, content: bytearray) -> None:
-        """Serve inline reads and writes of CR8, which the emulator does not keep, from the machine's IRQL."""
-        for section in driver.sections:
-            if not section.rights & EXECUTE:
-                continue
-            start = section.address - driver.base
-            for found in _CR8.finditer(content, start, start + section.size):
-                self._machine.cpu.serve_cr8(driver.base + found.start(), found.group())
 
 
 def _rights(flags: int) -> int:

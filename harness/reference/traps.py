@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from harness.reference.assembler import Code
 from harness.reference.exports import Export
 from harness.reference.layout import PAGE
 from harness.reference.memory import EXECUTE, READ, Memory
+from harness.reference.registers import BP, BX, DI, SI, SP, Registers
 
 __all__ = ["ARGS_AREA", "SAVE_AREA", "KernelCode"]
 
@@ -177,6 +179,21 @@ class KernelCode:
         code.op("f4")
         self._invalidate(code)
         return code.finish()
+
+    def restore(self, frame: int, registers: Registers) -> None:
+        """Put what the call thunk saved at `frame` back into `registers`: those a call must not change."""
+        if self._wide:
+            saved = struct.unpack("<9Q", self._memory.read(frame, 72))
+            order: tuple[int, ...] = (SP, BX, BP, SI, DI, 12, 13, 14, 15)
+            vectors = self._memory.read(frame + 0x50, 160)
+            registers.xmm = {
+                6 + i: int.from_bytes(vectors[16 * i : 16 * i + 16], "little") for i in range(10)
+            }
+        else:
+            saved = struct.unpack("<5I", self._memory.read(frame, 20))
+            order = (SP, BX, BP, SI, DI)
+        for number, value in zip(order, saved, strict=True):
+            registers.general[number] = value
 
     # --- exports ---------------------------------------------------------------------------------
 
