@@ -153,6 +153,26 @@ def test_a_file_that_went_away_is_no_job_well_done(world: World) -> None:
     assert all("not found" in row.detail for row in ran.rows)
 
 
+def test_a_test_without_a_guest_that_fails_fails_the_run(world: World) -> None:
+    """It runs in each job of its file; the run has one row, the worst, whichever job ended last."""
+    world.suite(
+        "test_a.py",
+        "def test_plain(once): assert not once('plain')\n"
+        "def test_good(): pass\n"
+        "def test_other(target): pass\n",
+    )
+    plan = world.plan()
+    ran = world.run(plan, world.jobs(plan, (NEW, OLD)))
+    assert ran.exit_code == 1
+    assert [(row.test, row.target, row.outcome.value) for row in ran.rows] == [
+        ("test_a.py::test_plain", "", "FAIL"),
+        ("test_a.py::test_good", "", "PASS"),
+        ("test_a.py::test_other", NEW, "PASS"),
+        ("test_a.py::test_other", OLD, "PASS"),
+    ]
+    assert "not once('plain')" in ran.rows[0].detail
+
+
 def test_a_test_without_a_row_that_dies_has_one(world: World) -> None:
     world.suite("test_a.py", "def test_plain(): os._exit(7)\ndef test_other(target): pass\n")
     ran = world.run(world.plan(retries=0))

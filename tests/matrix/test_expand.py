@@ -83,6 +83,23 @@ def test_a_file_that_needs_no_guest_runs_once() -> None:
     assert [job.paths for job in jobs] == [("s/test_a.py", "s/test_b.py"), ("s/test_a.py",)]
 
 
+def test_tests_without_a_guest_count_where_their_file_runs() -> None:
+    collected = [Collected("s/test_a.py", NEW, 1, skipped={"no": 1}), Collected("s/test_a.py", OLD, 1)]
+    jobs = expand(plan(NEW, OLD), [*collected, Collected("s/test_a.py", "", 2, skipped={"no": 1})])
+    assert [(job.tests, job.skipped) for job in jobs] == [(3, 2), (3, 1)]
+
+
+def test_a_file_of_a_drivers_suite_that_needs_no_guest_runs_once_with_each_build() -> None:
+    collected = [Collected("s/own/test_own.py", target, 1) for target in (NEW, OLD)]
+    builds = (build("a-1", NEW, OLD), build("a-2", OLD))
+    jobs = expand(plan(NEW, OLD, builds=builds), [*collected, Collected("s/own/test_plain.py", "", 7)])
+    assert [(job.target, job.build, len(job.paths)) for job in jobs] == [
+        (NEW, "a-1", 2),
+        (OLD, "a-1", 1),
+        (OLD, "a-2", 2),
+    ]
+
+
 files = st.dictionaries(st.integers(0, 60).map(lambda n: f"s/test_{n:02}.py"), st.floats(0, 400), min_size=1)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -78,15 +79,19 @@ def _files(
     build: Build | None,
     estimator: Estimator,
 ) -> Iterator[_File]:
-    """The test files that run on the target with this build. One that needs no guest runs with the first."""
+    """The test files that run on the target with this build, tests in them that need no guest included.
+
+    A file without any test that needs a guest runs with the first target of the plan, or of each build.
+    """
     wanted = plan.suites if build is None else build.suites
     claimed = () if build is not None else tuple(suite for each in plan.builds for suite in each.suites)
-    guestless: Iterable[Collected] = ()
-    if build is None and target == plan.targets[0]:
+    plain = {each.file: each for each in collected.get("", ())}
+    here = [_together(each, plain.get(each.file)) for each in collected.get(target, ())]
+    if target == (plan.targets if build is None else build.targets)[0]:
         with_guest = {each.file for name, parts in collected.items() if name for each in parts}
-        guestless = [each for each in collected.get("", ()) if each.file not in with_guest]
+        here += [each for each in plain.values() if each.file not in with_guest]
     name = "" if build is None else build.name
-    for each in (*collected.get(target, ()), *guestless):
+    for each in here:
         path = plan.root / each.file
         if not any(path.is_relative_to(suite) for suite in wanted):
             continue
@@ -95,6 +100,13 @@ def _files(
         without = 0 if build is not None else each.driver
         tests, skipped = each.tests - without, sum(each.skipped.values()) + without
         yield _File(each.file, tests, skipped, estimator.of(each.file, target, name, tests, skipped))
+
+
+def _together(file: Collected, plain: Collected | None) -> Collected:
+    if plain is None:
+        return file
+    skipped = Counter(file.skipped) + Counter(plain.skipped)
+    return replace(file, tests=file.tests + plain.tests, skipped=skipped)
 
 
 def _groups(files: Iterable[_File], grain: float) -> list[list[_File]]:

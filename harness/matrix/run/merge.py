@@ -11,8 +11,9 @@ from harness.matrix.plan.jobs import Job
 from harness.matrix.run.folder import MatrixFolder, write_whole
 from harness.results.folder import ROWS_FILE
 from harness.results.model import RunResult
+from harness.results.outcome import worst
 
-__all__ = ["last_attempts", "merge", "relocated"]
+__all__ = ["last_attempts", "merge", "once_without_guest", "relocated"]
 
 
 def relocated(row: RunResult, place: str) -> RunResult:
@@ -37,12 +38,25 @@ def last_attempts(rows: Iterable[RunResult]) -> Iterator[RunResult]:
     return iter(found.values())
 
 
+def once_without_guest(rows: Iterable[RunResult]) -> tuple[RunResult, ...]:
+    """The same rows, but of a test that uses no guest, which ran in each job of its file, the worst alone."""
+    found: dict[tuple[str, str, str], RunResult] = {}
+    for row in rows:
+        key = row.test, row.target, row.build
+        known = found.get(key)
+        if known is None or (
+            known.outcome is not row.outcome and worst([known.outcome, row.outcome]) is row.outcome
+        ):
+            found[key] = row
+    return tuple(found.values())
+
+
 def merge(run: MatrixFolder, jobs: Iterable[Job]) -> tuple[RunResult, ...]:
     """Write the rows of the whole run, in the order of its jobs, and return them.
 
     Evidence stays where it is, in the folders of the jobs; so do earlier attempts.
     """
-    merged = tuple(
+    merged = once_without_guest(
         row
         for job in jobs
         for row in last_attempts(
