@@ -10,7 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from harness.results.matrix import NO_BEHAVIOUR, Cell, Matrix, kind_note
+from harness.results.matrix import NO_BEHAVIOUR, Cell, Matrix, column_of, kind_note
+from harness.results.model import RunResult
 from harness.results.outcome import Outcome
 from harness.results.words import one_line
 
@@ -33,9 +34,9 @@ _UNLIMITED: Final = 10_000
 
 def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
     """The matrix, its legend, what the guests are, the first failures. `width` is the terminal's columns."""
-    if not matrix.targets:
+    if not matrix.results:
         return Text("no test ran on a target")
-    name_width = max(len(one_line(target.name)) for target in matrix.targets)
+    name_width = max((len(one_line(target.name)) for target in matrix.targets), default=0)
     room = width - name_width - 4
     if len(matrix.behaviours) * 4 <= room:
         table = _table(matrix, [(_heading(b), b) for b in matrix.behaviours], matrix.cell, _mark)
@@ -50,13 +51,13 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
         Text(f"{outcome.mark} {outcome} {count}", STYLES[outcome])
         for outcome, count in sorted(matrix.counts.items(), key=lambda item: item[0].gravity)
     )
-    parts: list[RenderableType] = [table, legend]
+    parts: list[RenderableType] = [table, legend] if matrix.targets else [legend]
     parts += [Text(kind_note(kind), "italic") for kind in matrix.kinds]
     failures = matrix.failures
     parts += [
         Text.assemble(
             (f"{r.outcome} ", STYLES[r.outcome]),
-            f"{one_line(r.test)} [{one_line(r.target)}] ",
+            f"{one_line(r.test)}{_where(r)} ",
             (one_line(r.message), "dim"),
         )
         for r in failures[:_SHOWN_FAILURES]
@@ -64,6 +65,11 @@ def render_matrix(matrix: Matrix, *, width: int) -> RenderableType:
     if len(failures) > _SHOWN_FAILURES:
         parts.append(Text(f"... and {len(failures) - _SHOWN_FAILURES} more; the HTML page has them all"))
     return Group(*parts)
+
+
+def _where(result: RunResult) -> str:
+    """The column of the failure; nothing for a test that uses no guest."""
+    return f" [{one_line(column_of(result.target, result.build))}]" if result.target else ""
 
 
 def _heading(behaviour: str) -> str:

@@ -89,6 +89,19 @@ def test_the_terminal_matrix_fits_and_says_that_it_is_no_windows(width: int) -> 
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_failures_on_the_terminal_name_the_build_and_need_no_guest() -> None:
+    """With several builds of a driver on one target, which of them failed is what one wants to know."""
+    console = narrow(100)
+    plain = RunResult("t.py::plain", "", Outcome.FAIL, message="assert 0")
+    crash = row("t.py::a", "reference:6.1", Outcome.CRASH, build="acme-1.1", message="CRASH: 0x50")
+    print_matrix(Matrix([plain, crash]), console)
+    print_matrix(Matrix([plain]), console)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert "CRASH t.py::a [reference:6.1 + acme-1.1] CRASH: 0x50" in lines
+    assert lines.count("FAIL t.py::plain assert 0") == 2
+
+
 def test_junit_is_well_formed_and_counts(tmp_path: object) -> None:
     root = ElementTree.fromstring(render_junit(Matrix(RESULTS), RUN))
     suites = {suite.get("name"): suite for suite in root}
