@@ -58,7 +58,7 @@ _MAX_CHUNK: Final = constant("REGRUN_MAX_CHUNK")
 _MAX_IO: Final = constant("REGRUN_MAX_IO")
 _MAX_TEXT: Final = constant("REGRUN_MAX_TEXT")
 #: Time for the answer to arrive after the runner ended a command at its own time-out.
-_GRACE: Final = 10.0
+_GRACE: Final = 60.0
 
 
 class Requester(Protocol):

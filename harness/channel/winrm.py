@@ -31,7 +31,7 @@ from harness.guest.base import ExecResult
 
 __all__ = ["WinRmChannel"]
 
-_GOODBYE: Final = 5.0
+_GOODBYE: Final = 20.0
 
 
 class WinRmChannel(StartedRunner):

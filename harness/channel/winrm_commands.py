@@ -15,7 +15,7 @@ from harness.guest.base import ExecResult
 
 __all__ = ["run_line"]
 
-_GOODBYE: Final = 5.0
+_GOODBYE: Final = 20.0
 
 
 def run_line(

@@ -37,7 +37,7 @@ _SHELLS: Final = 3
 #: Bytes of one command: a part that one shell writes or reads at a time.
 _PART: Final = 4 << 20
 _LINE: Final = 76
-_GOODBYE: Final = 5.0
+_GOODBYE: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)

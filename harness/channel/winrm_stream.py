@@ -17,7 +17,7 @@ __all__ = ["WinRmProgram"]
 _MAX_STDERR: Final = 8192
 #: Seconds the service holds a question for output; it answers earlier when there is some.
 _HOLD: Final = 20
-_GOODBYE: Final = 5.0
+_GOODBYE: Final = 20.0
 
 
 class WinRmProgram:

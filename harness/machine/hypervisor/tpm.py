@@ -17,7 +17,7 @@ from harness.errors import InfrastructureError, ToolMissingError
 
 __all__ = ["TOOLS", "Tpm"]
 
-_END_SECONDS: Final = 5.0
+_END_SECONDS: Final = 30.0
 #: Program and Debian package. libvirt gives no machine a TPM without swtpm_setup, though it is not to run it.
 TOOLS: Final = {"swtpm": "swtpm", "swtpm_setup": "swtpm-tools"}
 #: Of Ubuntu's package, for AppArmor: it knows the home folder and libvirt's folders, no other runtime folder.

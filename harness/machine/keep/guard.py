@@ -24,7 +24,7 @@ __all__ = ["Guard", "GuardProcess", "main"]
 
 log = logging.getLogger(__name__)
 
-_SWEEP_SECONDS: Final = 30.0
+_SWEEP_SECONDS: Final = 120.0
 
 
 class GuardProcess:

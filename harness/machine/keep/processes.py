@@ -90,7 +90,7 @@ def _has_our_files(pid: int) -> bool:
         return True  # it is ending, or it hides: its command line is all there is
 
 
-def end(processes: Iterable[Process], *, timeout: float = 5.0) -> tuple[Process, ...]:
+def end(processes: Iterable[Process], *, timeout: float = 60.0) -> tuple[Process, ...]:
     """Kill `processes` and wait until they are gone; returns those that are not after `timeout` seconds."""
     waiting: dict[int, Process] = {}
     refused = []
