@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the host is, nothing about what is tested.
-settings.register_profile("harness", deadline=None)
+# How long an example takes says how busy the host is, nothing about what is tested. The same examples each
+# time: a change is refused for what it does, not for what chance finds in another place. Chance has its turn
+# with `pytest --hypothesis-profile=explore`.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("harness", settings.get_profile("explore"), derandomize=True, database=None)
 settings.load_profile("harness")
 
 pytest_plugins = ["pytester"]

@@ -125,7 +125,7 @@ class FakeRunner:
     def next(self, type: int) -> Frame:
         """The next request of a type; waits for it."""
         while True:
-            frame = self.seen.get(timeout=30)
+            frame = self.seen.get(timeout=300)
             if frame.type == type:
                 return frame
 

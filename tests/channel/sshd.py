@@ -91,7 +91,7 @@ class Sshd:
         self._thread.join()
         for server in self._servers:
             server.terminate()
-            server.wait(60)
+            server.wait(300)
         self._end_commands()
         self._stack.close()
 

@@ -22,7 +22,7 @@ from harness.guest.bugcheck import Bugcheck
 from tests.channel.conftest import PROGRAM, WineGuest
 
 #: Bounds what must happen; no test is about how long it takes.
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def links() -> list[threading.Thread]:

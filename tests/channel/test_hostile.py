@@ -37,7 +37,7 @@ from tests.channel.fake_runner import FakeRunner, Files, Handler, hello
 from tests.channel.sshd import Sshd, sshd_is_missing
 from tests.channel.winrm_endpoint import Command, WinRmEndpoint, pass_on
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 PATH = r"C:\x.bin"
 
 Serve = Callable[[dict[int, Handler]], RunnerClient]

@@ -22,7 +22,7 @@ from tests.channel.fake_runner import FakeRunner, Handler, Refuse, asked, hello,
 
 RUN, PING, HELLO, EXECUTE = RequestType.RUN, RequestType.PING, RequestType.HELLO, RequestType.EXECUTE
 #: Long enough for any machine; nothing waits for it in a run that passes.
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 Pair = Callable[..., tuple[Link, FakeRunner]]
 

@@ -135,7 +135,7 @@ def test_a_prune_waits_for_an_ingest_and_takes_nothing_from_it(
     def stopping(store: EvidenceStore, files: object) -> int:
         count = add(store, files)  # type: ignore[arg-type]
         placed.set()
-        assert go_on.wait(60)
+        assert go_on.wait(300)
         return count
 
     monkeypatch.setattr(EvidenceStore, "add", stopping)
@@ -151,7 +151,7 @@ def test_a_prune_waits_for_an_ingest_and_takes_nothing_from_it(
 
     threads = [threading.Thread(target=ingest), threading.Thread(target=prune)]
     threads[0].start()
-    assert placed.wait(60)
+    assert placed.wait(300)
     assert _stored(results) == 3
     threads[1].start()
     # It can't be seen that somebody waits; that it isn't done can.

@@ -59,12 +59,12 @@ def look(folder: Path) -> dict[str, Any]:
         with SerialChannel.connect(spec.channel_socket, timeout=recipe.boot_seconds) as channel:
             found["hello"] = repr(channel.hello)
             found["runner_arch"] = channel.hello.arch
-            system = RunnerClient(channel).environment(timeout=120)
+            system = RunnerClient(channel).environment(timeout=300)
             found["version"] = f"{system.major}.{system.minor}.{system.build}"
-            found["serial_exit"] = channel.execute(["cmd", "/c", "exit 7"], timeout=120).exit_code
+            found["serial_exit"] = channel.execute(["cmd", "/c", "exit 7"], timeout=300).exit_code
             channel.put(r"C:\harness\from-serial.txt", b"over the port")
         # The port was closed by the host; the next connection finds the same runner.
-        with SerialChannel.connect(spec.channel_socket, timeout=60) as channel:
+        with SerialChannel.connect(spec.channel_socket, timeout=300) as channel:
             found["serial_again"] = channel.get(r"C:\harness\from-serial.txt").decode()
         (access,) = network_access(recipe, {22: machine.forwarded_port(22)})
         assert isinstance(access, SshAccess)
@@ -81,7 +81,7 @@ def over_ssh(access: SshAccess) -> dict[str, Any]:
     from harness.channel.ssh_connect import connect_ssh
 
     found: dict[str, Any] = {}
-    client: paramiko.SSHClient = connect_ssh(access, Deadline.after(60))
+    client: paramiko.SSHClient = connect_ssh(access, Deadline.after(300))
     with client:
         for name, line in {
             "ssh_cd": "cd",
@@ -89,7 +89,7 @@ def over_ssh(access: SshAccess) -> dict[str, Any]:
             "ssh_both": "echo one&& echo two",
             "ssh_exit": "exit 5",
         }.items():
-            _, stdout, _ = client.exec_command(line, timeout=60)
+            _, stdout, _ = client.exec_command(line, timeout=300)
             text = stdout.read().decode()
             found[name] = {"exit": stdout.channel.recv_exit_status(), "text": text}
         with client.open_sftp() as sftp, sftp.open("/C:/harness/from-serial.txt") as file:
@@ -97,7 +97,7 @@ def over_ssh(access: SshAccess) -> dict[str, Any]:
     with SshChannel.connect(access) as channel:
         channel.put(r"C:\harness\deep\from-ssh.txt", b"over SSH")
         found["ssh_file"] = channel.get(r"C:\harness\deep\from-ssh.txt").decode()
-        found["ssh_execute"] = channel.execute(["cmd", "/c", "exit 9"], timeout=120).exit_code
+        found["ssh_execute"] = channel.execute(["cmd", "/c", "exit 9"], timeout=300).exit_code
     return found
 
 
@@ -109,9 +109,9 @@ def panic(machine: Machine, access: SshAccess) -> str:
     from harness.channel.ssh_connect import connect_ssh
 
     mark = machine.events_seen
-    with connect_ssh(replace(access, user="root"), Deadline.after(60)) as client:
-        client.exec_command(ROOTS_COMMAND, timeout=30)
-        return str(machine.wait_for(EventKind.PANIC, timeout=60, since=mark).kind)
+    with connect_ssh(replace(access, user="root"), Deadline.after(300)) as client:
+        client.exec_command(ROOTS_COMMAND, timeout=300)
+        return str(machine.wait_for(EventKind.PANIC, timeout=300, since=mark).kind)
 
 
 if __name__ == "__main__":

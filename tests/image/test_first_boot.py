@@ -97,7 +97,7 @@ def first_boot(wine: Wine, tool: Path, version: WindowsVersion, *, settled: bool
 def run(wine: Wine, *command: str) -> None:
     with (wine.prefix / "out.txt").open("ab") as out:
         process = wine.start(command, stdin=subprocess.DEVNULL, stdout=out)
-        process.wait(timeout=120)
+        process.wait(timeout=600)
 
 
 def test_all_stages_pass_in_order_and_the_machine_is_shut_down(wine: Wine, tool: Path) -> None:

@@ -79,7 +79,7 @@ class Bench:
 
     def install(self, medium: Path, **options: float) -> dict[str, Any]:
         with self.start(medium, **options) as process:
-            output, errors = process.communicate(timeout=240)
+            output, errors = process.communicate(timeout=900)
         assert process.returncode == 0, errors
         found = json.loads(output)
         assert isinstance(found, dict)
@@ -402,13 +402,13 @@ def test_an_install_can_be_looked_at_and_interrupted(bench: Bench) -> None:
         for line in process.stderr:
             if line.strip() == "stage specialize":
                 break
-        picture = take_screenshot(store, "tiny", bench.folder / "screen.png", timeout=60)
+        picture = take_screenshot(store, "tiny", bench.folder / "screen.png", timeout=300)
         assert picture.read_bytes().startswith(b"\x89PNG")
         seen = look(store, "tiny")
         assert (seen.stage, seen.expected, seen.failed) == ("specialize", 60, ())
         assert re.search(r"screen: \w+ of \d+x\d+, unchanged for \d min", str(seen))
         os.kill(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode != 0
     assert bench.leftovers() == []
     with pytest.raises(UsageError, match="not being installed at this moment"):

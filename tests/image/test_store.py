@@ -161,7 +161,7 @@ def test_two_who_ask_at_once_get_one_image(tmp_path: Path) -> None:
     def slow(into: Path) -> Mapping[str, Any]:
         made.append(into)
         making.set()
-        assert go_on.wait(30)
+        assert go_on.wait(300)
         return fill(into)
 
     def waiting(line: str) -> None:
@@ -177,7 +177,7 @@ def test_two_who_ask_at_once_get_one_image(tmp_path: Path) -> None:
         ),
     ]
     threads[0].start()
-    assert making.wait(30)
+    assert making.wait(300)
     threads[1].start()
     for thread in threads:
         thread.join(30)

@@ -139,12 +139,12 @@ def test_a_held_machine_is_used_from_other_processes(image: str, tmp_path: Path)
         assert harness("guest", "screenshot", "vm:stand-in", screen).returncode == 0
         assert screen.read_bytes().startswith(b"\x89PNG")
         assert harness("guest", "stop", "vm:stand-in").returncode == 0
-        assert holder.wait(timeout=60) == 0
+        assert holder.wait(timeout=PATIENCE) == 0
     finally:
         holder.kill()
         holder.communicate()
     left = harness("clean", "--dry-run", "--json")
-    assert [each for each in json.loads(left.stdout) if str(holder.pid) in json.dumps(each)] == []
+    assert f"process {holder.pid} is gone" not in left.stdout
 
 
 @pytest.mark.parametrize("channel", ["serial", "ssh"])
@@ -222,12 +222,12 @@ def test_the_kernel_of_the_stand_in_can_be_debugged(image: str) -> None:
             [gdb, "-nx", "-batch", "-ex", remote, "-ex", "info registers rip"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         assert "rip" in seen.stdout, seen.stdout + seen.stderr
         assert harness("guest", "stop", "vm:stand-in").returncode == 0
-        assert debugging.wait(timeout=60) == 0
+        assert debugging.wait(timeout=PATIENCE) == 0
     finally:
         debugging.kill()
         debugging.communicate()

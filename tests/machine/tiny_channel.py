@@ -59,7 +59,7 @@ class TinyChannel(Channel):
         self,
         path: Path,
         *,
-        timeout: float = 60.0,
+        timeout: float = 300.0,
         environment: dict[str, Any] | None = None,
         skew: float = 0.0,
     ) -> None:

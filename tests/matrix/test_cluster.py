@@ -174,7 +174,7 @@ def cluster(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
         found = Hosts(place, address, process)
         yield found
         process.stdin.close()
-        process.wait(120)
+        process.wait(600)
         wait_for("the cluster's processes to end", lambda: not found.processes())
     finally:
         process.kill()
@@ -188,7 +188,7 @@ def test_a_lost_host_costs_one_test_and_its_work_is_done_elsewhere(cluster: Host
     with started(world, "--cluster", cluster.address) as process:
         wait_for("the test that blocks", (world.marks / "blocks").exists, process)
         cluster.kill_second()
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=900)
         assert process.returncode == 1, said
     run = run_in(world.results)
     rows = tuple(RunReader(run.path))
@@ -291,16 +291,16 @@ def drilled(recipes: Path, name: str, cache: Path) -> None:
 def test_a_machine_is_judged_on_the_host_that_has_it(far: Path, cluster: Hosts, world: World) -> None:
     """Nothing was drilled on the conductor's own host, and nobody asks it."""
     with started(world) as alone:
-        said, _ = alone.communicate(timeout=180)
+        said, _ = alone.communicate(timeout=900)
         assert "vm:far: a crash may go unnoticed" in said
         assert alone.returncode == 2
     plan = [sys.executable, "-m", "harness", "matrix", "plan", "plan.toml", "--cluster", cluster.address]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    shown = subprocess.run(plan, cwd=world.root, env=environment, capture_output=True, text=True, timeout=180)
+    shown = subprocess.run(plan, cwd=world.root, env=environment, capture_output=True, text=True, timeout=900)
     assert shown.returncode == 0, shown.stderr
     assert "on the cluster (2 cores" in shown.stdout
     with started(world, "--cluster", cluster.address) as process:
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=900)
         assert process.returncode == 0, said
     marks = {mark.name for mark in world.marks.iterdir()}
     assert "vm-far-on-host-2" in marks
@@ -309,7 +309,7 @@ def test_a_machine_is_judged_on_the_host_that_has_it(far: Path, cluster: Hosts, 
     record = cluster.place / "host-2" / "drills" / "far.json"
     record.write_text(record.read_text().replace('"emulator": "', '"emulator": "0.'))
     with started(world, "--cluster", cluster.address) as process:
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=900)
         assert process.returncode == 3, said
         assert "it was drilled with QEMU 0." in said
 
@@ -324,7 +324,7 @@ def test_a_killed_conductor_leaves_hosts_idle_and_goes_on(cluster: Hosts, world:
     before = {rows: rows.read_bytes() for rows in run.jobs.glob("*/rows.jsonl")}
     wait_for("the jobs on the hosts to end", lambda: not marked(cluster.place))
     with started(world, "--resume", "--cluster", cluster.address) as process:
-        said, _ = process.communicate(timeout=180)
+        said, _ = process.communicate(timeout=900)
         assert process.returncode == 1, said
     _, jobs = read_frozen(run.path)
     tried = Counter((row.test, row.target) for job in jobs for row in run.job(job.id).rows)

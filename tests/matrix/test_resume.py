@@ -26,7 +26,7 @@ from harness.results.folder import RunReader
 from tests.matrix.world import NEW, OLD, World, essence, with_driver
 
 ROOT = Path(harness.__file__).parent.parent
-_SECONDS = 120.0
+_SECONDS = 600.0
 
 PLAN = f"""
 name = "small"

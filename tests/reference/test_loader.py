@@ -242,7 +242,11 @@ _ANYWHERE = st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=16))
 
 
 @given(st.lists(_PATCH, max_size=4), st.lists(_ANYWHERE, max_size=4), st.floats(0, 1))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_mutated_images_load_or_are_refused_and_never_anything_else(
     target: tuple[Machine, bytes],
     patches: list[tuple[int, bytes]],

@@ -120,7 +120,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "--run-folder",
         str(place / "run"),
     ]
-    subprocess.run([*command, "test_suite.py"], cwd=place, check=False, capture_output=True, timeout=300)
+    subprocess.run([*command, "test_suite.py"], cwd=place, check=False, capture_output=True, timeout=900)
     found = {result.test.partition("::")[2]: result for result in RunReader(place / "run")}
     return {**found, "folder": place / "run"}
 

@@ -16,7 +16,7 @@ def ask_gdb(path: Path, *requests: str) -> list[str]:
     """Send packets; the answer to each. "c" lets the machine go on, comes last, and has none."""
     answers = []
     with socket.socket(socket.AF_UNIX) as gdb:
-        gdb.settimeout(60)
+        gdb.settimeout(300)
         gdb.connect(str(path))
         for request in requests:
             gdb.sendall(packet(request))

@@ -81,7 +81,7 @@ def seen_from_outside(target: Target, guest: MachineGuest, registry: Registry) -
     recipe = load_recipe(target.recipe)
     ports = {port: guest.machine.forwarded_port(port) for port in recipe.guest_ports}
     (access,) = (each for each in network_access(recipe, ports) if isinstance(each, SshAccess))
-    with open_channel(access, timeout=120) as channel:
+    with open_channel(access, timeout=600) as channel:
         p = ProgramBuilder(RunnerClient(channel), registry)
         read = p.query_value(p.open_key(registry.test_root / "app"), "late")
         p.run()
@@ -112,7 +112,7 @@ def main() -> None:
                 facts["paused"] = not guest.machine.running
                 seen = guest.machine.events_seen
                 facts["gdb"] = ask_gdb(ports.gdb, "?", "c")
-                guest.machine.wait_for(EventKind.RESUMED, timeout=60, since=seen)
+                guest.machine.wait_for(EventKind.RESUMED, timeout=300, since=seen)
                 # The machine runs, nobody has asked for news yet: the program still waits.
                 facts["outside before"] = seen_from_outside(target, guest, registry)
                 facts["told"] = []

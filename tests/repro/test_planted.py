@@ -122,7 +122,7 @@ def held_before_the_request(bundle: Path) -> None:
         assert found is not None
         assert ask_gdb(Path(found[1]), "?")[0].startswith("$T05")
         holder.send_signal(signal.SIGINT)
-        assert holder.wait(timeout=120) == 0
+        assert holder.wait(timeout=600) == 0
         assert not Path(found[1]).exists()
     finally:
         holder.kill()

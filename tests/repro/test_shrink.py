@@ -48,7 +48,7 @@ def test_order(probe, registry):
     assert write.status == NTSTATUS.ACCESS_DENIED
 """
 #: Bounds waits for what must happen.
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 
 def failed(folder: Path, test: str, noise: int = 3, *options: str) -> Path:

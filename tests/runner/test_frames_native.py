@@ -127,7 +127,11 @@ def streams(draw: st.DrawFn) -> list[Piece]:
     return pieces
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(streams())
 def test_both_ends_find_the_same_frames(reader: Path, pieces: list[Piece]) -> None:
     assert without_long(found_by_runner(reader, pieces)) == found_by_harness(pieces)

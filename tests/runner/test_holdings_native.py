@@ -270,7 +270,11 @@ def test_more_entries_than_came_are_refused(ask: Ask, count: int) -> None:
     assert "no known way" in message
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     kind=st.sampled_from([RequestType.POOL_TAGS, RequestType.POOL_VERIFIED, RequestType.OPEN_KEYS]),
     position=st.integers(0, 400),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.channel.frames import RequestType, RunnerErrorCode
-from tests.runner.winehost import RefusedError, StandardRunner, Wine
+from tests.runner.winehost import PATIENCE, RefusedError, StandardRunner, Wine
 
 STATUS_PRIVILEGE_NOT_HELD = 0xC0000061
 
@@ -108,6 +108,14 @@ def test_a_date_program_that_sets_nothing_is_no_success(wine: Wine, runner_exe: 
         assert refused.value.status == STATUS_PRIVILEGE_NOT_HELD
 
 
+def wait_for(path: Path) -> None:
+    """Until a program of the host has made it: the runner looks at the clock, for a while, not at that."""
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < deadline, f"nobody made {path}"
+        time.sleep(0.01)
+
+
 def test_a_date_program_is_given_the_time(wine: Wine, runner_exe: Path, tmp_path: Path) -> None:
     given = tmp_path / "given"
     date = tmp_path / "date"
@@ -115,6 +123,7 @@ def test_a_date_program_is_given_the_time(wine: Wine, runner_exe: Path, tmp_path
     date.chmod(0o755)
     with StandardRunner(wine, runner_exe, "--date", wine.dos(date)) as running, pytest.raises(RefusedError):
         running.ask(RequestType.CLOCK_SET, unix_us=1_700_000_000_000_042)
+    wait_for(given)
     assert given.read_text() == "-u -s @1700000000.000042"
 
 
@@ -129,7 +138,7 @@ def test_what_a_date_program_says_is_not_among_the_frames(
     with StandardRunner(wine, runner_exe, "--date", wine.dos(date)) as running:
         with pytest.raises(RefusedError):
             running.ask(RequestType.CLOCK_SET, unix_us=1_700_000_000_000_000)
-        assert done.exists()
+        wait_for(done)
         running.ask(RequestType.QUIESCE)
         assert running.discarded == 0
 

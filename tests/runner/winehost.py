@@ -24,7 +24,7 @@ import cbor2
 from harness.channel.frames import FAILED, REPLY, Frame, FrameDecoder, encode_frame
 
 #: Bounds every wait for something that must happen; no test is about how long it takes.
-PATIENCE = 30.0
+PATIENCE = 300.0
 
 
 def wine_is_missing() -> str:

@@ -76,7 +76,7 @@ def tiny_boot(kernel: Path, hardware: Hardware | None = None) -> DirectBoot:
 class TinyLine:
     """The host's end of its line protocol; a context manager. Connecting waits until it answers."""
 
-    def __init__(self, path: Path, *, timeout: float = 60.0) -> None:
+    def __init__(self, path: Path, *, timeout: float = 300.0) -> None:
         self.timeout = timeout
         self._buffer = b""
         self._socket = socket.socket(socket.AF_UNIX)
