@@ -33,7 +33,7 @@ from harness.registry.status import status_name
 from harness.registry.version import MODELLED, WindowsVersion, architectures
 
 if TYPE_CHECKING:
-    from harness.reference.kernel.irps import IoResult
+    from harness.reference.kernel.synchronous import IoResult
     from harness.workload.program import Program
     from harness.workload.result import ProgramResult
 

@@ -21,20 +21,18 @@ from harness.reference.kernel.security import (
     parse_sddl,
     token_of,
 )
+from harness.reference.kernel.synchronous import SynchronousRequests
 from harness.reference.kernel.text import wide_encode
 from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
 
-__all__ = ["DO_BUFFERED_IO", "DO_DIRECT_IO", "Device", "DriverBody", "FileBody", "IoManager"]
+__all__ = ["Device", "DriverBody", "FileBody", "IoManager"]
 
-DO_BUFFERED_IO: Final = 0x4
 DO_EXCLUSIVE: Final = 0x8
-DO_DIRECT_IO: Final = 0x10
 DO_DEVICE_INITIALIZING: Final = 0x80
 FILE_DEVICE_SECURE_OPEN: Final = 0x100
-IRP_MJ_CREATE: Final = 0
 IRP_MJ_CLOSE: Final = 2
 IRP_MJ_CLEANUP: Final = 0x12
 IRP_MJ_MAXIMUM_FUNCTION: Final = 0x1B
@@ -110,6 +108,7 @@ class IoManager:
         self.device_layout = layout("DEVICE_OBJECT", pointer)
         self.file_layout = layout("FILE_OBJECT", pointer)
         self.irps = IrpEngine(machine)
+        self.synchronous = SynchronousRequests(machine, self.irps)
         self.default_security = parse_sddl("D:P(A;;GA;;;SY)(A;;GRGWGX;;;BA)(A;;GRGW;;;WD)(A;;GR;;;RC)")
 
     # -- driver objects ----------------------------------------------------------------------------------
@@ -284,7 +283,7 @@ class IoManager:
             return NTSTATUS.ACCESS_DENIED
         file = self._new_file(obj, rest, granted)
         target = self.top_of_stack(obj)
-        status = self.irps.create(target, file, granted, options, share, mode)
+        status = self.synchronous.create(target, file, granted, options, share, mode)
         if status >= 0x80000000:
             file.body.cleaned_up = True
             m.kernel.objects.dereference(file)
@@ -324,7 +323,7 @@ class IoManager:
         if body.cleaned_up or body.device is None or not body.opened:
             return
         body.cleaned_up = True
-        self.irps.simple(self.top_of_stack(body.device), file, IRP_MJ_CLEANUP)
+        self.synchronous.simple(self.top_of_stack(body.device), file, IRP_MJ_CLEANUP)
 
     def _delete_file(self, file: KernelObject) -> None:
         m = self.m
@@ -334,7 +333,7 @@ class IoManager:
             return
         if body.opened:
             file.references += 1  # the driver may look at the object during IRP_MJ_CLOSE
-            self.irps.simple(self.top_of_stack(body.device), file, IRP_MJ_CLOSE)
+            self.synchronous.simple(self.top_of_stack(body.device), file, IRP_MJ_CLOSE)
             file.references -= 1
         device_view = self.device_layout.at(m.memory, body.device.address)
         device_view["ReferenceCount"] = device_view["ReferenceCount"] - 1

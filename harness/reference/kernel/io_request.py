@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
 from harness.reference.kernel.checks import DISPATCH_LEVEL, INTERNAL, need_irql
-from harness.reference.kernel.heap import SYSTEM_OWNED
 from harness.reference.kernel.io_device import device_or_bugcheck
+from harness.reference.kernel.irp_buffers import Control, attach_control
 from harness.reference.kernel.scheduler import Task
 from harness.registry.status import NTSTATUS
 
@@ -89,7 +89,7 @@ def io_reuse_irp(m: Machine, address: int, status: int) -> None:
     size = engine.irp_layout.size + irp.stack_count * engine.stack_layout.size
     m.memory.write(address, bytes(size))
     engine.initialise(address, size, irp.stack_count)
-    irp.completed = irp.finished = False
+    irp.finished = False
     engine.view(irp)["Status"] = status
 
 
@@ -122,14 +122,14 @@ def io_build_device_io_control_request(
     obj = device_or_bugcheck(m, device, "IoBuildDeviceIoControlRequest")
     engine = m.kernel.io.irps
     irp = engine.allocate(m.kernel.io.device_layout.at(m.memory, obj.address)["StackSize"])
-    irp.allocated_by = SYSTEM_OWNED
+    irp.threaded = True
     view = engine.view(irp)
     view["UserEvent"] = event
     view["UserIosb"] = iosb
     view["Thread"] = m.current.address
     location = engine.next_location(irp)
     location["MajorFunction"] = 0x0F if internal & 0xFF else 0x0E
-    engine.fill_control(irp, view, location, code, source, source_length, target, target_length)
+    attach_control(m, irp, location, Control(code, source, source_length, target, target_length))
     return irp.address
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from harness.reference.kernel.irps import IRP_MJ_READ, IRP_MJ_WRITE, IoResult
+from harness.reference.kernel.irp_buffers import Control
 from harness.reference.kernel.objects import KernelObject
+from harness.reference.kernel.synchronous import IoResult
 from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ class Requests:
         if data:
             m.memory.write(source, data)
         buffer = m.memory.alloc_user(output) if output else 0
-        result = m.kernel.io.irps.control(target, file, code, source, len(data), buffer, output)
+        result = m.kernel.io.synchronous.control(
+            target, file, Control(code, source, len(data), buffer, output)
+        )
         size = min(result.information, output)
         failed = result.status & 0xC0000000 == 0xC0000000
         out = b"" if failed or not size else m.memory.read(buffer, size)
@@ -119,7 +122,7 @@ class Requests:
 
         def request(target: KernelObject, file: KernelObject) -> IoResult:
             buffer = m.memory.alloc_user(length) if length else 0
-            result = m.kernel.io.irps.transfer(target, file, IRP_MJ_READ, buffer, length)
+            result = m.kernel.io.synchronous.read(target, file, buffer, length)
             size = min(result.information, length)
             failed = result.status & 0xC0000000 == 0xC0000000
             out = b"" if failed or not size else m.memory.read(buffer, size)
@@ -135,6 +138,6 @@ class Requests:
             buffer = m.memory.alloc_user(len(data)) if data else 0
             if data:
                 m.memory.write(buffer, data)
-            return m.kernel.io.irps.transfer(target, file, IRP_MJ_WRITE, buffer, len(data))
+            return m.kernel.io.synchronous.write(target, file, buffer, len(data))
 
         return self._on(device, request)

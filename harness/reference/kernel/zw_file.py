@@ -13,6 +13,7 @@ from harness.reference.exports import export
 from harness.reference.kernel.checks import need_zw
 from harness.reference.kernel.files import OPEN
 from harness.reference.kernel.io_manager import FileBody
+from harness.reference.kernel.irp_buffers import Control
 from harness.reference.kernel.layouts import layout
 from harness.reference.kernel.objects import KernelObject
 from harness.reference.kernel.rtl_strings import string_text
@@ -311,7 +312,8 @@ def zw_device_io_control_file(
         return NTSTATUS.INVALID_DEVICE_REQUEST
     io = m.kernel.io
     device = io.top_of_stack(file.body.device)
-    result = io.irps.control(device, file, code, source, source_length, target, target_length, mode=0)
+    control = Control(code, source, source_length, target, target_length)
+    result = io.synchronous.control(device, file, control, mode=0)
     return _done(m, iosb, event, result.status, result.information)
 
 
