@@ -35,12 +35,6 @@ def probe(guest: Guest) -> Iterator[Probe]:
         yield probe
 
 
-@pytest.fixture
-def registry(guest: Guest) -> Iterator[Registry]:
-    with Registry(guest) as registry:
-        yield registry
-
-
 def test_what_nobody_holds_up_ends_at_once(registry: Registry) -> None:
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from harness.guest.base import Arch, Guest
+from harness.guest.base import Arch
 from harness.registry.access import KEY_NOTIFY, KEY_READ, SecurityInformation
 from harness.registry.status import NTSTATUS
 from harness.workload import ProgramBuilder, Registry, Step
@@ -18,18 +16,6 @@ pytest.importorskip(
 from harness import reference
 
 NAME, LAST_SET, SECURITY = 1, 4, 8
-
-
-@pytest.fixture(scope="module")
-def guest() -> Iterator[Guest]:
-    with reference.boot("10.0.26100") as guest:
-        yield guest
-
-
-@pytest.fixture
-def registry(guest: Guest) -> Iterator[Registry]:
-    with Registry(guest) as registry:
-        yield registry
 
 
 def test_a_wait_ends_when_another_thread_signals(registry: Registry) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from harness.guest.base import Guest
@@ -19,18 +17,6 @@ pytest.importorskip(
 )
 
 from harness import reference
-
-
-@pytest.fixture(scope="module")
-def guest() -> Iterator[Guest]:
-    with reference.boot("10.0.26100") as guest:
-        yield guest
-
-
-@pytest.fixture
-def registry(guest: Guest) -> Iterator[Registry]:
-    with Registry(guest) as registry:
-        yield registry
 
 
 def test_keys(registry: Registry) -> None:
