@@ -127,13 +127,17 @@ class Between:
 def parse_parameters(texts: Iterable[str]) -> dict[str, int | str | bytes]:
     """``NAME=VALUE`` to values of a Parameters key: numbers (also 0x...) to REG_DWORD, text to REG_SZ.
 
-    Raises `UsageError` for a text without a name or a number beyond 32 bits.
+    Double quotes around a value make it a text whatever is in them: ``Altitude="385200"``. Raises
+    `UsageError` for a text without a name or a number beyond 32 bits.
     """
     found: dict[str, int | str | bytes] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise UsageError(f"{text!r} is not of the form NAME=VALUE")
+        if len(value) >= 2 and value[0] == value[-1] == '"':
+            found[name] = value[1:-1]
+            continue
         try:
             number = int(value, 0)
         except ValueError:

@@ -121,3 +121,11 @@ def test_gathered_mistakes_are_raised_together_and_each_once(tmp_path: Path) -> 
     with pytest.raises(ConfigError) as raised:
         mistakes.check()
     assert raised.value.mistakes == (f"{file}: a.b: no such thing", f"{file}: c: is wrong")
+
+
+def test_a_file_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_bytes('targets = []\nname = "café"\n'.encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        load_toml(file)
+    assert str(caught.value) == f"{file}: not UTF-8: byte 0xe9 in line 2; save it as UTF-8"

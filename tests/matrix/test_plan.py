@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.between import parse_parameters
 from harness.errors import ToolMissingError
 from harness.image.recipe import Recipe
 from harness.matrix.plan.jobs import Job, read_frozen, write_frozen
@@ -88,7 +89,7 @@ def test_a_full_plan(folder: Path) -> None:
         name = "acme"
         file = "new/acme.sys"
         suites = ["suites/own"]
-        parameters = { Mode = 2, Path = "x" }
+        parameters = { Mode = 2, Path = "x", Altitude = "385200", Big = "99999999999", Said = '"so"' }
 
         [[driver]]
         name = "old"
@@ -112,7 +113,14 @@ def test_a_full_plan(folder: Path) -> None:
         ("old-1.1", ("reference:6.1-x86",)),
     ]
     (acme, *_) = plan.builds
-    assert acme.parameters == ("Mode=2", "Path=x")
+    # A text stays one, also where it looks like a number: altitudes are.
+    assert parse_parameters(acme.parameters) == {
+        "Mode": 2,
+        "Path": "x",
+        "Altitude": "385200",
+        "Big": "99999999999",
+        "Said": '"so"',
+    }
     assert acme.sha256 == hashlib.sha256((folder / "new" / "acme.sys").read_bytes()).hexdigest()
 
 
@@ -150,7 +158,7 @@ def test_every_mistake_is_told_at_once(folder: Path) -> None:
         name = "bad"
         builds = { one = "not-a-driver.sys", two = "arm.sys" }
         suites = ["suites/own"]
-        parameters = { Mode = 1.5 }
+        parameters = { Mode = 1.5, "a=b" = 1 }
         targets = ["vm:other"]
 
         [[driver]]
@@ -185,6 +193,7 @@ def test_every_mistake_is_told_at_once(folder: Path) -> None:
         "driver[1].builds.one: ",
         "driver[1].builds.two: ",
         "driver[1].parameters.Mode: must be a whole number or a text",
+        "driver[1].parameters.a=b: a name can't have = in it",
         "driver[1].targets: match none of the plan's targets",
         "driver[2].glob: 'nothing/*.sys' matches 0 files",
         "driver[3]: must have exactly one of file, builds and glob",

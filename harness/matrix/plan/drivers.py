@@ -145,6 +145,19 @@ def _parameters(raw: Mapping[str, Any], file: Path, where: str, mistakes: Mistak
         with mistakes.gathered(file, f"{where}.parameters.{name}"):
             if type(value) not in (int, str):
                 raise UsageError("must be a whole number or a text")
-            parse_parameters([f"{name}={value}"])
-            found.append(f"{name}={value}")
+            if "=" in name:
+                raise UsageError("a name can't have = in it")
+            text = f"{name}={value}"
+            if isinstance(value, str) and not _is_text(value):
+                text = f'{name}="{value}"'
+            parse_parameters([text])
+            found.append(text)
     return tuple(found)
+
+
+def _is_text(value: str) -> bool:
+    """Whether ``NAME=VALUE`` means this text without quotes; "385200", an altitude, would be a number."""
+    try:
+        return parse_parameters([f"_={value}"]) == {"_": value}
+    except UsageError:
+        return False
