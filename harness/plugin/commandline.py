@@ -81,7 +81,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "action": "append",
         "default": [],
         "metavar": "NAME=VALUE",
-        "help": "a value of your driver's Parameters key, REG_DWORD when it is a number without quotes; repeatable",
+        "help": "a value of your driver's Parameters key, REG_DWORD for a number without quotes; repeatable",
     },
     "--build": {"metavar": "NAME", "default": "", "help": "what the rows call this build of your driver"},
     "--known": {
