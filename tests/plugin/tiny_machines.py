@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.channel.base import ChannelKind
 from harness.guests import Guests
 from harness.image.recipe import Recipe
-from harness.machine.describe.spec import Accelerator, Disk, DiskFormat, PanicModel, SealedImage
+from harness.machine.describe.spec import Accelerator, Disk, DiskBus, DiskFormat, PanicModel, SealedImage
 from harness.machine.drive import Machines, MachineSettings, WayIn
 from harness.machine.hypervisor.machine import Machine
 from harness.targets import Target
@@ -18,7 +18,7 @@ from tests.machine.tinyguest import tiny_boot, tiny_hardware
 
 __all__ = ["install"]
 
-_HARDWARE = tiny_hardware(panic=(PanicModel.ISA,))
+_HARDWARE = tiny_hardware(panic=(PanicModel.ISA,), disk_bus=DiskBus.IDE)
 
 
 def _image(guests: Guests, target: Target, recipe: Recipe) -> SealedImage:
