@@ -66,6 +66,7 @@
  *  SERVICE_START {name}  ->  {status NTSTATUS|null, win32 error|null, by "native"|"scm"}
  *  SERVICE_STOP {name}  ->  the same
  *  SERVICE_DELETE {name}  ->  {}
+ *               once it is gone: it stays for as long as anybody has it open, half a minute at most
  *  SERVICE_QUERY {name}  ->  {exists bool, state win32 SERVICE_xxx|null}
  *  SERVICE_VALUES {name, key: path below the service's key, values {text: int|text|bytes}}  ->  {}
  *               the key is made where it is missing. Since version 1.1

@@ -13,8 +13,9 @@
 #include "protocol.h"
 
 #define SERVICES L"\\Registry\\Machine\\System\\CurrentControlSet\\Services\\"
-#define PENDING_MS 30000
+#define PENDING_MS 120000
 #define PENDING_POLL_MS 20
+#define DELETED_MS 30000
 
 static SC_HANDLE open_manager(DWORD access, REPLY *reply)
 {
@@ -204,19 +205,41 @@ void driver_stop(const REQUEST *request, const VALUE *values, REPLY *reply)
     start_or_stop(values[0].text, FALSE, reply);
 }
 
+/* It goes with its last handle, and until then there can be no other of its name. Who has just told that a driver has
+ * stopped may still have one: Wine's driver host closes its own afterwards. */
+static void wait_until_gone(SC_HANDLE manager, const wchar_t *name)
+{
+    DWORD since = GetTickCount();
+    SC_HANDLE service;
+
+    while ((service = OpenServiceW(manager, name, SERVICE_QUERY_STATUS)) != NULL) {
+        CloseServiceHandle(service);
+        if (GetTickCount() - since > DELETED_MS) {
+            return; /* somebody keeps it open for long, which is no failure of ours */
+        }
+        Sleep(PENDING_POLL_MS);
+    }
+}
+
 /* name */
 void driver_delete(const REQUEST *request, const VALUE *values, REPLY *reply)
 {
     SC_HANDLE manager, service;
+    BOOL deleted;
 
     (void)request;
     if (!open_service(values[0].text, DELETE, &manager, &service, reply)) {
         return;
     }
-    if (!DeleteService(service)) {
+    deleted = DeleteService(service);
+    if (!deleted) {
         reply_fail_win32(reply, "the service was not deleted", GetLastError());
     }
-    close_service(manager, service);
+    CloseServiceHandle(service);
+    if (deleted) {
+        wait_until_gone(manager, values[0].text);
+    }
+    CloseServiceHandle(manager);
 }
 
 /* name */

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
+import cbor2
 import pytest
 
 from harness.channel.frames import RequestType, RunnerErrorCode
 from harness.driver import build_driver, find_project_root
-from tests.runner.winehost import RefusedError, StandardRunner, Wine
+from tests.runner.winehost import RefusedError, StandardRunner, Wine, read_answer
 
 SERVICE_STOPPED, SERVICE_RUNNING = 1, 4
 SERVICE_DOES_NOT_EXIST, SERVICE_EXISTS = 1060, 1073
@@ -178,6 +182,49 @@ def test_a_service_that_is_not_there_is_an_error(long_runner: StandardRunner, ty
     with pytest.raises(RefusedError) as refused:
         long_runner.ask(type, name="nobody made this")
     assert (refused.value.error, refused.value.win32) == (RunnerErrorCode.SYSTEM, SERVICE_DOES_NOT_EXIST)
+
+
+HOLDER = """
+#include <stdio.h>
+#include <windows.h>
+int main(void)
+{
+    SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+    SC_HANDLE service = OpenServiceW(manager, L"kept", SERVICE_QUERY_STATUS);
+    puts(service ? "held" : "not there");
+    fflush(stdout);
+    getchar();
+    CloseServiceHandle(service);
+    return 0;
+}
+"""
+
+
+def test_a_deleted_service_is_gone_whoever_had_it_open(
+    wine: Wine, long_runner: StandardRunner, tmp_path: Path
+) -> None:
+    """As Wine's driver host has, for a moment after it said that the driver has stopped."""
+    compiler = shutil.which("x86_64-w64-mingw32-gcc")
+    if compiler is None:
+        pytest.skip("no mingw-w64 for x64: apt-get install gcc-mingw-w64-x86-64")
+    (tmp_path / "holder.c").write_text(HOLDER)
+    exe = tmp_path / "holder.exe"
+    subprocess.run([compiler, tmp_path / "holder.c", "-o", exe], check=True)
+    kept = {"name": "kept", "path": "C:\\kept.sys"}
+    long_runner.ask(RequestType.SERVICE_CREATE, **kept)
+    with wine.start([exe], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == b"held"
+        delete = long_runner.send(RequestType.SERVICE_DELETE, cbor2.dumps({"name": "kept"}))
+        create = long_runner.send(RequestType.SERVICE_CREATE, cbor2.dumps(kept))
+        for _ in range(50):
+            long_runner.send(RequestType.PING, b"it waits")
+            assert long_runner.receive().payload == b"it waits"
+        holder.communicate(b"\n")
+    read_answer(RequestType.SERVICE_DELETE, delete, long_runner.receive())
+    read_answer(RequestType.SERVICE_CREATE, create, long_runner.receive())
+    long_runner.ask(RequestType.SERVICE_DELETE, name="kept")
 
 
 def test_a_driver_that_refuses_to_start_is_no_success(long_runner: StandardRunner, wine: Wine) -> None:
