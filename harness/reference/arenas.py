@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.reference.faults import MemoryExhausted
 from harness.reference.layout import PAGE, PAGE_MASK, Range
+from harness.reference.pages import READ, WRITE
 
 if TYPE_CHECKING:
     from harness.reference.memory import Memory
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Bump", "Scratch", "ScratchBlock", "Shown"]
 
 _CHUNK: Final = 16  # pages mapped at a time
-_RW: Final = 3
+_RW: Final = READ | WRITE
 #: How many blocks of scratch memory that are gone are remembered.
 _REMEMBERED: Final = 4096
 

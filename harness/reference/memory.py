@@ -1,40 +1,29 @@
-"""Guest memory: one physical arena and a page table that Python owns.
+"""Guest memory as Python reads, writes and allocates it; the pages are in `harness.reference.pages`.
 
-Unicorn sees the arena as physical memory and asks `harness.reference.cpu` for every page it does not
-know yet (a TLB miss); the answer comes from the page table here. Mapping, unmapping and protecting a page
-are dictionary operations, and Python reads and writes the arena directly.
+Python goes by the page table and reads and writes the arena directly.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from harness.errors import InfrastructureError
 from harness.guest import Arch
 from harness.reference.arenas import Bump, Scratch, ScratchBlock, Shown
 from harness.reference.faults import Access, GuestFault, MemoryExhausted
-from harness.reference.layout import PAGE, PAGE_MASK, address_map
+from harness.reference.layout import PAGE, PAGE_MASK
+from harness.reference.pages import EXECUTE, FRAME, NEEDS, PAGEABLE, READ, WRITE, PagedMemory
 
 __all__ = ["EXECUTE", "PAGEABLE", "READ", "WRITE", "Memory", "MemoryExhausted"]
 
-READ: Final = 1
-WRITE: Final = 2
-EXECUTE: Final = 4
-#: May be paged out: touching it at DISPATCH_LEVEL or above is a bugcheck (page "Bug Check 0xD1").
-PAGEABLE: Final = 8
-
-_FRAME: Final = ~PAGE_MASK
-_NEEDS: Final = {Access.READ: READ, Access.WRITE: WRITE, Access.EXECUTE: EXECUTE}
 _U16: Final = struct.Struct("<H")
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 _UNICODE_STRING: Final = {4: struct.Struct("<HHI"), 8: struct.Struct("<HH4xQ")}
 
 
-class Memory:
+class Memory(PagedMemory):
     """The memory of one machine.
 
     Addresses are guest virtual addresses. `read`, `write` and the typed accessors raise `GuestFault`
@@ -43,17 +32,7 @@ class Memory:
     """
 
     def __init__(self, arch: Arch, *, size: int = 256 << 20) -> None:
-        self.map = address_map(arch)
-        self.pointer_size = self.map.pointer_size
-        self.size = size
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self.arena = mmap.mmap(-1, size, flags=flags)
-        #: Page table: virtual page number to address of the frame | READ | WRITE | EXECUTE | PAGEABLE.
-        self.pages: dict[int, int] = {}
-        self._free: list[int] = []
-        self._next_frame = PAGE  # frame 0 stays unused, so that a frame address is never false
-        #: Told about every page that went or lost a right; set by the processor.
-        self.forget: Callable[[int], None] = _nobody
+        super().__init__(arch, size=size)
         #: Asked before an export touches user memory for a driver (`user_read`); set by the machine.
         self.guard: Callable[[int, Access], None] = _anybody
         self._ptr = _U64 if self.pointer_size == 8 else _U32
@@ -61,90 +40,6 @@ class Memory:
         self._scratch = Scratch(self)
         self._static = Bump(self, self.map.static)
         self._user = Bump(self, self.map.user)
-
-    # --- pages -----------------------------------------------------------------------------------
-
-    def map_pages(self, address: int, count: int, rights: int, *, contiguous: bool = False) -> None:
-        """Map `count` zeroed pages at a page-aligned `address`. Raises `MemoryExhausted`.
-
-        ``contiguous=True`` guarantees neighbouring frames (`physical` + offset stays valid over pages).
-        """
-        first = address >> 12
-        if count == 1 and self._free:
-            frame = self._free.pop()
-            self.arena[frame : frame + PAGE] = _ZEROES
-            self.pages[first] = frame | rights
-            return
-        if self._next_frame + count * PAGE <= self.size:
-            frame = self._next_frame
-            self._next_frame += count * PAGE
-            for i in range(count):
-                self.pages[first + i] = (frame + i * PAGE) | rights
-            return
-        if contiguous or len(self._free) < count:
-            raise MemoryExhausted
-        for i in range(count):
-            frame = self._free.pop()
-            self.arena[frame : frame + PAGE] = _ZEROES
-            self.pages[first + i] = frame | rights
-
-    def map_filled(self, address: int, rights: int, content: bytes) -> None:
-        """Map one page that holds `content` (PAGE bytes). Raises `MemoryExhausted`."""
-        if self._free:
-            frame = self._free.pop()
-        elif self._next_frame < self.size:
-            frame = self._next_frame
-            self._next_frame += PAGE
-        else:
-            raise MemoryExhausted
-        self.arena[frame : frame + PAGE] = content
-        self.pages[address >> 12] = frame | rights
-
-    def map_alias(self, address: int, target: int, rights: int) -> None:
-        """Map one page at `address` onto the frame behind the mapped page `target`."""
-        self.pages[address >> 12] = (self.pages[target >> 12] & _FRAME) | rights
-
-    def unmap_pages(self, address: int, count: int = 1, *, free: bool = True) -> None:
-        """Remove `count` pages; ``free=False`` keeps the frames (an alias goes)."""
-        for page in range(address >> 12, (address >> 12) + count):
-            entry = self.pages.pop(page, 0)
-            if entry:
-                self.forget(page)
-                if free:
-                    self._free.append(entry & _FRAME)
-
-    def protect(self, address: int, count: int, rights: int) -> None:
-        """Change the rights of `count` mapped pages."""
-        for page in range(address >> 12, (address >> 12) + count):
-            entry = self.pages.get(page)
-            if entry is None:
-                raise GuestFault(page << 12)
-            self.pages[page] = (entry & _FRAME) | rights
-            self.forget(page)
-
-    def rights(self, address: int) -> int:
-        """READ | WRITE | EXECUTE | PAGEABLE of the page at `address`, 0 when there is none."""
-        return self.pages.get(address >> 12, 0) & PAGE_MASK
-
-    def is_mapped(self, address: int, n: int = 1) -> bool:
-        """Whether all of ``[address, address + n)`` is present."""
-        last = (address + max(n, 1) - 1) >> 12
-        return all(page in self.pages for page in range(address >> 12, last + 1))
-
-    def is_user(self, address: int) -> bool:
-        """Whether `address` is in user space."""
-        return address < self.map.user_limit
-
-    def free_pages(self) -> int:
-        """How many pages the arena still has."""
-        return len(self._free) + (self.size - self._next_frame) // PAGE
-
-    def physical(self, address: int, access: Access = Access.READ) -> int:
-        """Offset of `address` in the arena. Raises `GuestFault`."""
-        entry = self.pages.get(address >> 12, 0)
-        if not entry & _NEEDS[access]:
-            raise GuestFault(address, access)
-        return (entry & _FRAME) + (address & PAGE_MASK)
 
     # --- bytes -----------------------------------------------------------------------------------
 
@@ -157,7 +52,7 @@ class Memory:
             entry = self.pages.get(address >> 12, 0)
             if not entry & READ:
                 raise GuestFault(address, Access.READ)
-            start = (entry & _FRAME) + offset
+            start = (entry & FRAME) + offset
             return self.arena[start : start + n]
         return b"".join(
             self.arena[s : s + size] for s, size in self._runs(address, n, Access.READ, force=False)
@@ -173,7 +68,7 @@ class Memory:
             entry = self.pages.get(address >> 12, 0)
             if not (entry & WRITE or (force and entry)):
                 raise GuestFault(address, Access.WRITE)
-            start = (entry & _FRAME) + offset
+            start = (entry & FRAME) + offset
             self.arena[start : start + n] = bytes(data)
             return
         view = memoryview(data)
@@ -204,7 +99,7 @@ class Memory:
 
     def _runs(self, address: int, n: int, access: Access, *, force: bool) -> Iterator[tuple[int, int]]:
         """The bytes as pieces of the arena (start, size); pages with neighbouring frames make one piece."""
-        need = _NEEDS[access]
+        need = NEEDS[access]
         end = address + n
         start = size = 0
         while address < end:
@@ -212,7 +107,7 @@ class Memory:
             if not (entry & need or (force and entry)):
                 raise GuestFault(address, access)
             offset = address & PAGE_MASK
-            at = (entry & _FRAME) + offset
+            at = (entry & FRAME) + offset
             length = min(PAGE - offset, end - address)
             if at == start + size:
                 size += length
@@ -231,7 +126,7 @@ class Memory:
         entry = self.pages.get(address >> 12, 0)
         if not entry & READ:
             raise GuestFault(address, Access.READ)
-        return self.arena[(entry & _FRAME) + (address & PAGE_MASK)]
+        return self.arena[(entry & FRAME) + (address & PAGE_MASK)]
 
     def u16(self, address: int) -> int:
         """The unsigned 16-bit value at `address`."""
@@ -276,7 +171,7 @@ class Memory:
         entry = self.pages.get(address >> 12, 0)
         if not entry & READ:
             raise GuestFault(address, Access.READ)
-        value: int = kind.unpack_from(self.arena, (entry & _FRAME) + offset)[0]
+        value: int = kind.unpack_from(self.arena, (entry & FRAME) + offset)[0]
         return value
 
     def _put(self, address: int, kind: struct.Struct, value: int) -> None:
@@ -287,7 +182,7 @@ class Memory:
         entry = self.pages.get(address >> 12, 0)
         if not entry & WRITE:
             raise GuestFault(address, Access.WRITE)
-        kind.pack_into(self.arena, (entry & _FRAME) + offset, value)
+        kind.pack_into(self.arena, (entry & FRAME) + offset, value)
 
     # --- strings ---------------------------------------------------------------------------------
 
@@ -374,17 +269,12 @@ class Memory:
 
     def unmap_user(self, address: int, n: int) -> None:
         """Take pages of `map_user` away, as a requester that frees its buffer does."""
-        self.unmap_pages(address & _FRAME, ((address & PAGE_MASK) + n + PAGE_MASK) >> 12)
+        self.unmap_pages(address & FRAME, ((address & PAGE_MASK) + n + PAGE_MASK) >> 12)
 
     def close(self) -> None:
         """Give the arena back."""
-        self.pages.clear()
-        self.forget = _nobody
         self.guard = _anybody
-        try:
-            self.arena.close()
-        except BufferError as error:  # somebody still exports a view of it
-            raise InfrastructureError("guest memory is still in use while the machine closes") from error
+        super().close()
 
 
 def _find_zero(chunk: bytes, width: int) -> int:
@@ -394,12 +284,5 @@ def _find_zero(chunk: bytes, width: int) -> int:
     return at
 
 
-def _nobody(_page: int) -> None:
-    return None
-
-
 def _anybody(_address: int, _access: Access) -> None:
     return None
-
-
-_ZEROES: Final = bytes(PAGE)
