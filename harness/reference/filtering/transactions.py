@@ -2,19 +2,26 @@
 
 A transaction commits in the documented phases of the kernel transaction manager as far as they can be told
 from outside: every enlistment that asked for it gets pre-prepare, prepare and commit, or rollback, through
-its resource manager's callback, and answers with TmCommitComplete or TmRollbackComplete (B-TXN-06).
+its resource manager's callback or its queue, and answers with a Complete routine (B-TXN-06). A phase is over
+when all have answered; a callback that returned anything but STATUS_PENDING counts as an answer.
 
-Sources: kernel/introduction-to-ktm, nf-wdm-zwcreatetransaction, nf-wdm-zwcreateenlistment,
-nf-wdm-tmenablecallbacks, nc-wdm-ptm_rm_notification, regfltr txr.c.
+Sources: kernel/introduction-to-ktm, kernel/handling-commit-operations, nf-wdm-zwcreatetransaction,
+nf-wdm-zwcreateenlistment, nf-wdm-tmenablecallbacks, nc-wdm-ptm_rm_notification,
+nf-wdm-zwgetnotificationresourcemanager, nf-wdm-tmreadonlyenlistment, regfltr txr.c.
 """
 
 from __future__ import annotations
 
+import uuid
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
+from harness.errors import GuestHung
 from harness.reference.cm.transaction import Transaction
 from harness.reference.filtering.request import ServiceFailure
+from harness.reference.kernel.dispatcher import DispatcherType, initialise
+from harness.reference.kernel.layouts import layout
 from harness.reference.kernel.objects import GenericMapping, KernelObject
 from harness.registry.status import NTSTATUS
 
@@ -27,6 +34,7 @@ __all__ = [
     "TRANSACTION_NOTIFY_PREPREPARE",
     "TRANSACTION_NOTIFY_ROLLBACK",
     "Enlistment",
+    "Notification",
     "ResourceManager",
     "TransactionBody",
     "TransactionManager",
@@ -39,6 +47,21 @@ TRANSACTION_NOTIFY_COMMIT: Final = 0x00000004
 TRANSACTION_NOTIFY_ROLLBACK: Final = 0x00000008
 
 _ALL_ACCESS: Final = 0x1F003F
+_PENDING: Final = 0x103
+_NAMES: Final = {
+    TRANSACTION_NOTIFY_PREPREPARE: "TRANSACTION_NOTIFY_PREPREPARE",
+    TRANSACTION_NOTIFY_PREPARE: "TRANSACTION_NOTIFY_PREPARE",
+    TRANSACTION_NOTIFY_COMMIT: "TRANSACTION_NOTIFY_COMMIT",
+    TRANSACTION_NOTIFY_ROLLBACK: "TRANSACTION_NOTIFY_ROLLBACK",
+}
+
+
+class Notification(NamedTuple):
+    """A notification in a resource manager's queue: the enlistment's key, what, and the virtual clock."""
+
+    key: int
+    what: int
+    clock: int
 
 
 @dataclass(slots=True, eq=False)
@@ -46,15 +69,22 @@ class TransactionManager:
     """A volatile transaction manager: it has no log."""
 
     online: bool = True
+    identity: uuid.UUID | None = None
 
 
 @dataclass(slots=True, eq=False)
 class ResourceManager:
-    """A volatile resource manager. `callback` is the guest routine TmEnableCallbacks named, 0 before."""
+    """A volatile resource manager. `callback` is the guest routine TmEnableCallbacks named, 0 before.
+
+    Without a callback its notifications queue; `queued` is a semaphore in guest memory that counts them.
+    """
 
     manager: KernelObject
+    queued: int
     callback: int = 0
     key: int = 0
+    queue: deque[Notification] = field(default_factory=deque)
+    identity: uuid.UUID | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +97,11 @@ class Enlistment:
     key: int
     #: The outcome was reported to the resource manager, or it has none to report any more.
     finished: bool = False
+    #: The notification that the resource manager has to answer, 0 for none.
+    awaited: int = 0
+    #: References to the key (TmReferenceEnlistmentKey); the first is the enlistment's own.
+    key_references: int = 1
+    identity: uuid.UUID | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +111,7 @@ class TransactionBody:
     transaction: Transaction
     enlistments: list[KernelObject] = field(default_factory=list)
     ended: bool = False
+    identity: uuid.UUID | None = None
 
 
 class Transactions:
@@ -104,7 +140,30 @@ class Transactions:
     def create_resource_manager(self, manager: KernelObject) -> KernelObject:
         """A resource manager below a transaction manager, which it keeps referenced for its life."""
         self._engine.objects.reference(manager)
-        return self._engine.objects.create(self.resource_manager_type, ResourceManager(manager))
+        machine = self._engine.machine
+        shape = layout("KSEMAPHORE", machine.memory.pointer_size)
+        queued = machine.memory.alloc_static(shape.size)
+        initialise(machine, queued, DispatcherType.SEMAPHORE, shape.size, 0)
+        return self._engine.objects.create(self.resource_manager_type, ResourceManager(manager, queued))
+
+    # -- identities ----------------------------------------------------------------------------------------
+
+    def identity(self, obj: KernelObject) -> uuid.UUID:
+        """The GUID of one of these objects: its unit of work, its resource manager's id ..."""
+        if obj.body.identity is None:
+            obj.body.identity = self._engine.machine.kernel.next_uuid()
+        found: uuid.UUID = obj.body.identity
+        return found
+
+    def find(self, type_name: str, identity: uuid.UUID) -> KernelObject | None:
+        """The object of that type with that GUID; it must live."""
+        objects = self._engine.objects
+        for obj in objects.of_type(objects.types[type_name]):
+            if self.identity(obj) == identity:
+                return obj
+        return None
+
+    # -- taking part ---------------------------------------------------------------------------------------
 
     def enlist(
         self, resource_manager: KernelObject, transaction: KernelObject, mask: int, key: int
@@ -142,21 +201,25 @@ class Transactions:
         body.ended = True
         for phase in (TRANSACTION_NOTIFY_PREPREPARE, TRANSACTION_NOTIFY_PREPARE):
             self._tell(body, phase)
-        if not body.transaction.is_active:  # a resource manager rolled it back meanwhile
-            return NTSTATUS.TRANSACTION_ALREADY_ABORTED
+            self._wait_for_answers(body)
+            if not body.transaction.is_active:  # a resource manager rolled it back meanwhile
+                return NTSTATUS.TRANSACTION_ALREADY_ABORTED
         status = body.transaction.commit()
         self._engine.keys.names_version += 1
         self._tell(body, TRANSACTION_NOTIFY_COMMIT)
+        self._wait_for_answers(body)
         self._let_go(body)
         return status
 
-    def rollback(self, obj: KernelObject) -> int:
-        """Roll back and tell everybody."""
+    def rollback(self, obj: KernelObject, *, wait: bool = False) -> int:
+        """Roll back and tell everybody; with `wait`, until all have answered."""
         body: TransactionBody = obj.body
         body.ended = True
         status = body.transaction.rollback()
         if status == NTSTATUS.SUCCESS:
             self._tell(body, TRANSACTION_NOTIFY_ROLLBACK)
+            if wait:
+                self._wait_for_answers(body)
             self._let_go(body)
         return status
 
@@ -164,9 +227,17 @@ class Transactions:
         for obj in list(body.enlistments):
             enlistment: Enlistment = obj.body
             manager: ResourceManager = enlistment.resource_manager.body
-            if enlistment.finished or not enlistment.mask & notification or not manager.callback:
+            enlistment.awaited = 0
+            if enlistment.finished or not enlistment.mask & notification:
                 continue
-            self._call(obj, enlistment, manager, notification)
+            enlistment.awaited = notification
+            if manager.callback:
+                self._call(obj, enlistment, manager, notification)
+            else:
+                clock = self._engine.machine.performance_counter()
+                manager.queue.append(Notification(enlistment.key, notification, clock))
+                memory = self._engine.memory
+                memory.put_u32(manager.queued + 4, len(manager.queue))
 
     def _call(
         self, obj: KernelObject, enlistment: Enlistment, manager: ResourceManager, notification: int
@@ -176,16 +247,48 @@ class Transactions:
         machine = self._engine.machine
         with machine.memory.scratch() as scratch:
             clock = scratch.bytes(machine.performance_counter().to_bytes(8, "little"))
-            machine.cpu.call(
+            returned = machine.cpu.call(
                 manager.callback, obj.address, manager.key, enlistment.key, notification, clock, 0, 0
             )
+        if returned & 0xFFFF_FFFF != _PENDING and enlistment.awaited == notification:
+            enlistment.awaited = 0
 
-    def complete(self, obj: KernelObject) -> int:
-        """TmCommitComplete, TmRollbackComplete: the resource manager is done with the outcome."""
+    def _wait_for_answers(self, body: TransactionBody) -> None:
+        def late() -> list[Enlistment]:
+            return [each.body for each in body.enlistments if each.body.awaited]
+
+        def hang() -> NoReturn:
+            what = ", ".join(sorted({_NAMES[each.awaited] for each in late()}))
+            machine = self._engine.machine
+            raise GuestHung(
+                machine.describe_hang(
+                    f"a transaction waits for {len(late())} enlistment(s) to answer {what}, and nothing that "
+                    "is left to run does (nf-wdm-zwcommittransaction, Wait)"
+                )
+            )
+
+        if late():
+            self._engine.machine.kernel.scheduler.run_until(lambda: not late(), hang)
+
+    def answer(self, obj: KernelObject, notification: int) -> int:
+        """A Complete routine: the resource manager is done with what it was told.
+
+        STATUS_TRANSACTION_NOT_REQUESTED where it was not told so (nf-wdm-tmpreparecomplete).
+        """
         enlistment: Enlistment = obj.body
-        if enlistment.finished:
-            return NTSTATUS.TRANSACTION_NOT_ACTIVE
-        enlistment.finished = True
+        if enlistment.awaited != notification:
+            return NTSTATUS.TRANSACTION_NOT_REQUESTED
+        enlistment.awaited = 0
+        if notification in (TRANSACTION_NOTIFY_COMMIT, TRANSACTION_NOTIFY_ROLLBACK):
+            enlistment.finished = True
+        return NTSTATUS.SUCCESS
+
+    def read_only(self, obj: KernelObject) -> int:
+        """TmReadOnlyEnlistment: the resource manager changed nothing, and wants to hear no more."""
+        enlistment: Enlistment = obj.body
+        if enlistment.finished or not enlistment.transaction.body.transaction.is_active:
+            return NTSTATUS.TRANSACTION_REQUEST_NOT_VALID
+        enlistment.finished, enlistment.awaited = True, 0
         return NTSTATUS.SUCCESS
 
     def _let_go(self, body: TransactionBody) -> None:

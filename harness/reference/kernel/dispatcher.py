@@ -7,6 +7,7 @@ nf-wdm-kewaitforsingleobject.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -60,12 +61,17 @@ def state_of(m: Machine, address: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class WaitRequest:
-    """What a thread waits for. `deadline` is in interrupt time (100 ns), None for ever."""
+    """What a thread waits for. `deadline` is in interrupt time (100 ns), None for ever.
+
+    `answer` is for routines that fetch something when their wait for one object ends: it does, and says what
+    they return.
+    """
 
     thread: Thread
     objects: tuple[int, ...]
     wait_all: bool
     deadline: int | None
+    answer: Callable[[], int] | None = None
 
     def ready(self, m: Machine) -> bool:
         """Whether the wait would be satisfied now."""
@@ -88,6 +94,8 @@ class WaitRequest:
         for index, address in enumerate(self.objects):
             if _signalled(m, address, self.thread):
                 taken = _consume(m, address, self.thread)
+                if self.answer is not None:
+                    return self.answer()
                 return index if taken is None else taken
         return None
 

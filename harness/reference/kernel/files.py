@@ -133,6 +133,33 @@ class Files:
         except FileError:
             return 0
 
+    def rename(self, body: FileBody, information: int) -> int:
+        """Move a file as FILE_RENAME_INFORMATION at `information` says; everybody's handles go with it.
+
+        A name without a path stays in the folder. RootDirectory is not modelled.
+        """
+        memory = self.m.memory
+        replace = bool(memory.u8(information))
+        length_at = information + 2 * memory.pointer_size
+        name = memory.read(length_at + 4, memory.u32(length_at) & ~1)
+        target = name.decode("utf-16-le", "surrogatepass")
+        if "\\" not in target:
+            target = body.path.rpartition("\\")[0] + "\\" + target
+        try:
+            moved = dos_path(target)
+            if self.store.exists(moved) and not replace:
+                return NTSTATUS.OBJECT_NAME_COLLISION
+            self.store.write(moved, self.store.read(body.path))
+            if moved != body.path:
+                self.store.delete(body.path)
+        except FileError as error:
+            return error.status
+        before = body.path
+        for each in self.m.objects.of_type(self.m.kernel.io.file_type):
+            if each.body.path == before:
+                each.body.path = moved
+        return NTSTATUS.SUCCESS
+
     def closed(self, body: FileBody) -> None:
         """The last reference of a file object is gone."""
         if body.delete_on_close and self.store.exists(body.path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.reference.kernel.ex_callback import registrations
+from harness.reference.kernel.mdl_pages import pages_of
 from harness.reference.pool import tag_text
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ def check_leftovers(m: Machine, driver_object: KernelObject, module: Driver, whe
     if left:
         shown = "; ".join(left[:_SHOWN]) + (f"; and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
         m.bugcheck(0xCE, module.base, 0, 0, 0, driver=module, reason=f"{when} these are left: {shown}")
+    pages = pages_of(m, module)
+    if pages:
+        # 0x60 and 0x62 are about pool; page "Bug Check 0xC4" has no code for pages of an MDL.
+        m.bugcheck(
+            0xC4, 0x62, 0, 0, len(pages), driver=module, reason=f"{when} these are left: {'; '.join(pages)}"
+        )
     leaks = m.pool.outstanding(module)
     if leaks:
         tags = sorted({tag_text(each.tag) for each in leaks})
@@ -89,4 +96,8 @@ def release_leftovers(m: Machine, driver_object: KernelObject, module: Driver) -
         if owner is module:
             del kernel.symbolic_links[address]
             kernel.namespace.remove(link)
+    for mdl, pages in list(kernel.mdl_pages.items()):
+        if pages.driver is module:
+            del kernel.mdl_pages[mdl]
+            m.memory.unmap_pages(pages.base, pages.count)
     m.pool.release_owned(module)

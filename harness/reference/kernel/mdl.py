@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from harness.reference.kernel.layouts import View
     from harness.reference.machine import Machine
 
-__all__ = ["UserLock", "build_user_mdl", "release_user_mdl"]
+__all__ = [
+    "MDL_PAGES_LOCKED",
+    "UserLock",
+    "allocate_mdl",
+    "build_user_mdl",
+    "put_frames",
+    "release_user_mdl",
+    "unmap_system_address",
+]
 
 MDL_MAPPED_TO_SYSTEM_VA: Final = 0x0001
 MDL_PAGES_LOCKED: Final = 0x0002
@@ -81,20 +89,26 @@ def build_user_mdl(m: Machine, address: int, size: int, *, write: bool) -> UserL
     mdl = _allocate(m, address, size, system=True)
     view = _view(m, mdl)
     view["MdlFlags"] = MDL_PAGES_LOCKED | (MDL_WRITE_OPERATION if write else 0)
-    _put_frames(m, view)
+    put_frames(m, view)
     return UserLock(mdl)
 
 
 def release_user_mdl(m: Machine, lock: UserLock) -> None:
     view = _view(m, lock.mdl)
-    _unmap(m, view)
+    unmap_system_address(m, view)
     m.pool.free(lock.mdl, _TAG)
 
 
-def _put_frames(m: Machine, view: View) -> None:
+def _first_page(m: Machine, view: View) -> int:
+    """Where the pages are: at StartVa, but for those that have no address of their own."""
+    own = m.kernel.mdl_pages.get(view.address)
+    return own.base if own is not None else view["StartVa"]
+
+
+def put_frames(m: Machine, view: View) -> None:
     """The page frame numbers behind the structure."""
     array = view.address + layout("MDL", m.memory.pointer_size).size
-    first = view["StartVa"]
+    first = _first_page(m, view)
     for index in range(_page_count(_start(m, view), view["ByteCount"])):
         page = first + index * PAGE
         frame = m.memory.pages.get(page >> 12, 0) >> 12
@@ -105,21 +119,27 @@ def _map(m: Machine, view: View) -> int:
     """A system mapping of the described pages; their addresses never come back while others are free."""
     count = _page_count(_start(m, view), view["ByteCount"])
     base = m.kernel.system_ptes.reserve(count)
+    first = _first_page(m, view)
     for index in range(count):
-        page = view["StartVa"] + index * PAGE
+        page = first + index * PAGE
         m.memory.map_alias(base + index * PAGE, page, _READ | _WRITE)
     view["MappedSystemVa"] = base + view["ByteOffset"]
     view["MdlFlags"] = view["MdlFlags"] | MDL_MAPPED_TO_SYSTEM_VA
     return base + view["ByteOffset"]
 
 
-def _unmap(m: Machine, view: View) -> None:
+def unmap_system_address(m: Machine, view: View) -> None:
     if not view["MdlFlags"] & MDL_MAPPED_TO_SYSTEM_VA:
         return
     base = view["MappedSystemVa"] & ~(PAGE - 1)
     count = _page_count(_start(m, view), view["ByteCount"])
     m.memory.unmap_pages(base, count, free=False)
     view["MdlFlags"] = view["MdlFlags"] & ~MDL_MAPPED_TO_SYSTEM_VA
+
+
+def allocate_mdl(m: Machine, address: int, size: int) -> int:
+    """An MDL of the calling driver from nonpaged pool; 0 when there is no memory."""
+    return _allocate(m, address, size)
 
 
 @export("IoAllocateMdl", args="ptr, ulong, uchar, uchar, ptr")
@@ -144,7 +164,7 @@ def io_free_mdl(m: Machine, mdl: int) -> None:
         m.bugcheck(
             0xC4, 0xB8, mdl, view["MdlFlags"], 0, reason="IoFreeMdl of an MDL whose pages are still locked"
         )
-    _unmap(m, view)
+    unmap_system_address(m, view)
     m.pool.free(mdl, None)
 
 
@@ -170,7 +190,7 @@ def mm_build_mdl_for_non_paged_pool(m: Machine, mdl: int) -> None:
         m.bugcheck(0xC4, 0x7F, m.cpu.irql, mdl, view["MdlFlags"], reason="the MDL describes paged pool")
     view["MdlFlags"] = view["MdlFlags"] | MDL_SOURCE_IS_NONPAGED_POOL
     view["MappedSystemVa"] = start
-    _put_frames(m, view)
+    put_frames(m, view)
 
 
 @export("MmProbeAndLockPages", args="ptr, uchar, ulong")
@@ -190,7 +210,7 @@ def mm_probe_and_lock_pages(m: Machine, mdl: int, mode: int, operation: int) -> 
     for page in range(start & ~(PAGE - 1), start + size, PAGE):
         if not m.memory.rights(page) & need:
             m.raise_status(NTSTATUS.ACCESS_VIOLATION)
-    _put_frames(m, view)
+    put_frames(m, view)
     view["MdlFlags"] = view["MdlFlags"] | MDL_PAGES_LOCKED | (MDL_WRITE_OPERATION if operation else 0)
 
 
@@ -205,7 +225,7 @@ def mm_unlock_pages(m: Machine, mdl: int) -> None:
         m.bugcheck(
             0xC4, 0x7C, mdl, view["MdlFlags"], 0, reason="MmUnlockPages on an MDL that was never locked"
         )
-    _unmap(m, view)
+    unmap_system_address(m, view)
     view["MdlFlags"] = view["MdlFlags"] & ~(MDL_PAGES_LOCKED | MDL_WRITE_OPERATION)
 
 
@@ -240,7 +260,7 @@ def mm_unmap_locked_pages(m: Machine, address: int, mdl: int) -> None:
     view = _view(m, mdl)
     if m.cpu.irql > DISPATCH_LEVEL:
         m.bugcheck(0xC4, 0x79, m.cpu.irql, address, mdl, reason="MmUnmapLockedPages above DISPATCH_LEVEL")
-    _unmap(m, view)
+    unmap_system_address(m, view)
 
 
 @export("IoBuildPartialMdl", args="ptr, ptr, ptr, ulong")
@@ -254,12 +274,12 @@ def io_build_partial_mdl(m: Machine, source: int, target: int, address: int, len
     )
     if origin["MdlFlags"] & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA):
         view["MappedSystemVa"] = origin["MappedSystemVa"] + (address - start)
-    _put_frames(m, view)
+    put_frames(m, view)
 
 
 @export("MmPrepareMdlForReuse", args="ptr")
 def mm_prepare_mdl_for_reuse(m: Machine, mdl: int) -> None:
-    _unmap(m, _view(m, mdl))
+    unmap_system_address(m, _view(m, mdl))
 
 
 @export("MmProtectMdlSystemAddress", args="ptr, ulong")

@@ -27,7 +27,7 @@ from harness.reference.strands import Strands
 from harness.registry.status import NTSTATUS
 
 if TYPE_CHECKING:
-    from harness.reference.cpu import Suspension
+    from harness.reference.levels import Suspension
     from harness.reference.machine import Machine
     from harness.reference.threads import Thread
 
@@ -359,10 +359,19 @@ class Scheduler:
 
     # -- waiting -----------------------------------------------------------------------------------------
 
-    def wait(self, objects: tuple[int, ...], *, wait_all: bool, deadline: int | None, what: str) -> int:
-        """Block the current thread; STATUS_WAIT_n, STATUS_TIMEOUT, or STATUS_SUCCESS for a mere delay."""
+    def wait(
+        self,
+        objects: tuple[int, ...],
+        *,
+        wait_all: bool,
+        deadline: int | None,
+        what: str,
+        answer: Callable[[], int] | None = None,
+    ) -> int:
+        """Block the current thread; STATUS_WAIT_n or what `answer` says instead, STATUS_TIMEOUT, or
+        STATUS_SUCCESS for a mere delay."""
         m = self.m
-        request = WaitRequest(m.current, objects, wait_all, deadline)
+        request = WaitRequest(m.current, objects, wait_all, deadline, answer)
         result = request.take(m)
         if result is not None:
             return result

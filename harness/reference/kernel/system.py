@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from harness.reference.kernel.ex_sync import Resource
     from harness.reference.kernel.flt import MiniFilter
     from harness.reference.kernel.io_request import WorkItem
-    from harness.reference.kernel.irps import IoResult
+    from harness.reference.kernel.mdl_pages import MdlPages
     from harness.reference.kernel.rtl_prefixes import PrefixTable
     from harness.reference.kernel.rtl_tables import GenericTable
+    from harness.reference.kernel.synchronous import IoResult
     from harness.reference.machine import Machine
     from harness.reference.threads import Process, Thread
 
@@ -87,6 +88,8 @@ class Kernel:
     minifilters: dict[int, MiniFilter] = field(default_factory=dict)
     #: Providers and hashes of the kernel's cryptography, by handle.
     cng: dict[int, Any] = field(default_factory=dict)
+    #: Pages without an address, by the MDL that describes them.
+    mdl_pages: dict[int, MdlPages] = field(default_factory=dict)
     random_state: int = 1
     _workers: list[Thread] = field(default_factory=list)
     _timer_owners: dict[int, Any] = field(default_factory=dict)

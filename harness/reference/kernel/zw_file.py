@@ -27,6 +27,7 @@ __all__: list[str] = []
 
 _USE_CURRENT: Final = 0xFFFFFFFFFFFFFFFE
 _TO_END: Final = 0xFFFFFFFFFFFFFFFF
+_DELETE: Final = 0x10000
 
 
 def _path(m: Machine, attributes: int) -> str | int:
@@ -242,7 +243,8 @@ def zw_query_information_file(m: Machine, handle: int, iosb: int, buffer: int, l
 @export("ZwSetInformationFile", args="handle, ptr, ptr, ulong, ulong")
 @export("NtSetInformationFile", args="handle, ptr, ptr, ulong, ulong")
 def zw_set_information_file(m: Machine, handle: int, iosb: int, buffer: int, length: int, kind: int) -> int:
-    """Basic (4, accepted), disposition (13), position (14) and end of file (20) information."""
+    """Basic (4, accepted), rename (10), disposition (13), position (14), allocation (19, accepted) and end of
+    file (20) information."""
     need_zw(m, "ZwSetInformationFile")
     file = _file(m, handle)
     if isinstance(file, int):
@@ -250,7 +252,12 @@ def zw_set_information_file(m: Machine, handle: int, iosb: int, buffer: int, len
     body: FileBody = file.body
     if body.device is not None:
         return _device_only(m, "ZwSetInformationFile")
-    if kind == 13:
+    if kind in (10, 13) and not m.objects.granted(handle) & _DELETE:
+        return NTSTATUS.ACCESS_DENIED
+    if kind == 10:
+        if status := m.kernel.files.rename(body, buffer):
+            return status
+    elif kind == 13:
         body.delete_on_close = bool(m.memory.u8(buffer))
     elif kind == 14:
         body.position = m.memory.u64(buffer)
@@ -258,7 +265,7 @@ def zw_set_information_file(m: Machine, handle: int, iosb: int, buffer: int, len
         store = m.kernel.files.store
         size = m.memory.u64(buffer)
         store.write(body.path, store.read(body.path)[:size].ljust(size, b"\0"))
-    elif kind != 4:
+    elif kind not in (4, 19):
         return NTSTATUS.INVALID_INFO_CLASS
     return _status_block(m, iosb, NTSTATUS.SUCCESS, 0)
 
