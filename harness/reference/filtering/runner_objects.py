@@ -1,16 +1,13 @@
-"""Operations of a program on any handle: close, duplicate, names, security; events, devices, processes."""
+"""Operations of a program on objects of any kind: close, duplicate, names, security; a device's requests."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from harness.reference.cm.tokens import ADMINISTRATORS
 from harness.reference.faults import GuestFault
+from harness.reference.filtering.runner_arguments import descriptor_of
 from harness.reference.filtering.runner_state import Prepared, Run
-from harness.reference.kernel.dispatcher import DispatcherType, initialise
-from harness.reference.kernel.layouts import layout
 from harness.reference.kernel.objects import USER_MODE, Handle, KernelObject
 from harness.registry.access import (
     ACCESS_SYSTEM_SECURITY,
@@ -25,28 +22,16 @@ if TYPE_CHECKING:
     from harness.workload.program import Operation
 
 __all__ = [
-    "allocate_memory",
     "close",
-    "create_event",
     "device_control",
     "duplicate_handle",
-    "free_memory",
-    "impersonate",
     "query_object_basic",
     "query_object_name",
     "query_security",
-    "revert",
-    "set_event",
     "set_security",
-    "terminate_process",
-    "wait",
-    "write_memory",
 ]
 
 _BASIC: Final = struct.Struct("<4I2I3I3Iq")
-_EVENT_ALL_ACCESS: Final = 0x1F0003
-_EVENT_MODIFY_STATE: Final = 2
-_SYNCHRONIZE: Final = 0x100000
 _FAILURE_BIT: Final = 0x80000000
 
 
@@ -183,9 +168,10 @@ def query_security(run: Run, operation: Operation) -> Prepared:
     return Prepared(call, output_at=output, output_size=operation.length, result_length_at=length_at)
 
 
-def set_security(run: Run, operation: Operation, descriptor_at: int) -> Prepared:
+def set_security(run: Run, operation: Operation) -> Prepared:
     """NtSetSecurityObject."""
     value, information = run.handle(operation.handle), operation.security_information
+    descriptor_at = descriptor_of(run, operation)
 
     def call() -> int:
         handle = _lookup(run, value, _right(information, _WRITE_RIGHTS))
@@ -197,81 +183,6 @@ def set_security(run: Run, operation: Operation, descriptor_at: int) -> Prepared
         return procedure(handle.object, information, descriptor_at)
 
     return Prepared(call, input_at=descriptor_at)
-
-
-def create_event(run: Run, operation: Operation) -> Prepared:
-    """NtCreateEvent: a notification event that is not signalled."""
-    objects, machine = run.engine.objects, run.engine.machine
-    handle_at = run.memory.pointer_cell()
-
-    def call() -> int:
-        size = layout("KEVENT", machine.memory.pointer_size).size
-        event = objects.create(objects.types["Event"], None)
-        initialise(machine, event.address, DispatcherType.NOTIFICATION_EVENT, size, 0)
-        table = machine.current.process.body.handles
-        handle = objects.open_handle(event, _EVENT_ALL_ACCESS, table=table)
-        objects.dereference(event)
-        machine.memory.put_ptr(handle_at, handle)
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call, handle_at=handle_at)
-
-
-def _event(run: Run, operation: Operation, access: int) -> KernelObject | int:
-    objects = run.engine.objects
-    return objects.resolve(run.handle(operation.handle), objects.types["Event"], access, USER_MODE)
-
-
-def set_event(run: Run, operation: Operation) -> Prepared:
-    """NtSetEvent."""
-
-    def call() -> int:
-        event = _event(run, operation, _EVENT_MODIFY_STATE)
-        if isinstance(event, int):
-            return event
-        run.engine.machine.kernel.scheduler.signal(event.address)
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call)
-
-
-def wait(run: Run, operation: Operation) -> Prepared:
-    """NtWaitForSingleObject; the others run meanwhile."""
-    machine = run.engine.machine
-
-    def call() -> int:
-        event = _event(run, operation, _SYNCHRONIZE)
-        if isinstance(event, int):
-            return event
-        scheduler, limit = machine.kernel.scheduler, operation.milliseconds
-        deadline = None if limit is None else scheduler.now + limit * 10_000
-        what = "NtWaitForSingleObject"
-        return scheduler.wait((event.address,), wait_all=False, deadline=deadline, what=what)
-
-    return Prepared(call)
-
-
-def impersonate(run: Run, operation: Operation) -> Prepared:
-    """A token for the thread: its process' without privileges and without the group of administrators."""
-    machine = run.engine.machine
-
-    def call() -> int:
-        own = machine.current.process.body.token
-        less = replace(own, groups=own.groups - {ADMINISTRATORS}, privileges=frozenset(), owner=own.user)
-        run.impersonate(machine.kernel.processes.create_token(less))
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call)
-
-
-def revert(run: Run, operation: Operation) -> Prepared:
-    """The thread has no token of its own any more."""
-
-    def call() -> int:
-        run.impersonate(None)
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call)
 
 
 def device_control(run: Run, operation: Operation) -> Prepared:
@@ -292,62 +203,3 @@ def device_control(run: Run, operation: Operation) -> Prepared:
         return outcome[0] if outcome else (b"", 0)
 
     return Prepared(call, direct=direct)
-
-
-def terminate_process(run: Run, operation: Operation) -> Prepared:
-    """NtTerminateProcess: the system closes the handles in the context of the ending process."""
-    process = run.runners.process(operation.process)
-
-    def call() -> int:
-        run.terminated.add(process.pid)
-        if operation.process not in run.standing:
-            run.close_handles(operation.process)
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call, after=lambda: run.ending.append(operation.process))
-
-
-def allocate_memory(run: Run, operation: Operation) -> Prepared:
-    """NtAllocateVirtualMemory; what is given is stored before the requester goes on."""
-    data = operation.data or b""
-    size = max(operation.length, len(data))
-    handle_at = run.memory.pointer_cell()
-
-    def call() -> int:
-        if not size:
-            return NTSTATUS.INVALID_PARAMETER
-        address = run.memory.map(size)
-        run.engine.memory.write(address, data)
-        run.engine.memory.put_ptr(handle_at, address)
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call, handle_at=handle_at, pages=size)
-
-
-def write_memory(run: Run, operation: Operation) -> Prepared:
-    """NtWriteVirtualMemory into the caller's own memory."""
-    address = run.handle(operation.handle) + operation.index
-
-    def call() -> int:
-        try:
-            run.engine.memory.user_write(address, operation.data or b"")
-        except GuestFault:
-            return NTSTATUS.PARTIAL_COPY
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call)
-
-
-def free_memory(run: Run, operation: Operation) -> Prepared:
-    """NtFreeVirtualMemory of what `allocate_memory` gave."""
-    address = run.handle(operation.handle)
-
-    def call() -> int:
-        slot = next((each for each in run.pages if run.slots[each] == address and each in run.open), None)
-        if slot is None:
-            return NTSTATUS.MEMORY_NOT_ALLOCATED
-        run.memory.free(address, run.pages[slot])
-        run.closed(address, operation.process, memory=True)
-        return NTSTATUS.SUCCESS
-
-    return Prepared(call)
