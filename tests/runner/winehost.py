@@ -57,6 +57,11 @@ class Wine:
         self.environment.pop("DISPLAY", None)
         self.environment.pop("TMPDIR", None)  # Debian's Wine 10 frees what it did not allocate, and aborts
         self._run(["wineboot", "-i"])
+        # Services, and the process that hosts drivers, would have ten seconds to start, however busy the host
+        # is. Wine reads a text there (programs/services/services.c), Windows a number.
+        control = r"HKLM\System\CurrentControlSet\Control"
+        milliseconds = str(int(PATIENCE * 1000))
+        self._run(["wine", "reg", "add", control, "/v", "ServicesPipeTimeout", "/d", milliseconds, "/f"])
         # The first program after it would start a second service control manager beside the one that made the
         # prefix, and requests would go to either.
         self._run(["wineserver", "-w"])

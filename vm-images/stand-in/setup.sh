@@ -36,6 +36,8 @@ as_harness /usr/local/bin/wine winecfg /v win10
 for value in CurrentBuild CurrentBuildNumber; do
     as_harness /usr/local/bin/wine reg add 'HKLM\Software\Microsoft\Windows NT\CurrentVersion' /v "$value" /d 19045 /f
 done
+# The process that hosts a driver would have ten seconds to start, however busy the machine's host is. Wine wants text.
+as_harness /usr/local/bin/wine reg add 'HKLM\System\CurrentControlSet\Control' /v ServicesPipeTimeout /d 120000 /f
 as_harness /usr/local/bin/wineserver --wait
 # The prefix fits this Wine; looking for reasons to renew it takes seconds of each start.
 echo disable > "$WINEPREFIX/.update-timestamp"
