@@ -1,6 +1,7 @@
 """What makes the native call of each operation of a program.
 
-Each function lays out the arguments in user memory and says where the outputs will be. What the fields mean is documented in `harness.workload.fields` and `harness.workload.opcodes`.
+Each function lays out the arguments in user memory and says where the outputs will be. What the fields mean
+is documented in `harness.workload.fields` and `harness.workload.opcodes`.
 """
 
 from __future__ import annotations
