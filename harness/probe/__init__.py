@@ -17,7 +17,8 @@ from harness.probe.event import Event, Span
 from harness.probe.filters import Filter, Removal
 from harness.probe.info import ProbeInfo, ProbeStatistics
 from harness.probe.kernel import KernelCallResult
-from harness.probe.rules import Rule, RuleBuilder
+from harness.probe.rule_chain import Rule
+from harness.probe.rules import RuleBuilder
 from harness.probe.trace import Pair, Trace
 
 __all__ = [
