@@ -1,4 +1,8 @@
-"""The leak gates of a run, where all rows come together: one row for each module and target."""
+"""The leak gates of a run, where all rows come together: one row for each module and target.
+
+In a job, which may be killed at any moment, a gate has a row as soon as there is something to tell, before
+the guest is done with; a later row of the same gate takes its place.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from harness.plugin.known import issue_of
-from harness.plugin.leaks import GATE, GATE_ATTRIBUTE
+from harness.plugin.leaks import GATE, GATE_ATTRIBUTE, SO_FAR_ATTRIBUTE
 from harness.plugin.options import SETTINGS
 from harness.plugin.recording import OUTCOME_ATTRIBUTE
 from harness.results.folder import ROWS_FILE, read_rows
@@ -26,21 +30,43 @@ class GateLog:
         self._add = add
         self._rows: dict[tuple[str, str], RunResult] | None = None
         self._failed: dict[tuple[str, str], RunResult] = {}
+        #: How the gates stand of which nothing final is known yet.
+        self._so_far: dict[tuple[str, str], RunResult] = {}
 
     @pytest.hookimpl(trylast=True)  # after the row of the test it came with
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         raw = getattr(report, GATE_ATTRIBUTE, None)
         if raw is None:
             return
-        if self._rows is None:
-            self._rows = dict(self._earlier())
         row = RunResult.from_json(raw)
         key = row.test, row.target
-        before = self._rows.get(key)
+        before = self._known().get(key)
         merged = row if before is None else _merged(before, row)
-        self._rows[key] = merged
-        if before is None or _telling(merged) != _telling(before):
+        self._known()[key] = merged
+        if self._so_far.pop(key, None) is not None or before is None or _telling(merged) != _telling(before):
             self._tell(key, merged)
+
+    @pytest.hookimpl(specname="pytest_runtest_logreport", tryfirst=True)  # before the row of the test
+    def pytest_note_so_far(self, report: pytest.TestReport) -> None:
+        """Write down how a gate stands, where it changed. A test without a row yet runs again, one with a row
+        doesn't.
+        """
+        raw = getattr(report, SO_FAR_ATTRIBUTE, None)
+        if raw is None:
+            return
+        row = RunResult.from_json(raw)
+        key = row.test, row.target
+        before = self._known().get(key)
+        row = row if before is None else _merged(before, row)
+        noted = self._so_far.get(key, before)
+        if row.outcome is not Outcome.PASS if noted is None else _telling(row) != _telling(noted):
+            self._so_far[key] = row
+            self._add(self._excused(row))
+
+    def _known(self) -> dict[tuple[str, str], RunResult]:
+        if self._rows is None:
+            self._rows = dict(self._earlier())
+        return self._rows
 
     def _earlier(self) -> Iterator[tuple[tuple[str, str], RunResult]]:
         """The gates of a run that this one goes on with."""
@@ -51,14 +77,18 @@ class GateLog:
                     yield (row.test, row.target), row
 
     def _tell(self, key: tuple[str, str], row: RunResult) -> None:
-        if row.outcome.is_bad:
-            targets = {target.name: target for target in self._config.stash[SETTINGS].targets}
-            issue = issue_of(self._config, row.test, targets.get(row.target), row.outcome)
-            if issue is None:
-                self._failed[key] = row
-            else:
-                row = replace(row, outcome=Outcome.KNOWN, known=issue.link)
-        self._add(row)
+        excused = self._excused(row)
+        if excused.outcome.is_bad:
+            self._failed[key] = row
+        self._add(excused)
+
+    def _excused(self, row: RunResult) -> RunResult:
+        """The row, KNOWN where a known issue expects it."""
+        if not row.outcome.is_bad:
+            return row
+        targets = {target.name: target for target in self._config.stash[SETTINGS].targets}
+        issue = issue_of(self._config, row.test, targets.get(row.target), row.outcome)
+        return row if issue is None else replace(row, outcome=Outcome.KNOWN, known=issue.link)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from harness.errors import HarnessError
-from harness.guest.leaks import Held, Holding, left_over, pool_words
+from harness.guest.leaks import Held, Holding, Outstanding, left_over, pool_words
 from harness.plugin.options import SETTINGS
 from harness.plugin.selection import target_of
 from harness.results.model import RunResult
@@ -25,12 +25,22 @@ if TYPE_CHECKING:
     from harness.probe import Probe
     from harness.probe.info import ProbeStatistics
 
-__all__ = ["GATE", "GATE_ATTRIBUTE", "LeakWatch", "attach_gate", "gate_after", "note_next"]
+__all__ = [
+    "GATE",
+    "GATE_ATTRIBUTE",
+    "SO_FAR_ATTRIBUTE",
+    "LeakWatch",
+    "attach_gate",
+    "gate_after",
+    "note_next",
+]
 
 #: The name that stands for a module's gate among its tests.
 GATE: Final = "leak-gate"
 #: On the report of a teardown: the row of a gate that came after it.
 GATE_ATTRIBUTE: Final = "harness_leak_gate"
+#: The same, where the guest is still used: how its gate stands.
+SO_FAR_ATTRIBUTE: Final = "harness_leak_gate_so_far"
 _PROBE: Final = "the probe's own count"
 #: PROBE_KEPT_TAG of driver-src/probe: what an edited operation may still point into stays until the unload.
 _MAY_STAY: Final = frozenset(pool_words("regprobe.sys", "RgRk", paged=paged) for paged in (True, False))
@@ -67,14 +77,22 @@ class LeakWatch:
 
         Nothing of a test may be in the guest any more. Raises what asking the guest raises.
         """
-        now = self._guest.outstanding()
-        found = tuple(held for held in left_over(self._before.held, now.held) if held.what not in _MAY_STAY)
-        self._before = now
+        before, own_before = self._before, self._own
+        self._before = self._guest.outstanding()
         if self._probe is not None:
-            own = tuple(_held_by(self._probe.statistics))
-            found += left_over(self._own, own)
-            self._own = own
+            self._own = tuple(_held_by(self._probe.statistics))
+        return _beyond(before, self._before) + left_over(own_before, self._own)
+
+    def so_far(self) -> tuple[Held, ...]:
+        """As `leaks`, but whoever asks later is told the same again."""
+        found = _beyond(self._before, self._guest.outstanding())
+        if self._probe is not None:
+            found += left_over(self._own, tuple(_held_by(self._probe.statistics)))
         return found
+
+
+def _beyond(before: Outstanding, now: Outstanding) -> tuple[Held, ...]:
+    return tuple(held for held in left_over(before.held, now.held) if held.what not in _MAY_STAY)
 
 
 def _held_by(counters: ProbeStatistics) -> Iterator[Held]:
@@ -102,9 +120,12 @@ def attach_gate(item: pytest.Item, report: pytest.TestReport) -> None:
         return
     from harness.plugin.station import POOL
 
-    row = gate_after(item, item.stash[_NEXT], item.config.stash[POOL])
+    pool = item.config.stash[POOL]
+    row = gate_after(item, item.stash[_NEXT], pool)
     if row is not None:
         setattr(report, GATE_ATTRIBUTE, row.to_json())
+    elif item.config.getoption("--journal") is not None and (row := _gate_so_far(item.config, pool.current)):
+        setattr(report, SO_FAR_ATTRIBUTE, row.to_json())
 
 
 def gate_after(item: pytest.Item, nextitem: pytest.Item | None, pool: GuestPool) -> RunResult | None:
@@ -120,11 +141,42 @@ def gate_after(item: pytest.Item, nextitem: pytest.Item | None, pool: GuestPool)
     return _gate(item.config, station, tests)
 
 
+def _gate_so_far(config: pytest.Config, station: Station | None) -> RunResult | None:
+    """The gate's row if the process died now: tests that are over will not run again, so their leaks would
+    be forgotten. A driver that is still loaded may yet give back what it holds.
+    """
+    if station is None or not station.tests or config.getoption("--no-leak-gate"):
+        return None
+    if station.spoiled or not station.guest.usable:
+        return None  # the gate comes when the next test gets another guest
+    tests, started = tuple(station.tests), datetime.now(UTC)
+    try:
+        left = station.leaks.so_far()
+    except HarnessError:
+        return None  # the next test, or the gate, meets it again
+    if any(held.kind is Holding.DRIVERS for held in left):
+        message = f"interrupted after {_words(tests)}, while a driver was loaded"
+        return _row(config, station, tests, started, Outcome.SKIP, message, ())
+    return _row(config, station, tests, started, *_verdict(left, tests), left)
+
+
 def _gate(config: pytest.Config, station: Station, tests: tuple[str, ...]) -> RunResult | None:
     started = datetime.now(UTC)
     outcome, message, left = _judge(station, tests)
     if station.leaks.knows_nothing:  # a guest tells more when drivers were loaded: it was asked just now
         return None
+    return _row(config, station, tests, started, outcome, message, left)
+
+
+def _row(
+    config: pytest.Config,
+    station: Station,
+    tests: tuple[str, ...],
+    started: datetime,
+    outcome: Outcome,
+    message: str,
+    left: tuple[Held, ...],
+) -> RunResult:
     recorded = {f"unknown: {kind}": why for kind, why in station.leaks.unknown.items()}
     if outcome is Outcome.SKIP:  # a share that could be looked at outweighs it, and must not hide it
         recorded["not checked"] = message
@@ -144,8 +196,7 @@ def _gate(config: pytest.Config, station: Station, tests: tuple[str, ...]) -> Ru
 
 def _judge(station: Station, tests: tuple[str, ...]) -> tuple[Outcome, str, tuple[Held, ...]]:
     """Outcome, one line about it, and what was left behind."""
-    names = [nodeid.partition("::")[2] for nodeid in tests]
-    after = names[0] if len(names) == 1 else f"{len(names)} tests, {names[0]} to {names[-1]}"
+    after = _words(tests)
     if station.spoiled or not station.guest.usable:
         return Outcome.SKIP, f"the guest was given up after {after}", ()
     try:
@@ -153,10 +204,19 @@ def _judge(station: Station, tests: tuple[str, ...]) -> tuple[Outcome, str, tupl
     except HarnessError as error:
         station.spoiled = True
         return outcome_of(error), f"asking what is left, after {after}: {' '.join(str(error).split())}", ()
+    return *_verdict(left, tests), left
+
+
+def _verdict(left: tuple[Held, ...], tests: tuple[str, ...]) -> tuple[Outcome, str]:
     if not left:
-        return Outcome.PASS, "", ()
+        return Outcome.PASS, ""
     shown = "; ".join(map(str, left[:_SHOWN])) + (f"; and {len(left) - _SHOWN} more" * (len(left) > _SHOWN))
-    return Outcome.FAIL, f"left behind after {after}: {shown}", left
+    return Outcome.FAIL, f"left behind after {_words(tests)}: {shown}"
+
+
+def _words(tests: tuple[str, ...]) -> str:
+    names = [nodeid.partition("::")[2] for nodeid in tests]
+    return names[0] if len(names) == 1 else f"{len(names)} tests, {names[0]} to {names[-1]}"
 
 
 def _module(nodeid: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -163,6 +164,40 @@ def test_a_leak_found_before_an_interruption_is_not_forgotten(run: Run, rows: Ro
     assert run(f"--driver={driver('handle_kept')}", "-k", "test_leaks").ret == 1
     assert run(f"--driver={driver('handle_kept')}", "-k", "test_first").ret == 0
     assert gate(rows)["outcome"] == "FAIL"
+
+
+_KILLED = """
+import os, signal
+from pathlib import Path
+from test_here import write
+
+def test_leaks(own_driver, registry):
+    write(registry, "trigger")
+
+def test_is_killed(registry):
+    if not Path("killed").exists():
+        Path("killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def test_last(own_driver, registry):
+    write(registry, "harmless")
+"""
+
+
+@pytest.mark.parametrize(("name", "outcome"), [("handle_kept", "FAIL"), ("blocks_silently", "PASS")])
+def test_what_leaked_before_a_job_was_killed_is_told_when_it_goes_on(
+    pytester: pytest.Pytester, run: Run, rows: Rows, name: str, outcome: str
+) -> None:
+    """The test that leaked has its row and doesn't run again: no gate to come will see its leak."""
+    pytester.makepyfile(test_killed=_KILLED)
+    job = ("test_killed.py", f"--driver={driver(name)}", "--journal=2")
+    assert run(*job).ret == -signal.SIGKILL
+    assert set(rows()) >= {"test_killed.py::test_leaks"}
+    result = run(*job, "--finished=run/rows.jsonl")
+    result.assert_outcomes(passed=2, deselected=1)
+    last = rows()["test_killed.py::leak-gate"][-1]
+    assert last["outcome"] == outcome
+    assert ("after test_leaks[" in last["message"]) is (outcome == "FAIL")
 
 
 def test_what_a_driver_leaves_loaded_is_found(pytester: pytest.Pytester, run: Run, rows: Rows) -> None:
