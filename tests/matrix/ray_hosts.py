@@ -26,6 +26,7 @@ def main() -> None:
         os.environ["HARNESS_RECIPES"] = recipes if number == 2 else ""
         hosts.append(
             cluster.add_node(
+                wait=False,  # for half a minute, which not every host keeps to
                 node_ip_address="127.0.0.1",
                 num_cpus=1,
                 memory=4 << 30,
@@ -35,6 +36,7 @@ def main() -> None:
                 include_log_monitor=False,
             )
         )
+    cluster.wait_for_nodes(timeout=600)
     print(cluster.address, flush=True)
     for line in sys.stdin:
         if line.strip() == "kill":
