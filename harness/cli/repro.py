@@ -115,6 +115,8 @@ def repro(
 
     if not machine and (resume or run is not None):
         raise UsageError("--resume, --run and --paused are about the failed machine itself: add --machine")
+    if machine + bool(before_op) + (extract is not None) > 1:
+        raise UsageError("--machine, --before-op and --extract are three things: say one at a time")
     if extract is not None:
         with Bundle.open(bundle) as opened:
             _extract(opened, extract, target, recipes or [])

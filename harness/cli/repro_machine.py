@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import typer
 
+from harness.cleanup import Closing
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
+    from harness.machine.desk import EarlyDesk
     from harness.machine.guest import MachineGuest
     from harness.machine.hypervisor.events import MachineEvent
     from harness.machine.hypervisor.machine import Machine
@@ -82,51 +84,66 @@ def hold_machine(
         else:
             typer.echo(_WAITS)
 
-        def reached() -> bool:
-            """Whether there is nothing more to wait for: its guest is at the desk, or never will be."""
-            guest = _guest(machine, lambda: guests.machines.reach(machine, make))
-            if isinstance(guest, HarnessError):
-                typer.echo(f"its runner is left alone: {guest}", err=True)
-                return True
-            if guest is None:
-                return False
-            stack.callback(guest.close)
-            guest.watch.stop()  # a machine in a debugger is silent for as long as somebody thinks
-            desk.guest = guest
-            typer.echo(_USE.format(target=chosen))
-            return True
-
+        runner = stack.enter_context(_Runner(desk, machine, lambda: guests.machines.reach(machine, make)))
         try:
-            _attend(happened, ended.is_set, reached)
+            _attend(happened, ended.is_set, runner)
         except KeyboardInterrupt:
             typer.echo("ending it", err=True)
 
 
-def _guest(machine: Machine, reach: Callable[[], MachineGuest | None]) -> MachineGuest | HarnessError | None:
-    """The machine's guest; None while it doesn't answer, and an error when it is none to talk to."""
-    if not machine.running:
-        return None
-    try:
-        return reach()
-    except HarnessError as error:
-        return error
+class _Runner(Closing):
+    """The guest of a machine, at the desk for as long as its runner answers."""
+
+    def __init__(self, desk: EarlyDesk, machine: Machine, reach: Callable[[], MachineGuest | None]) -> None:
+        self._desk = desk
+        self._machine = machine
+        self._reach = reach
+        self._guest: MachineGuest | None = None
+        self._left_alone = False
+
+    def look(self) -> None:
+        """Try to reach it, unless it is reached, or is none to talk to."""
+        if self._guest is not None or self._left_alone or not self._machine.running:
+            return
+        try:
+            self._guest = self._reach()
+        except HarnessError as error:
+            typer.echo(f"its runner is left alone: {error}", err=True)
+            self._left_alone = True
+            return
+        if self._guest is not None:
+            self._guest.watch.stop()  # a machine in a debugger is silent for as long as somebody thinks
+            self._desk.seat(self._guest)
+            typer.echo(_USE.format(target=self._guest.identity.name))
+
+    def close(self) -> None:
+        """Leave it, to look anew: the system starts again, or the machine ends."""
+        guest, self._guest = self._guest, None
+        self._left_alone = False
+        self._desk.seat(None)
+        if guest is not None:
+            guest.close()
 
 
-def _attend(
-    happened: SimpleQueue[MachineEvent], ended: Callable[[], bool], reached: Callable[[], bool]
-) -> None:
-    """Tell what happens to the machine until it ends, and ask for its guest until that was `reached`."""
+def _attend(happened: SimpleQueue[MachineEvent], ended: Callable[[], bool], runner: _Runner) -> None:
+    """Tell what happens to the machine until it ends, and look for its runner after each start."""
     from harness.machine.hypervisor.events import EventKind
 
     told = (EventKind.PANIC, EventKind.RESET, EventKind.SHUTDOWN, EventKind.EXIT)
-    waiting = True
     while not ended():
-        waiting = waiting and not reached()
-        try:
-            event = happened.get(timeout=_LOOK)
-        except Empty:
-            continue
-        if event.kind in told:
-            typer.echo(f"the machine: {event}")
-        if event.kind is EventKind.EXIT:
-            return
+        for event in _news(happened):
+            if event.kind in told:
+                typer.echo(f"the machine: {event}")
+            if event.kind is EventKind.RESET:
+                runner.close()
+            if event.kind is EventKind.EXIT:
+                return
+        runner.look()
+
+
+def _news(happened: SimpleQueue[MachineEvent]) -> Iterator[MachineEvent]:
+    """What happened since the last look, and up to a moment later."""
+    with suppress(Empty):
+        yield happened.get(timeout=_LOOK)
+        while True:
+            yield happened.get_nowait()

@@ -66,9 +66,14 @@ class Desk(Protocol):
 class LocalDesk:
     """A machine of this process; its calls take turns."""
 
-    def __init__(self, guest: MachineGuest) -> None:
-        self.guest = guest
+    def __init__(self, guest: MachineGuest | None) -> None:
+        self._guest = guest
         self._turn = threading.Lock()
+
+    @property
+    def guest(self) -> MachineGuest:
+        assert self._guest is not None
+        return self._guest
 
     def execute(self, argv: list[str], timeout: float) -> ExecResult:
         with self._turn, _about(argv[0]):
@@ -97,25 +102,24 @@ class LocalDesk:
 
 
 class EarlyDesk(LocalDesk):
-    """A machine whose runner does not answer yet, or never will: its screen is there from the beginning."""
+    """A machine whose runner does not answer yet, or never will: its screen can be seen all the time."""
 
     def __init__(self, machine: Machine) -> None:
+        super().__init__(None)
         self._machine = machine
-        self._found: MachineGuest | None = None
-        self._turn = threading.Lock()
 
     @property
     def guest(self) -> MachineGuest:
-        if self._found is None:
+        if self._guest is None:
             raise InfrastructureError(
                 "the runner in the machine doesn't answer yet; its screen can be looked at (screenshot), and "
                 "it can be ended (stop)"
             )
-        return self._found
+        return self._guest
 
-    @guest.setter
-    def guest(self, found: MachineGuest) -> None:
-        self._found = found
+    def seat(self, guest: MachineGuest | None) -> None:
+        """Its guest from now on; None when that has gone."""
+        self._guest = guest
 
     def screenshot(self) -> bytes:
         return _screenshot(self._machine)

@@ -125,7 +125,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "action": "store_true",
         "default": False,
         "help": "put a machine into the bundle of a failure: what it wrote to its disks, memory, UEFI "
-        "variables and TPM state; 8 GiB at most",
+        "variables and TPM state; 16 GiB at most",
     },
     # -- for the process that started this one
     "--finished": {

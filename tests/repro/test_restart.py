@@ -116,6 +116,17 @@ def test_it_stands_where_it_failed(made: TinyBundles) -> None:
         assert machine.ask("read", "3") == "read written before"
 
 
+def test_a_system_that_starts_again_is_reached_again(made: TinyBundles) -> None:
+    with held(made, made.failed) as machine:
+        machine.until(_ANSWERS)
+        assert machine.ask("add", "5") == "sum 5"
+        with pytest.raises(InfrastructureError):
+            machine.ask("reset")
+        machine.until("the machine: reset")
+        machine.until(_ANSWERS)
+        assert machine.ask("ping") == "pong 0"
+
+
 @pytest.mark.parametrize("options", [("--paused",), ("--resume", "--trust")])
 def test_it_waits_for_debuggers(made: TinyBundles, options: tuple[str, ...]) -> None:
     """Before its first instruction, and where it panicked: no runner answers, the rest works."""
