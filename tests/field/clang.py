@@ -23,6 +23,11 @@ _FLAGS: Final = (
     *("-fms-extensions", "-fms-compatibility", "-fgnuc-version=4.2.1"),
     *("-D_WIN32_WINNT=0x0600", "-DNTDDI_VERSION=0x06000000"),
 )
+#: As /kernel makes it: neither exceptions of C++ nor run-time types, and nothing that guards local statics.
+_CXX: Final = (
+    *("-std=c++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
+    "-fno-stack-protector",
+)
 _PER_ARCH: Final = {"x64": ("-D_AMD64_", "-mno-red-zone"), "x86": ("-D_X86_", "-mno-sse")}
 
 
@@ -35,7 +40,12 @@ def _zig() -> Path:
 
 @functools.cache
 def clang_image(name: str, arch: str, *flags: str) -> bytes:
-    """The signed driver `name` built by clang and lld-link; skips the test without them."""
+    """The signed driver `name` (C, or C++ where there is a .cpp) built by clang and lld-link; skips the test
+    without them."""
+    written = source(name)
+    if not written.exists():
+        written = written.with_suffix(".cpp")
+        flags = (*flags, *_CXX)
     home = _zig()
     zig, mingw = str(home / "zig"), home / "lib" / "libc"
     with tempfile.TemporaryDirectory(prefix="field-clang-") as work:
@@ -66,8 +76,8 @@ def clang_image(name: str, arch: str, *flags: str) -> bytes:
                 *_PER_ARCH[arch],
                 *(flags or ("-fno-stack-protector",)),
             ),
-            *("-isystem", str(headers / "ddk"), "-isystem", str(headers), f"-I{source(name).parent}"),
-            *("-c", str(source(name)), "-o", "driver.obj"),
+            *("-isystem", str(headers / "ddk"), "-isystem", str(headers), f"-I{written.parent}"),
+            *("-c", str(written), "-o", "driver.obj"),
         )
         entry = "DriverEntry" if arch == "x64" else "DriverEntry@8"
         run(

@@ -6,7 +6,10 @@ import struct
 
 import pytest
 
+from harness import reference
 from harness.registry.status import NTSTATUS
+from harness.workload.registry import Registry
+from tests.field.clang import clang_image
 from tests.field.world import ioctl, running
 
 SYSTEMS = [("6.1", "x64"), ("10.0.19045", "x86"), ("10.0.26100", "x64")]
@@ -109,3 +112,21 @@ def test_a_filter_takes_part_in_transactions(version: str, arch: str) -> None:
     assert (reopened, basic) == (0, 0)
     assert keys == 2
     assert debug == ["ledger: 0 open"]
+
+
+@pytest.mark.parametrize(("version", "arch"), SYSTEMS)
+def test_a_driver_in_cpp_makes_and_ends_its_own_globals(version: str, arch: str) -> None:
+    with reference.boot(version, arch=arch) as guest:
+        guest.install_driver("fortress", clang_image("fortress", arch))
+        assert guest.start_driver("fortress") == 0
+        with Registry(guest) as registry, registry.program() as p:
+            key = p.create_key(p.test_root / "fortress")
+            named = p.set_value(key, "Forbidden", 1)
+            marked = p.set_value(key, "a", b"\1\xee\xee\2")
+            free = [p.set_value(key, "a", b"\1\xee\2\xee"), p.set_value(key, "empty", b"")]
+            p.query_value(key, "a", expect=0)
+        assert guest.stop_driver("fortress") == 0
+        debug = guest.debug_output()
+    assert [named.status, marked.status] == [NTSTATUS.ACCESS_DENIED] * 2
+    assert [step.status for step in free] == [0, 0]
+    assert debug == ["fortress: constructed 1, 2", "fortress: marker", "fortress: 0 living"]
