@@ -158,7 +158,7 @@ def test_a_prune_waits_for_an_ingest_and_takes_nothing_from_it(
     assert not pruned.wait(0.3)
     go_on.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     with open_history(place, results=results) as history:
         assert set(_states(history, run).values()) == {KEPT}
 

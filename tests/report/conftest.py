@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     OpenPage = Callable[..., Page]
 
+#: Milliseconds: how long a browser takes is the host's affair, and half a minute is not much on a busy one.
+PATIENCE = 600_000.0
 #: Small CI machines have a small /dev/shm; root has no sandbox of Chromium's.
 _FLAGS = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 
@@ -34,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with playwright.sync_playwright() as driver:
         try:
             chromium = driver.chromium.launch(
-                executable_path=program, args=_FLAGS, env={**os.environ, **folders}
+                executable_path=program, args=_FLAGS, env={**os.environ, **folders}, timeout=PATIENCE
             )
         except playwright.Error as error:
             if os.geteuid() != 0 and "sandbox" in str(error):
@@ -52,6 +54,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
     def open_page(file: Path, *, width: int = 1360, height: int = 900, **options: Any) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         own = file.as_uri()

@@ -13,6 +13,7 @@ import pytest
 
 from harness.report import write_report
 from harness.results.outcome import Outcome
+from tests.report.conftest import PATIENCE
 from tests.report.runs import HOSTILE, large_rows, row, write_run
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def test_a_failure_is_one_link_away_from_its_cell(open_page: OpenPage, report: P
     page.evaluate("for (const each of document.querySelectorAll('.failure')) each.open = false")
     page.locator("#matrix td.C").nth(1).click()
     page.locator("dialog[open] a", has_text="failure").click()
-    assert page.locator("dialog[open]").count() == 0
+    page.locator("dialog[open]").wait_for(state="detached")
+    page.locator(".failure[open]").first.wait_for()
     opened = page.locator(".failure[open]")
     assert opened.count() == 1
     assert "test_c" in opened.locator("summary").first.inner_text()
@@ -235,12 +237,11 @@ def test_markup_that_slipped_through_could_not_run(browser: Browser, report: Pat
     text = report.read_text(encoding="utf-8")
     bad.write_text(text.replace("<main", "<script>window.pwned=1</script><main", 1), encoding="utf-8")
     with browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        refused: list[str] = []
-        page.on("console", lambda message: refused.append(message.text))
-        page.goto(bad.as_uri())
+        with page.expect_console_message(lambda message: "Content Security Policy" in message.text):
+            page.goto(bad.as_uri())
         assert page.evaluate("window.pwned") is None
-        assert any("Content Security Policy" in text for text in refused)
 
 
 # -- screens and paper ---------------------------------------------------------------------------------------
