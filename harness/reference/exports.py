@@ -94,7 +94,6 @@ class Export:
     wide: bool
     data: bool
     arches: frozenset[Arch]
-    ordinal: int | None
     source: str  # where it is defined: "harness.reference.kernel.pool"
     #: It is there so that drivers load, and says when it is called that it does nothing.
     declined: bool = False
@@ -158,7 +157,6 @@ def export(
     returns: str = "",
     data: bool = False,
     arches: Iterable[Arch | str] = (Arch.X64, Arch.X86),
-    ordinal: int | None = None,
     declined: bool = False,
 ) -> Callable[[F], F]:
     """Declare a kernel export. Raises `UsageError` for an unknown argument kind.
@@ -185,7 +183,6 @@ def export(
             wide=returns == "ulonglong",
             data=data,
             arches=frozenset(Arch(arch) for arch in arches),
-            ordinal=ordinal,
             source=function.__module__,
             declined=declined,
         )
@@ -242,14 +239,10 @@ class ExportTable:
         return self._known[name]
 
     def find(self, module: str, name: str | int) -> Export | None:
-        """What a driver's import of `name` (or an ordinal) from `module` binds to, or None."""
-        wanted = _canonical(module)
+        """What a driver's import of `name` from `module` binds to, or None; no ordinal is known."""
         if isinstance(name, int):
-            for entries in self._all.values():
-                for entry in entries:
-                    if entry.ordinal == name and wanted in entry.modules and self.get(entry.name) is entry:
-                        return entry
             return None
+        wanted = _canonical(module)
         fitting = [
             e
             for e in self._all.get(name, ())

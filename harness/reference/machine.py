@@ -115,9 +115,9 @@ class Machine(Crashable, Closing):
         """
         return self.cpu.run(function, args)
 
-    def raise_status(self, status: int, *parameters: int, flags: int = 0) -> NoReturn:
+    def raise_status(self, status: int, *parameters: int) -> NoReturn:
         """Raise an exception in the caller of the export being served (ExRaiseStatus, ProbeForRead)."""
-        raise RaiseInGuest(ExceptionRecord(status & 0xFFFF_FFFF, flags, 0, parameters))
+        raise RaiseInGuest(ExceptionRecord(status & 0xFFFF_FFFF, 0, 0, parameters))
 
     def caller(self) -> int:
         """Return address of the export being served, 0 when there is none."""

@@ -191,16 +191,6 @@ class Memory(PagedMemory):
         length, _maximum, buffer = self._unicode_string.unpack(self.read(address, self._unicode_string.size))
         return self.read(buffer, length & ~1).decode("utf-16-le", "surrogatepass")
 
-    def write_unicode(self, address: int, text: str, buffer: int, *, maximum: int | None = None) -> int:
-        """Store `text` at `buffer` and a UNICODE_STRING for it at `address`; returns the length in bytes.
-
-        `maximum` is MaximumLength in bytes, the length when not given.
-        """
-        raw = text.encode("utf-16-le", "surrogatepass")
-        self.write(buffer, raw)
-        self.put_unicode_string(address, len(raw), len(raw) if maximum is None else maximum, buffer)
-        return len(raw)
-
     def put_unicode_string(self, address: int, length: int, maximum: int, buffer: int) -> None:
         """Store the three fields of a UNICODE_STRING (or ANSI_STRING) at `address`."""
         self.write(address, self._unicode_string.pack(length & 0xFFFF, maximum & 0xFFFF, buffer))
@@ -214,28 +204,6 @@ class Memory(PagedMemory):
     def unicode_string_size(self) -> int:
         """Size of a UNICODE_STRING: 8 or 16 bytes."""
         return self._unicode_string.size
-
-    def read_wide(self, address: int, limit: int = 0x8000) -> str:
-        """The UTF-16 text at `address` up to its terminating zero or `limit` characters."""
-        return self._terminated(address, 2, limit).decode("utf-16-le", "surrogatepass")
-
-    def read_ansi(self, address: int, limit: int = 0x8000) -> bytes:
-        """The bytes at `address` up to the terminating zero or `limit`."""
-        return self._terminated(address, 1, limit)
-
-    def _terminated(self, address: int, width: int, limit: int) -> bytes:
-        out = bytearray()
-        while len(out) < limit * width:
-            size = PAGE - (address & PAGE_MASK)
-            # A character across two pages is read alone.
-            chunk = self.read(address, max(width, size - size % width))
-            at = _find_zero(chunk, width)
-            if at >= 0:
-                out += chunk[:at]
-                break
-            out += chunk
-            address += len(chunk)
-        return bytes(out[: limit * width])
 
     # --- arenas ----------------------------------------------------------------------------------
 
@@ -275,13 +243,6 @@ class Memory(PagedMemory):
         """Give the arena back."""
         self.guard = _anybody
         super().close()
-
-
-def _find_zero(chunk: bytes, width: int) -> int:
-    at = chunk.find(b"\0" * width)
-    while at >= 0 and at % width:
-        at = chunk.find(b"\0" * width, at + 1)
-    return at
 
 
 def _anybody(_address: int, _access: Access) -> None:

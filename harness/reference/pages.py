@@ -122,11 +122,11 @@ class PagedMemory:
         """How many pages the arena still has."""
         return len(self._free) + (self.size - self._next_frame) // PAGE
 
-    def physical(self, address: int, access: Access = Access.READ) -> int:
-        """Offset of `address` in the arena. Raises `GuestFault`."""
+    def physical(self, address: int) -> int:
+        """Offset of `address` in the arena. Raises `GuestFault` where there is nothing to read."""
         entry = self.pages.get(address >> 12, 0)
-        if not entry & NEEDS[access]:
-            raise GuestFault(address, access)
+        if not entry & READ:
+            raise GuestFault(address, Access.READ)
         return (entry & FRAME) + (address & PAGE_MASK)
 
     def close(self) -> None:

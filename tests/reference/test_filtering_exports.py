@@ -19,6 +19,7 @@ from harness.reference.exports import collect
 from harness.reference.filtering.kernel_calls import KernelCalls
 from harness.reference.filtering.keyobject import KeyObject
 from harness.reference.kernel.layouts import layout
+from harness.reference.kernel.text import read_wide_z
 from harness.registry.access import KEY_ALL_ACCESS
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
@@ -219,7 +220,7 @@ def test_rtl_query_registry_values(driver: Driver) -> None:
     def routine(name: int, type_: int, data: int, length: int, context: int, entry: int) -> int:
         assert (context, entry) == (0xAA, 0xBB)
         memory = driver.world.memory
-        seen.append((memory.read_wide(name), type_, memory.read(data, length) if data else b""))
+        seen.append((read_wide_z(memory, name), type_, memory.read(data, length) if data else b""))
         return 0
 
     driver.world.cpu.routines[0x700] = routine

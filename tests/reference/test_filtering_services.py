@@ -237,7 +237,9 @@ def test_name_queries_can_be_forged_from_windows_10_on() -> None:
     def forge(note: Notification) -> int:
         memory = note.world.memory
         at_ = note.members["ObjectNameInfo"]
-        memory.write_unicode(at_, "\\forged", at_ + 16)
+        raw = "\\forged".encode("utf-16-le")
+        memory.write(at_ + 16, raw)
+        memory.put_unicode_string(at_, len(raw), len(raw), at_ + 16)
         memory.put_u32(note.members["ReturnLength"], 32)
         return BYPASS
 

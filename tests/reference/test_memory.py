@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.guest import Arch
 from harness.reference.faults import Access, GuestFault, MemoryExhausted
+from harness.reference.kernel.text import read_ansi_z, read_wide_z
 from harness.reference.layout import PAGE
 from harness.reference.memory import READ, WRITE, Memory
 
@@ -117,7 +118,7 @@ def test_unicode_strings_survive_unpaired_surrogates_included(text: str) -> None
             assert memory.read_unicode(address) == text
             length, maximum, buffer = memory.unicode_string(address)
             assert maximum == length + 2
-            assert memory.read_wide(buffer) == text
+            assert read_wide_z(memory, buffer) == text
     finally:
         memory.close()
 
@@ -148,8 +149,8 @@ def test_user_memory_is_reset_as_a_whole(memory: Memory) -> None:
 def test_terminated_strings_stop_at_the_limit_and_at_the_end_of_memory(memory: Memory) -> None:
     memory.map_pages(BASE, 2, READ | WRITE)
     memory.write(BASE + PAGE - 3, "äöü".encode("utf-16-le"))
-    assert memory.read_wide(BASE + PAGE - 3) == "äöü"
+    assert read_wide_z(memory, BASE + PAGE - 3) == "äöü"
     memory.fill(BASE, 2 * PAGE, 0x41)
-    assert memory.read_ansi(BASE, 10) == b"A" * 10
+    assert read_ansi_z(memory, BASE, 10) == b"A" * 10
     with pytest.raises(GuestFault):
-        memory.read_ansi(BASE)
+        read_ansi_z(memory, BASE)

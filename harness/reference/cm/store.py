@@ -74,7 +74,6 @@ class Store:
         class_name: str = "",
         volatile: bool = False,
         is_link: bool = False,
-        is_predefined: bool = False,
         transaction: Transaction | None = None,
     ) -> Key:
         """A new subkey, without any check."""
@@ -86,7 +85,6 @@ class Store:
             class_name=class_name,
             volatile=volatile,
             is_link=is_link,
-            is_predefined=is_predefined,
         )
         if transaction is not None:
             key.begin_uncommitted(transaction)

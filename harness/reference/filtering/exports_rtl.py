@@ -14,12 +14,14 @@ from harness.reference.exports import export
 from harness.reference.filtering.engine import engine_of
 from harness.reference.filtering.kernel_calls import KernelCalls, ValueData
 from harness.reference.kernel.checks import need_zw
+from harness.reference.kernel.text import read_wide_z
 from harness.registry.access import KEY_READ, KEY_SET_VALUE
 from harness.registry.status import NTSTATUS
 from harness.registry.valuetypes import ValueType
 
 if TYPE_CHECKING:
     from harness.reference.machine import Machine
+    from harness.reference.memory import Memory
 
 __all__: list[str] = []
 
@@ -45,6 +47,13 @@ _TYPECHECK: Final = 0x100
 _STRINGS: Final = frozenset((ValueType.SZ, ValueType.EXPAND_SZ))
 _POOL_TAG: Final = int.from_bytes(b"RqrV", "little")
 _FAILURE_BIT: Final = 0x80000000
+#: Characters of a path, a name or a default value: what a counted string can say of its length.
+_LONGEST_TEXT: Final = 0x8000
+
+
+def _text(memory: Memory, address: int) -> str:
+    """Terminated text of the caller's. Raises `GuestFault`."""
+    return read_wide_z(memory, address, _LONGEST_TEXT)
 
 
 def _open(m: Machine, relative_to: int, path_at: int, access: int = KEY_READ) -> tuple[int, int, bool]:
@@ -55,7 +64,7 @@ def _open(m: Machine, relative_to: int, path_at: int, access: int = KEY_READ) ->
     base = _BASES.get(relative_to & ~_OPTIONAL)
     if base is None:
         return NTSTATUS.INVALID_PARAMETER, 0, False
-    path = base + (m.memory.read_wide(path_at) if path_at else "")
+    path = base + (_text(m.memory, path_at) if path_at else "")
     status, handle = calls.open(path.rstrip("\\"), access=access)
     return status, handle, True
 
@@ -74,7 +83,7 @@ def rtl_create_registry_key(m: Machine, relative_to: int, path_at: int) -> int:
     """Missing levels of the path are created one after the other."""
     need_zw(m, "RtlCreateRegistryKey")
     calls = KernelCalls(engine_of(m))
-    path = m.memory.read_wide(path_at)
+    path = _text(m.memory, path_at)
     if relative_to & _HANDLE:
         return NTSTATUS.INVALID_PARAMETER
     base = _BASES.get(relative_to & ~_OPTIONAL)
@@ -101,11 +110,11 @@ def rtl_write_registry_value(
     calls = KernelCalls(engine_of(m))
     status, handle, own = _open(m, relative_to, path_at, KEY_SET_VALUE)
     if status == NTSTATUS.OBJECT_NAME_NOT_FOUND and not relative_to & _HANDLE:
-        status, handle = calls.create(_BASES[relative_to & ~_OPTIONAL] + m.memory.read_wide(path_at))
+        status, handle = calls.create(_BASES[relative_to & ~_OPTIONAL] + _text(m.memory, path_at))
     if status & _FAILURE_BIT:
         return status
     try:
-        name = m.memory.read_wide(name_at) if name_at else ""
+        name = _text(m.memory, name_at) if name_at else ""
         return calls.set(handle, name, type_, m.memory.read(data_at, length))
     finally:
         if own:
@@ -120,7 +129,7 @@ def rtl_delete_registry_value(m: Machine, relative_to: int, path_at: int, name_a
     if status & _FAILURE_BIT:
         return status
     try:
-        return calls.delete(handle, m.memory.read_wide(name_at) if name_at else "")
+        return calls.delete(handle, _text(m.memory, name_at) if name_at else "")
     finally:
         if own:
             calls.close(handle)
@@ -189,7 +198,7 @@ class _Query:
         if entry.flags & (_TOPKEY | _SUBKEY):
             self._leave()
         if entry.flags & _SUBKEY:
-            status, handle = self._calls.open(self._m.memory.read_wide(entry.name_at), root=self._top)
+            status, handle = self._calls.open(_text(self._m.memory, entry.name_at), root=self._top)
             if status & _FAILURE_BIT:
                 return NTSTATUS.SUCCESS if not entry.flags & _REQUIRED else status
             self._current = handle
@@ -198,7 +207,7 @@ class _Query:
             return self._call(entry, "", ValueType.NONE, b"")
         if not entry.name_at:
             return self._all_values(entry)
-        name = self._m.memory.read_wide(entry.name_at)
+        name = _text(self._m.memory, entry.name_at)
         value = self._calls.query(self._current, name)
         if value.status & _FAILURE_BIT:
             return self._default(entry, name, value.status)
@@ -232,7 +241,7 @@ class _Query:
         if entry.default_length:
             data = memory.read(entry.default_data, entry.default_length)
         else:
-            data = (memory.read_wide(entry.default_data) + "\0").encode("utf-16-le", "surrogatepass")
+            data = (_text(memory, entry.default_data) + "\0").encode("utf-16-le", "surrogatepass")
         return self._give(entry, ValueData(0, name, type_, data))
 
     def _give(self, entry: _Entry, value: ValueData) -> int:

@@ -130,8 +130,7 @@ class Transactions:
 
     def create(self, *, lightweight: bool = False) -> KernelObject:
         """A new transaction object with one reference."""
-        transaction = self._engine.cm.begin_transaction()
-        transaction.lightweight = lightweight
+        transaction = self._engine.cm.begin_transaction(lightweight=lightweight)
         return self._engine.objects.create(self.transaction_type, TransactionBody(transaction))
 
     def create_manager(self) -> KernelObject:

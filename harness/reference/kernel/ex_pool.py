@@ -25,7 +25,6 @@ _NX: Final = 512  # NonPagedPoolNx
 _ZERO: Final = 1024  # POOL_ZERO_ALLOCATION
 
 # POOL_FLAG_*
-_FLAG_USE_QUOTA: Final = 0x01
 _FLAG_UNINITIALIZED: Final = 0x02
 _FLAG_RAISE: Final = 0x20
 _FLAG_NON_PAGED: Final = 0x40

@@ -36,11 +36,9 @@ __all__ = [
 KERNEL_MODE: Final = 0
 USER_MODE: Final = 1
 
-OBJ_INHERIT: Final = 0x2
 OBJ_KERNEL_HANDLE: Final = 0x200
 
 _MAXIMUM_ALLOWED: Final = 0x02000000
-_ACCESS_SYSTEM_SECURITY: Final = 0x01000000
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ _GENERIC_READ: Final = 0x80000000
 _GENERIC_WRITE: Final = 0x40000000
 _READ_DATA: Final = 1
 _WRITE_DATA: Final = 2
-_FILE_ANY_ACCESS: Final = 0
 
 
 class Requests:

@@ -8,7 +8,7 @@ nf-ntifs-zwsetevent, nf-ntifs-zwcreateevent, nf-wdm-zwwaitforsingleobject (ntifs
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from harness.reference.exports import export
 from harness.reference.kernel.checks import need_zw
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from harness.reference.threads import Process
 
 __all__: list[str] = []
-
-_INHERIT: Final = 0x2
 
 
 def _answer(m: Machine, raw: bytes, buffer: int, length: int, needed: int) -> int:
