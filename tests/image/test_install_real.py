@@ -278,7 +278,7 @@ def test_another_medium_is_another_image(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("wishes", "options", "outcome", "says"),
     [
-        ("stall", {"long": 12}, "stalled", "after stage specialize"),
+        ("stall", {"specialize": 12}, "stalled", "after stage specialize"),
         ("fail", {}, "failed", "steps of the first boot did not work: dump-disk"),
         ("early", {}, "ended", "ended in stage first-logon"),
         ("loop", {}, "looped", "restarts again and again"),

@@ -1,6 +1,6 @@
 """Install from a medium in a process of its own and print, as JSON, what came of it.
 
-    python -m tests.image.tiny_install RECIPES MEDIUM CACHE RUNTIME [OPTION=SECONDS ...]
+    python -m tests.image.tiny_install RECIPES MEDIUM CACHE RUNTIME [OPTION=SECONDS | STAGE=SECONDS ...]
 
 A virtio-win.iso beside the medium is used. libvirt's embedded driver is one per process, and one of the tests
 kills this one.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,16 @@ from harness.machine.inside.axes import SwitchedOn, image_with
 from harness.machine.keep.places import Places
 from harness.machine.keep.processes import of_folders
 from harness.machine.keep.session import Session
+
+
+@dataclass(frozen=True)
+class Limits(Schedule):
+    """A stage that `stages` names has its own limit: how long the others take is the host's affair."""
+
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    def limit(self, stage: str) -> float:
+        return self.stages.get(stage, Schedule.limit(self, stage))
 
 
 def environment() -> Environment:
@@ -116,12 +128,13 @@ def main(
 
     settings = InstallSettings(
         accelerator=Accelerator.TCG,
-        schedule=Schedule(
+        schedule=Limits(
             expected=60,
-            first=options.get("first", 120),
-            long=options.get("long", 120),
-            short=options.get("short", 120),
-            prompt=options.get("prompt", 60),
+            first=options.get("first", 600),
+            long=options.get("long", 600),
+            short=options.get("short", 600),
+            prompt=options.get("prompt", 300),
+            stages=options,
         ),
         attest=attest_image if "ask" in options else attest,
         switch_test_signing=switch,
