@@ -64,6 +64,7 @@ class Behaviour:
 
     @property
     def primary_mode(self) -> Mode:
+        """What its tests do first. Raises `InfrastructureError` for a mode that is none."""
         for mode in Mode:  # "record then assert" stands before "record"
             if self.mode.startswith(mode.value):
                 return mode
@@ -157,7 +158,7 @@ class Coverage:
         return tuple(sorted(i for i in self.tests if i not in self.catalogue))
 
 
-def coverage(suites: Path, catalogue: Catalogue | None = None) -> Coverage:
+def coverage(suites: Path) -> Coverage:
     """Read every ``behaviour("B-...")`` mark from the test files below `suites`, without importing them."""
     found: dict[str, list[str]] = {}
     for path in sorted(suites.rglob("test_*.py")):
@@ -168,7 +169,7 @@ def coverage(suites: Path, catalogue: Catalogue | None = None) -> Coverage:
                 tests = found.setdefault(behaviour_id, [])
                 if label not in tests:
                     tests.append(label)
-    return Coverage(catalogue or Catalogue.load(), {k: tuple(v) for k, v in sorted(found.items())})
+    return Coverage(Catalogue.load(), {k: tuple(v) for k, v in sorted(found.items())})
 
 
 def _marks(tree: ast.AST) -> Iterator[str]:

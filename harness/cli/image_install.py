@@ -71,7 +71,6 @@ def install_command(
     sha256: str,
     request: InstallRequest,
     fresh: bool = False,
-    store: ImageStore | None = None,
 ) -> None:
     """Install from `media`, a path or a URL with its hash, and show how it goes."""
     from harness.errors import UsageError
@@ -89,7 +88,7 @@ def install_command(
     install = recipe.source
     if not isinstance(install, Install):
         raise UsageError(f"{recipe.name} is not installed from a medium; leave --media out")
-    place = store or ImageStore()
+    place = ImageStore()
     with _bar() as bar:
         medium = _medium(media, sha256, place, bar)
         bar.console.print(f"medium: {look_at_medium(medium, recipe, install)}")

@@ -26,12 +26,12 @@ class Admission:
     reason: str = ""
 
 
-def is_admitted(image: SealedImage, *, store: DrillStore | None = None) -> bool:
+def is_admitted(image: SealedImage) -> bool:
     """Whether the image's last drill passed, with this very image, this host's QEMU and accelerator."""
-    return admission_of(image, store=store).admitted
+    return admission_of(image).admitted
 
 
-def admission_of_target(target: Target, *, store: DrillStore | None = None) -> Admission:
+def admission_of_target(target: Target) -> Admission:
     """Whether results of `target` count, for plans: nothing is booted. Raises nothing but for a bad recipe.
 
     The reference guest is admitted: its bugchecks are the model's own words.
@@ -40,12 +40,10 @@ def admission_of_target(target: Target, *, store: DrillStore | None = None) -> A
         return Admission(True)
     from harness.image.recipe import load_recipe
 
-    return admission_of_recipe(load_recipe(target.recipe), target.axes, store=store)
+    return admission_of_recipe(load_recipe(target.recipe), target.axes)
 
 
-def admission_of_recipe(
-    recipe: Recipe, axes: tuple[Axis, ...] = (), *, store: DrillStore | None = None
-) -> Admission:
+def admission_of_recipe(recipe: Recipe, axes: tuple[Axis, ...] = ()) -> Admission:
     """Whether the recipe's image is there and admitted; a machine with axes has a drill of its own."""
     from harness.image.images import ensure_image, is_built
     from harness.machine.inside.axes import SwitchedOn, image_with
@@ -53,13 +51,13 @@ def admission_of_recipe(
 
     name = with_axes(recipe.name, axes)
     # Without a record nothing has to be looked up: digests of adopted disks take their time.
-    if (store or DrillStore()).find(name) is None:
+    if DrillStore().find(name) is None:
         return Admission(False, f"it was not drilled; run: harness image drill {name}")
     try:
         if not is_built(recipe):
             return Admission(False, f"its image is not built; run: {recipe.build_command}")
         on = SwitchedOn(axes)
-        return admission_of(on_this_host(image_with(ensure_image(recipe), on), on), store=store)
+        return admission_of(on_this_host(image_with(ensure_image(recipe), on), on))
     except HarnessError as error:  # a recipe for another host, an image that went since
         return Admission(False, str(error))
 

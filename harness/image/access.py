@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from harness.channel.access import RUNNER_PATH, SshAccess, WinRmAccess
 from harness.errors import InfrastructureError
@@ -14,6 +15,9 @@ from harness.image.recipe import Access, AccessKind, Adopt, Recipe
 from harness.image.store import ImageStore
 
 __all__ = ["network_access", "ways_in"]
+
+#: Guests are reached by forwards of QEMU's, which nobody else's machine gets to.
+_HOST: Final = "127.0.0.1"
 
 
 def ways_in(recipe: Recipe, *, store: ImageStore | None = None) -> tuple[Access, ...]:
@@ -47,12 +51,12 @@ def _installed(recipe: Recipe, store: ImageStore) -> tuple[Access, ...]:
 
 
 def network_access(
-    recipe: Recipe, ports: Mapping[int, int], *, host: str = "127.0.0.1", store: ImageStore | None = None
+    recipe: Recipe, ports: Mapping[int, int], *, store: ImageStore | None = None
 ) -> tuple[SshAccess | WinRmAccess, ...]:
     """What `harness.channel` opens, for every channel of the recipe that goes over the network.
 
-    `ports` says at which port of `host` each port of the guest is reached. Raises `InfrastructureError` for
-    one that is not forwarded.
+    `ports` says at which port of this host each port of the guest is reached. Raises `InfrastructureError`
+    for one that is not forwarded.
     """
     found: list[SshAccess | WinRmAccess] = []
     for access in ways_in(recipe, store=store):
@@ -63,15 +67,15 @@ def network_access(
                 f"port {access.guest_port} of {recipe.name} is not forwarded, and {access.kind} needs it; "
                 f"forwarded: {', '.join(map(str, ports)) or 'none'}"
             )
-        found.append(_opened(access, host, ports[access.guest_port]))
+        found.append(_opened(access, ports[access.guest_port]))
     return tuple(found)
 
 
-def _opened(access: Access, host: str, port: int) -> SshAccess | WinRmAccess:
+def _opened(access: Access, port: int) -> SshAccess | WinRmAccess:
     runner = access.runner or RUNNER_PATH
     if access.kind is AccessKind.SSH:
         return SshAccess(
-            host,
+            _HOST,
             access.user,
             access.host_key,
             port=port,
@@ -83,5 +87,5 @@ def _opened(access: Access, host: str, port: int) -> SshAccess | WinRmAccess:
         raise InfrastructureError("WinRM needs a password file")
     certificate = access.certificate or None
     return WinRmAccess(
-        host, access.user, access.password_file, port=port, certificate=certificate, runner=runner
+        _HOST, access.user, access.password_file, port=port, certificate=certificate, runner=runner
     )

@@ -26,11 +26,10 @@ _LEAST_MIB, _MOST_MIB = 40, 2000
 
 #: The disk's signature and the volume's serial number: a system writes its own where there is none.
 _SIGNATURE: Final = 0x52475246
+_LABEL: Final = "HARNESS"
 
 
-def make_fat_disk(
-    image: Path, files: Mapping[str, bytes], *, size_mib: int = 64, label: str = "HARNESS", epoch: int = 0
-) -> None:
+def make_fat_disk(image: Path, files: Mapping[str, bytes], *, size_mib: int = 64, epoch: int = 0) -> None:
     """Make `image`, a raw disk, with `files`: paths as ``rt/start.cmd``, folders are made.
 
     Every file has the time `epoch`. Raises `UsageError` for a size FAT16 can't have or files that don't
@@ -53,7 +52,7 @@ def make_fat_disk(
     environment = {"MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
     geometry = ["-T", str(sectors - _START), "-h", str(_HEADS), "-s", str(_TRACK), "-H", str(_START)]
     run(
-        [find_tool("mformat"), "-i", drive, *geometry, "-N", f"{_SIGNATURE:08x}", "-v", label, "::"],
+        [find_tool("mformat"), "-i", drive, *geometry, "-N", f"{_SIGNATURE:08x}", "-v", _LABEL, "::"],
         environment=environment,
     )
     with tempfile.TemporaryDirectory(prefix="harness-fat-") as work:
