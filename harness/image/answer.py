@@ -1,7 +1,7 @@
-"""Answer files and first-boot scripts of unattended installs, from the templates in vm-images/shared.
+"""What the answer files and first-boot scripts of unattended installs ask about the Windows they are for.
 
-Pure: facts in, texts out. `AnswerFacts` says what differs between versions of Windows, each difference as a
-named question with its source; the templates ask and hold no version numbers.
+`AnswerFacts` says what differs between versions of Windows, each difference as a named question with its
+source; the templates (`harness.image.templates`) ask and hold no version numbers.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from harness.errors import UsageError
 from harness.guest.base import Arch
 from harness.machine.describe.spec import Firmware
 from harness.registry.version import VISTA, WIN7, WIN8, WIN10, WIN10_1809, WIN11_24H2, WindowsVersion
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 __all__ = [
     "COMPUTER",
@@ -28,8 +24,6 @@ __all__ = [
     "AnswerFile",
     "Partition",
     "WinRmSetup",
-    "render",
-    "shared_folder",
 ]
 
 #: The administrator's account, and the computer's name: it must not equal a user's.
@@ -319,35 +313,3 @@ def _told(command: str) -> str:
     Windows PE need not have a driver for it; setup may stop at a command that fails.
     """
     return f"cmd /c {command} >{STAGE_PORT} & exit 0"
-
-
-def shared_folder() -> Path:
-    """The templates: in a checkout, or inside an installed package."""
-    here = Path(__file__).resolve()
-    for place in (here.parents[2] / "vm-images" / "shared", here.parents[1] / "vm-images" / "shared"):
-        if place.is_dir():
-            return place
-    raise UsageError("the install templates (vm-images/shared) are not there; reinstall the package")
-
-
-def render(template: str, facts: AnswerFacts) -> str:
-    """One template of the shared folder by its name without ``.j2``.
-
-    XML is escaped by its rules; scripts and INI files end their lines as Windows' own parsers want it.
-    """
-    text = _environment().get_template(f"{template}.j2").render(os=facts)
-    lines = [line.rstrip() for line in text.splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    return "".join(f"{line}\r\n" for line in lines)
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(shared_folder()),
-        undefined=StrictUndefined,
-        autoescape=lambda name: bool(name) and str(name).endswith(".xml.j2"),
-        keep_trailing_newline=True,
-    )

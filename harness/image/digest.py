@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from harness.image.answer import shared_folder
 from harness.image.debian import wanted_release
 from harness.image.ext4 import tree_files
 from harness.image.installspec import Install
 from harness.image.recipe import DebianBuild, Recipe
 from harness.image.store import ImageStore
+from harness.image.templates import shared_folder
 from harness.machine.disk.seal import file_digest
 from harness.machine.keep.places import private_folder
 
@@ -36,15 +36,15 @@ def _plain(value: Any) -> str:
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
-def recipe_digest(recipe: Recipe, *, store: ImageStore | None = None) -> str:
+def recipe_digest(recipe: Recipe) -> str:
     """What a recipe's image depends on, hardware included; not the runner, which belongs to the checkout."""
     hardware = asdict(recipe.hardware)
     if isinstance(recipe.source, DebianBuild):
         return digest_of([system_key(recipe, recipe.source), hardware])
     if isinstance(recipe.source, Install):
         return digest_of([install_key(recipe, recipe.source), hardware])
-    where = store or ImageStore()
-    content = [adopted_digest(path, where) for path in (recipe.source.disk, recipe.source.cd) if path]
+    store = ImageStore()
+    content = [adopted_digest(path, store) for path in (recipe.source.disk, recipe.source.cd) if path]
     payload = recipe.source.payload
     drivers = [driver.read_bytes() for driver in payload.drivers] if payload else []
     return digest_of([content, asdict(payload) if payload else None, drivers, hardware])

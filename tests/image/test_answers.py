@@ -10,10 +10,11 @@ import pytest
 
 from harness.errors import UsageError
 from harness.guest.base import Arch
-from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup, render, shared_folder
+from harness.image.answer import AnswerFacts, AnswerFile, WinRmSetup
 from harness.image.answer_schema import check_autounattend
 from harness.image.answer_settings import COMPONENTS, PASSES
 from harness.image.scripts import check_cmd
+from harness.image.templates import render, shared_folder
 from harness.machine.describe.spec import Firmware
 from harness.registry.version import (
     VISTA_SP2,

@@ -15,7 +15,7 @@ import pytest
 
 from harness.driver import find_toolchain
 from harness.errors import ToolMissingError
-from harness.image.answer import render
+from harness.image.templates import render
 from harness.registry.version import WIN11_24H2, XP, WindowsVersion
 from tests.image.test_answers import facts
 from tests.runner.winehost import Wine, wine_is_missing

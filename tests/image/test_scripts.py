@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.image.answer import shared_folder
 from harness.image.scripts import check_powershell
+from harness.image.templates import shared_folder
 
 
 @pytest.mark.parametrize("name", ["openssh.ps1", "private-network.ps1"])

@@ -17,14 +17,13 @@ from harness.image.answer import (
     AnswerFacts,
     AnswerFile,
     WinRmSetup,
-    render,
-    shared_folder,
 )
 from harness.image.install.medium import Medium
 from harness.image.installspec import Delivery, Install, ProductKey
 from harness.image.payload import port_name
 from harness.image.recipe import AccessKind, Recipe
 from harness.image.setupkeys import setup_key
+from harness.image.templates import render, shared_folder
 from harness.image.virtio import EARLY, VirtioDrivers, with_virtio
 from harness.machine.describe.spec import ChannelPort, DiskBus, Firmware, Nic
 
