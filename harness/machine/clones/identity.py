@@ -71,19 +71,24 @@ def _file_identity(path: Path | str | None) -> str:
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
-@functools.cache
 def emulator(arch: str) -> str:
     """QEMU's version and file. Asking libvirt would make it probe every emulator there is, for minutes."""
     name = f"qemu-system-{'i386' if arch == 'i686' else arch}"
     program = shutil.which(name)
     if program is None:
         raise ToolMissingError(f"{name} is missing: apt-get install qemu-system-x86")
+    identity = _file_identity(program)
+    return f"{_version_of(program, identity)}, {identity}"
+
+
+@functools.cache
+def _version_of(program: str, identity: str) -> str:
+    """What a file says, asked once: one that is gone, or another under its name, is noticed."""
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True)
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=300, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise InfrastructureError(f"{program} --version does not work: {error}; install it again") from error
-    version = said.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")
-    return f"{version}, {_file_identity(program)}"
+    return said.stdout.partition("\n")[0].removeprefix("QEMU emulator version ")
 
 
 def _version(number: int) -> str:
