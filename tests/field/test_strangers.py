@@ -130,3 +130,11 @@ def test_a_driver_in_cpp_makes_and_ends_its_own_globals(version: str, arch: str)
     assert [named.status, marked.status] == [NTSTATUS.ACCESS_DENIED] * 2
     assert [step.status for step in free] == [0, 0]
     assert debug == ["fortress: constructed 1, 2", "fortress: marker", "fortress: 0 living"]
+
+
+@pytest.mark.parametrize(("version", "arch"), SYSTEMS)
+def test_what_larger_drivers_lean_on(version: str, arch: str) -> None:
+    with running("toolbox", version, arch) as (guest, _registry):
+        failed = guest.ioctl(r"\\.\FieldToolbox", ioctl(0), output=4).data
+        assert guest.debug_output() == []
+    assert failed == bytes(4)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.reference.exports import export
 from harness.reference.kernel.checks import need_zw
+from harness.reference.kernel.file_information import file_information
 from harness.reference.kernel.files import OPEN
 from harness.reference.kernel.io_manager import FileBody
 from harness.reference.kernel.irp_buffers import Control
@@ -198,46 +199,25 @@ def zw_flush_buffers_file(m: Machine, handle: int, iosb: int) -> int:
     return file if isinstance(file, int) else _status_block(m, iosb, NTSTATUS.SUCCESS, 0)
 
 
-def _standard(m: Machine, body: FileBody) -> bytes:
-    size = m.kernel.files.size(body)
-    directory = m.kernel.files.is_directory(body.path) and not m.kernel.files.store.exists(body.path)
-    return struct.pack(
-        "<QQIBB2x", -(-size // 4096) * 4096, size, 1, int(body.delete_on_close), int(directory)
-    )
-
-
 @export("ZwQueryInformationFile", args="handle, ptr, ptr, ulong, ulong")
 @export("NtQueryInformationFile", args="handle, ptr, ptr, ulong, ulong")
 def zw_query_information_file(m: Machine, handle: int, iosb: int, buffer: int, length: int, kind: int) -> int:
-    """Basic (4), standard (5), name (9) and position (14) information."""
+    """The classes of `file_information`; a name that does not fit is cut, anything else refused."""
     need_zw(m, "ZwQueryInformationFile")
     file = _file(m, handle)
     if isinstance(file, int):
         return file
-    body: FileBody = file.body
-    if body.device is not None:
+    if file.body.device is not None:
         return _device_only(m, "ZwQueryInformationFile")
-    if kind == 4:
-        now = m.system_time()
-        raw = struct.pack("<QQQQI4x", now, now, now, now, 0x20)
-    elif kind == 5:
-        raw = _standard(m, body)
-    elif kind == 9:
-        name = wide_encode(body.path[2:])
-        raw = struct.pack("<I", len(name)) + name
-        if length < len(raw):
-            if length < 8:
-                return _status_block(m, iosb, NTSTATUS.INFO_LENGTH_MISMATCH, 0)
-            m.memory.write(buffer, raw[:length])
-            return _status_block(m, iosb, NTSTATUS.BUFFER_OVERFLOW, length)
-    elif kind == 14:
-        raw = struct.pack("<Q", body.position)
-    else:
+    told = file_information(m, file.body, kind)
+    if told is None:
         return NTSTATUS.INVALID_INFO_CLASS
-    if length < len(raw):
+    if length < told.at_least:
         return _status_block(m, iosb, NTSTATUS.INFO_LENGTH_MISMATCH, 0)
-    m.memory.write(buffer, raw)
-    return _status_block(m, iosb, NTSTATUS.SUCCESS, len(raw))
+    m.memory.write(buffer, told.data[:length])
+    if length < len(told.data):
+        return _status_block(m, iosb, NTSTATUS.BUFFER_OVERFLOW, length)
+    return _status_block(m, iosb, NTSTATUS.SUCCESS, len(told.data))
 
 
 @export("ZwSetInformationFile", args="handle, ptr, ptr, ulong, ulong")
