@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from harness.repro.claim import BindingKind, Claim
 from harness.repro.journal import CallKind
 from harness.repro.scenario import (
+    Action,
     AddFilter,
     Element,
     KernelCall,
@@ -27,15 +28,18 @@ _ON_SERVICE = frozenset({CallKind.START, CallKind.STOP, CallKind.REMOVE})
 class Dependencies:
     """The graph of one scenario: `closed` leaves out what others need, `pinned` is never left out.
 
-    What the claim is about is pinned, and with `keep_filters` filters and rules too.
+    What the claim is about is pinned, with `keep_filters` filters and rules too, and with `keep_driver` the
+    installation and the start of the driver under test.
     """
 
-    def __init__(self, scenario: Scenario, *, keep_filters: bool = False) -> None:
+    def __init__(self, scenario: Scenario, *, keep_filters: bool = False, keep_driver: bool = False) -> None:
         self._needs: dict[Element, set[Element]] = {element: set() for element in scenario.elements()}
         self._read(scenario)
         pinned = _claimed(scenario.claim) & self._needs.keys()
         if keep_filters:
             pinned |= {(each.call, -1) for each in scenario.actions if isinstance(each, AddFilter | SetRule)}
+        if keep_driver:
+            pinned |= {(each.call, -1) for each in scenario.actions if _loads(each, scenario.own_service)}
         self.pinned = self._with_needs(pinned)
 
     def _read(self, scenario: Scenario) -> None:
@@ -103,6 +107,14 @@ def _reads(each: Slotted) -> set[int]:
     if operation.out is not None:
         slots.remove(operation.out)
     return set(slots)
+
+
+def _loads(action: Action, service: str) -> bool:
+    return (
+        isinstance(action, Other)
+        and action.record.kind in (CallKind.INSTALL, CallKind.START)
+        and action.record.service.lower() == service.lower()
+    )
 
 
 def _is_probe(action: Other) -> bool:

@@ -81,6 +81,14 @@ class Shrunk:
     interrupted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What the search may not leave out, though it fails without."""
+
+    filters: bool
+    driver: bool
+
+
 class Judge:
     """Says whether scenarios still fail in the same way; each is performed once, or as often as chance wants.
 
@@ -152,7 +160,8 @@ def shrink(
     """Reduce a bundle's scenario. Raises `UsageError` where it does not fail here, or not as recorded.
 
     `control` is a target where the steps are right; `without_driver` makes the same target without the driver
-    under test the control; `keep_filters` leaves filters and rules in it. `told` hears of every step forward.
+    under test the control; `keep_filters` leaves filters and rules in it. Without a control the driver under
+    test stays where an assertion failed. `told` hears of every step forward.
     A KeyboardInterrupt ends the search with what it has found.
     """
     scenario = scenario_of(bundle)
@@ -171,7 +180,10 @@ def shrink(
     tell = told or (lambda what, size: None)
     interrupted = False
     try:
-        scenario = _smallest(scenario, judge, workers.jobs, keep_filters, tell)
+        # A test of a driver fails without it, too, where it asserts what the driver should do.
+        about_driver = failure.outcome is Outcome.FAIL and control_order is None
+        keep = Keep(filters=keep_filters, driver=about_driver and bool(scenario.own_service))
+        scenario = _smallest(scenario, judge, workers.jobs, keep, tell)
     except KeyboardInterrupt:
         workers.abandon()
         interrupted = True
@@ -180,11 +192,11 @@ def shrink(
 
 
 def _smallest(
-    scenario: Scenario, judge: Judge, width: int, keep_filters: bool, tell: Callable[[str, Size], None]
+    scenario: Scenario, judge: Judge, width: int, keep: Keep, tell: Callable[[str, Size], None]
 ) -> Scenario:
     """Left out and made simpler in turns, until nothing changes any more."""
     for _ in range(_ROUNDS):
-        smaller = _reduced(scenario, judge, width, keep_filters, tell)
+        smaller = _reduced(scenario, judge, width, keep, tell)
         simple = _simplified(smaller, judge, width, tell)
         if simple.key() == scenario.key():
             break
@@ -284,10 +296,10 @@ def _oracle(failure: Failure) -> str:
 
 
 def _reduced(
-    scenario: Scenario, judge: Judge, width: int, keep_filters: bool, tell: Callable[[str, Size], None]
+    scenario: Scenario, judge: Judge, width: int, keep: Keep, tell: Callable[[str, Size], None]
 ) -> Scenario:
     """Everything left out that can be."""
-    dependencies = Dependencies(scenario, keep_filters=keep_filters)
+    dependencies = Dependencies(scenario, keep_filters=keep.filters, keep_driver=keep.driver)
 
     def trial(candidates: Sequence[frozenset[Element]]) -> Sequence[bool]:
         scenarios = [scenario.only(each) for each in candidates]

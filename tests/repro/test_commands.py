@@ -65,6 +65,14 @@ def check(step):
         fail()
 
 
+def test_denies(own_driver, registry):
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+        p.set_value(key, "noise", 1)
+        write = p.set_value(key, "harmless", 1)
+    assert write.status == NTSTATUS.ACCESS_DENIED
+
+
 def test_asks_python(registry):
     with registry.program() as p:
         key = p.create_key(p.test_root / "app")
@@ -155,6 +163,19 @@ def test_the_build_that_broke_it_is_found(project: Path, tmp_path: Path) -> None
     answer = json.loads(found.out)
     assert Path(answer["first_bad"]).parent.name == "v1.0-10-g0000002", found.err
     assert found.code == 0
+
+
+def test_what_a_driver_should_do_and_doesnt_is_shrunk_with_the_driver(project: Path, tmp_path: Path) -> None:
+    """It fails without the driver too, and would say nothing about it then."""
+    driver = built("blocks_silently", tmp_path)
+    run(project, tmp_path / "results", f"--driver={driver}", "-k", "denies", "--driver-parameter=Mode=2")
+    bundle = bundle_of(tmp_path / "results", "test_denies")
+    shrunk = harness("shrink", bundle, "-o", "reproduced/test_denies.py", cwd=project)
+    assert shrunk.code == 0, shrunk.err
+    text = written(project, "test_denies.py")
+    assert "guest.start_driver(" in text
+    assert "Mode" in text
+    assert "noise" not in text
 
 
 def test_an_expectation_and_what_is_no_failure_of_the_guest(project: Path, tmp_path: Path) -> None:
