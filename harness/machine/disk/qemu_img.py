@@ -16,7 +16,7 @@ __all__ = ["run_qemu_img"]
 #: What it may use to look at an image: address space in bytes, seconds of a processor, seconds in all.
 _MEMORY_LIMIT: Final = 1 << 30
 _CPU_LIMIT: Final = 30
-_TIME_LIMIT: Final = 60.0
+_TIME_LIMIT: Final = 600.0
 _OUTPUT_LIMIT: Final = 1 << 20
 
 

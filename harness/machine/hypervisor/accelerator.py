@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _DEVICE: Final = Path("/dev/kvm")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_SECONDS: Final = 5.0
+_SECONDS: Final = 30.0
 #: isa-debug-exit makes QEMU's exit code of what the guest writes, 0x2A: value * 2 + 1.
 _EXIT: Final = 0x2A * 2 + 1
 #: accelerator_probe.S, assembled: it goes through every mode of the processor, takes interrupts, and counts.
