@@ -51,8 +51,9 @@ class Wine:
             "WINEPREFIX": str(self.prefix),
             "WINEARCH": "win64",
             "WINEDEBUG": "-all",
-            # No menu entries in the home folder, no offers to download anything.
-            "WINEDLLOVERRIDES": "winemenubuilder.exe=d;mscoree=;mshtml=",
+            # No menu entries in the home folder, no offers to download anything. Wine's debugger would end a
+            # process that an exception ends, at times before that does, with exit code 0.
+            "WINEDLLOVERRIDES": "winedbg.exe=d;winemenubuilder.exe=d;mscoree=;mshtml=",
         }
         self.environment.pop("DISPLAY", None)
         self.environment.pop("TMPDIR", None)  # Debian's Wine 10 frees what it did not allocate, and aborts
