@@ -149,8 +149,72 @@ status FltLoadFilter ptr
 status FltUnloadFilter ptr
 """
 
+_LATER: Final = """
+status FltReadFileEx ptr ptr ptr ulong ptr ulong ptr ptr ptr ptr ptr
+status FltWriteFileEx ptr ptr ptr ulong ptr ulong ptr ptr ptr ptr ptr
+status FltFlushBuffers2 ptr ptr ulong ptr
+status FltQueryDirectoryFileEx ptr ptr ptr ulong ulong ulong ptr ptr
+status FltQueryInformationByName ptr ptr ptr ptr ptr ulong ulong ptr
+status FltSetVolumeInformation ptr ptr ptr ulong ulong
+status FltQueryQuotaInformationFile ptr ptr ptr ulong uchar ptr ulong ptr ptr
+status FltOpenVolume ptr ptr ptr
+status FltIsVolumeSnapshot ptr ptr
+status FltGetTopInstance ptr ptr
+status FltGetBottomInstance ptr ptr
+status FltGetUpperInstance ptr ptr
+status FltGetLowerInstance ptr ptr
+status FltEnumerateFilterInformation ulong ulong ptr ulong ptr
+status FltEnumerateInstanceInformationByFilter ptr ulong ulong ptr ulong ptr
+status FltEnumerateInstanceInformationByVolume ptr ulong ulong ptr ulong ptr
+status FltEnumerateInstanceInformationByDeviceObject ptr ulong ulong ptr ulong ptr
+status FltGetContextsEx ptr ushort size ptr
+void FltReleaseContextsEx size ptr
+status FltRegisterForDataScan ptr
+status FltCreateSectionForDataScan ptr ptr ptr ulong ptr ptr ulong ulong ulong ptr ptr ptr
+status FltCloseSectionForDataScan ptr
+status FltGetSectionContext ptr ptr ptr
+none FltCancelIo ptr
+none FltGetIrpName uchar
+none FltCurrentBatchOplock ptr
+none FltCurrentOplock ptr
+none FltCurrentOplockH ptr
+void FltInitializeOplock ptr
+void FltUninitializeOplock ptr
+none FltOplockIsFastIoPossible ptr
+none FltCheckOplock ptr ptr ptr ptr ptr
+none FltCheckOplockEx ptr ptr ulong ptr ptr ptr
+none FltOplockFsctrl ptr ptr ulong
+none FltAllocateFileLock ptr ptr
+void FltFreeFileLock ptr
+void FltInitializeFileLock ptr
+void FltUninitializeFileLock ptr
+status FltAllocateExtraCreateParameter ptr ptr ulong ulong ptr ulong ptr
+void FltFreeExtraCreateParameter ptr ptr
+status FltInsertExtraCreateParameter ptr ptr ptr
+status FltRemoveExtraCreateParameter ptr ptr ptr ptr ptr
+status FltSetEcpListIntoCallbackData ptr ptr ptr
+none FltIsEcpAcknowledged ptr ptr
+status FltCommitComplete ptr ptr ptr
+status FltPrepareComplete ptr ptr ptr
+status FltPrePrepareComplete ptr ptr ptr
+status FltRollbackComplete ptr ptr ptr
+status FltRollbackEnlistment ptr ptr ptr
+status FltApplyPriorityInfoThread ptr ptr ptr
+none FltGetIoPriorityHint ptr
+none FltGetIoPriorityHintFromCallbackData ptr
+none FltGetIoPriorityHintFromFileObject ptr
+none FltGetIoPriorityHintFromThread ptr
+status FltSetIoPriorityHintIntoCallbackData ptr ulong
+status FltSetIoPriorityHintIntoFileObject ptr ulong
+status FltSetIoPriorityHintIntoThread ptr ulong
+status FltGetActivityIdCallbackData ptr ptr
+status FltSetActivityIdCallbackData ptr ptr
+status FltPropagateActivityIdToThread ptr ptr ptr
+"""
+
 _MODULE: Final = ("fltmgr.sys",)
 decline(_OPERATIONS, why="no file operation is filtered here", modules=_MODULE)
 decline(_CONTEXTS, why="no file operation is filtered here", modules=_MODULE)
 decline(_FILES, why="no file operation is filtered here", modules=_MODULE)
 decline(_VOLUMES, why="no volume is filtered here", modules=_MODULE)
+decline(_LATER, why="no file operation is filtered here", modules=_MODULE, since=(6, 0))

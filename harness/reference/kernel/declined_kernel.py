@@ -24,6 +24,10 @@ status ZwOpenSection ptr ulong ptr
 status ZwMapViewOfSection handle handle ptr ptr size ptr ptr ulong ulong ulong
 status NtMapViewOfSection handle handle ptr ptr size ptr ptr ulong ulong ulong
 status ZwUnmapViewOfSection handle ptr
+status NtUnmapViewOfSection handle ptr
+status NtOpenSection ptr ulong ptr
+status MmMapViewInSessionSpace ptr ptr ptr
+status MmUnmapViewInSessionSpace ptr
 status MmUnmapViewOfSection ptr ptr
 status MmCreateSection ptr ulong ptr ptr ulong ulong handle ptr
 status MmMapViewOfSection ptr ptr ptr ptr size ptr ptr ulong ulong ulong
@@ -55,6 +59,11 @@ status ZwSetInformationThread handle ulong ptr ulong
 status ZwAssignProcessToJobObject handle handle
 status ZwCreateJobObject ptr ulong ptr
 status ZwOpenJobObject ptr ulong ptr
+status ZwQueryInformationJobObject handle ulong ptr ulong ptr
+status ZwSetInformationJobObject handle ulong ptr ulong
+status ZwTerminateJobObject handle ulong
+status ZwIsProcessInJob handle handle
+status PsSetLegoNotifyRoutine ptr
 none ExEnumHandleTable ptr ptr ptr ptr
 """
 
@@ -69,6 +78,11 @@ status SeRegisterLogonSessionTerminatedRoutine ptr
 status SeUnregisterLogonSessionTerminatedRoutine ptr
 status SeMarkLogonSessionForTerminationNotification ptr
 status SeReportSecurityEvent ulong ptr ptr ptr
+status SeAssignSecurity ptr ptr ptr uchar ptr ptr ulong
+status SeAssignSecurityEx ptr ptr ptr ptr uchar ulong ptr ptr ulong
+status SeDeassignSecurity ptr
+status SeSetSecurityDescriptorInfo ptr ptr ptr ptr ulong ptr
+status SeQuerySecurityDescriptorInfo ptr ptr ptr ptr
 """
 
 _DRIVERS: Final = """
@@ -109,8 +123,47 @@ status NtQueryVolumeInformationFile handle ptr ptr ulong ulong
 status ZwFsControlFile handle handle ptr ptr ptr ulong ptr ulong ptr ulong
 status NtFsControlFile handle handle ptr ptr ptr ulong ptr ulong ptr ulong
 status NtNotifyChangeDirectoryFile handle handle ptr ptr ptr ptr ulong ulong uchar
+status ZwSetVolumeInformationFile handle ptr ptr ulong ulong
+status IoQueryVolumeInformation ptr ulong ulong ptr ptr
+status ZwLockFile handle handle ptr ptr ptr ptr ptr ulong uchar uchar
+status NtLockFile handle handle ptr ptr ptr ptr ptr ulong uchar uchar
+status ZwUnlockFile handle ptr ptr ptr ulong
+status ZwQueryFullAttributesFile ptr ptr
+status ZwQueryQuotaInformationFile handle ptr ptr ulong uchar ptr ulong ptr uchar
 status ZwQueryEaFile handle ptr ptr ulong uchar ptr ulong ptr uchar
 status ZwSetEaFile handle ptr ptr ulong
+"""
+
+_TIMERS_AND_PORTS: Final = """
+status ZwCreateTimer ptr ulong ptr ulong
+status ZwOpenTimer ptr ulong ptr
+status ZwSetTimer handle ptr ptr ptr uchar long ptr
+status ZwCancelTimer handle ptr
+status ZwConnectPort ptr ptr ptr ptr ptr ptr ptr ptr
+status ZwRequestWaitReplyPort handle ptr ptr
+status ZwRequestPort handle ptr
+status IoWMIOpenBlock ptr ulong ptr
+status IoWMIQueryAllData ptr ptr ptr
+status IoWMISetNotificationCallback ptr ptr ptr
+status IoWMIWriteEvent ptr
+"""
+
+_COMPRESSION: Final = """
+status RtlGetCompressionWorkSpaceSize ushort ptr ptr
+status RtlCompressBuffer ushort ptr ulong ptr ulong ulong ptr ptr
+status RtlDecompressBuffer ushort ptr ulong ptr ulong ptr
+status RtlDecompressFragment ushort ptr ulong ptr ulong ulong ptr ptr
+"""
+
+_FILE_SYSTEMS: Final = """
+status FsRtlRegisterFileSystemFilterCallbacks ptr ptr
+status FsRtlInsertPerStreamContext ptr ptr
+none FsRtlLookupPerStreamContextInternal ptr ptr ptr
+none FsRtlRemovePerStreamContext ptr ptr ptr
+none FsRtlIsPagingFile ptr
+none IoIsFileOriginRemote ptr
+status IoReplaceFileObjectName ptr ptr ushort
+status IoEnumerateRegisteredFiltersList ptr ulong ptr
 """
 
 decline(_APCS, why="no APC is delivered here")
@@ -120,6 +173,9 @@ decline(_OTHER_PROCESSES, why="other processes can't be handled here")
 decline(_TOKENS, why="tokens are not made or changed here")
 decline(_DRIVERS, why="drivers are loaded from outside here")
 decline(_PLUG_AND_PLAY, why="there is no plug and play here")
+decline(_TIMERS_AND_PORTS, why="there are no such objects here")
+decline(_COMPRESSION, why="nothing is compressed here")
+decline(_FILE_SYSTEMS, why="no file operation is filtered here")
 decline(_POWER, why="there is no power management here", since=(6, 0))
 decline(_DIRECTORIES, why="files are opened, read and written here, nothing else")
 decline(

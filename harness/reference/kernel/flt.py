@@ -210,6 +210,22 @@ def flt_create_file(m: Machine, filter_: int, instance: int, out: int, *rest: in
     return zw_create_file(m, out, *rest)
 
 
+_EX_ARGS: Final = "ptr, ptr, ptr, ptr, ulong, ptr, ptr, ptr, ulong, ulong, ulong, ulong, ptr, ulong, ulong"
+
+
+@export("FltCreateFileEx", args=_EX_ARGS, modules=_FLT, since=(6, 0))
+@export("FltCreateFileEx2", args=f"{_EX_ARGS}, ptr", modules=_FLT, since=(6, 0))
+def flt_create_file_ex(m: Machine, filter_: int, instance: int, out: int, object_at: int, *rest: int) -> int:
+    """As FltCreateFile; the file object, where it is asked for, comes with a reference."""
+    status = flt_create_file(m, filter_, instance, out, *rest[:11])
+    found = m.objects.resolve(m.memory.ptr(out)) if status == NTSTATUS.SUCCESS else status
+    if object_at:
+        m.memory.put_ptr(object_at, 0 if isinstance(found, int) else found.address)
+    if object_at and not isinstance(found, int):
+        m.objects.reference(found)
+    return status
+
+
 @export("FltClose", args="handle", modules=_FLT)
 def flt_close(m: Machine, handle: int) -> int:
     return m.objects.close(handle)
