@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 
 #: How long one request that drives a driver may take before the guest counts as hung.
 CALL_SECONDS: Final = 120.0
+#: The system reads files and may start a process first, also where requests are to be quick.
+_LOADING_SECONDS: Final = 60.0
 #: A workload may be long.
 _PROGRAM_SECONDS: Final = 300.0
 #: A disc may hold gigabytes, and the guest reads them to the end.
@@ -268,6 +270,10 @@ class MachineGuest(Guest):
 
     # -- drivers -----------------------------------------------------------------------------------------
 
+    @property
+    def _loading_seconds(self) -> float:
+        return max(_LOADING_SECONDS, self.call_seconds)
+
     def install_driver(
         self, service: str, image: bytes, *, parameters: DriverParameters | None = None
     ) -> None:
@@ -284,14 +290,14 @@ class MachineGuest(Guest):
         with self._asking():
             self._holdings.starting(service)
         with self.driving(f"starting {service}"):
-            outcome = self.runner.start_service(service, timeout=self.call_seconds)
+            outcome = self.runner.start_service(service, timeout=self._loading_seconds)
         if not nt_success(stop_status(outcome)):
             self._holdings.stopped(service)
         return entry_status(service, outcome)
 
     def stop_driver(self, service: str) -> int:
         with self.driving(f"stopping {service}"):
-            status = stop_status(self.runner.stop_service(service, timeout=self.call_seconds))
+            status = stop_status(self.runner.stop_service(service, timeout=self._loading_seconds))
         if nt_success(status):
             self._holdings.stopped(service)
         return status
@@ -302,7 +308,7 @@ class MachineGuest(Guest):
             if state is None:
                 return
             if state is not ServiceState.STOPPED:
-                outcome = self.runner.stop_service(service, timeout=self.call_seconds)
+                outcome = self.runner.stop_service(service, timeout=self._loading_seconds)
                 if nt_success(stop_status(outcome)):
                     self._holdings.stopped(service)
             self.runner.delete_service(service)

@@ -94,7 +94,7 @@ def main() -> None:
     with Guests() as guests:
         with guests.boot(target) as guest:
             assert isinstance(guest, MachineGuest)
-            guest.call_seconds = 5.0
+            guest.call_seconds = 15.0
             images = {_IMAGE: probe_image(guest.info.arch, guest.info.version)}
             scenario = hanging(guest, Registry(_Nobody(), name="b-1-abcdef"))
             program = scenario.actions[-1]
