@@ -58,7 +58,7 @@ class WineGuest:
         folder = self.folder / f"sshd-{threading.get_ident()}-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         server = stack.enter_context(Sshd(folder))
-        names = ("WINEPREFIX", "WINEDEBUG", "WINEARCH")
+        names = ("WINEPREFIX", "WINEDEBUG", "WINEARCH", "WINEDLLOVERRIDES")
         settings = ["LC_ALL=C.UTF-8", *(f"{name}={self.wine.environment[name]}" for name in names)]
         return open_channel(
             SshAccess(

@@ -34,6 +34,13 @@ class FakeMachine:
     def __init__(self) -> None:
         self.running = True
         self.subscribers: list[Subscriber] = []
+        #: The host has no time for its thread 1, which always waited longer than any test takes.
+        self.starved = False
+        self._asked = 0
+
+    def waits(self) -> dict[int, float]:
+        self._asked += 1
+        return {1: 1000.0 * self._asked if self.starved else 0.0, 2: 0.0}
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         self.subscribers.append(subscriber)
@@ -199,6 +206,18 @@ def test_a_paused_machine_is_not_silent(machine: FakeMachine, watch: Watch) -> N
     watch.listen_to(pulse)
     assert pulse.often.wait(EVENTUALLY)
     assert watch.latch.error is None
+
+
+def test_a_guest_that_waits_for_the_host_is_not_silent(machine: FakeMachine, watch: Watch) -> None:
+    machine.starved = True
+    pulse = FakePulse(answers=False)
+    watch.listen_to(pulse)
+    assert pulse.often.wait(EVENTUALLY)
+    assert watch.latch.error is None
+    machine.starved = False
+    assert isinstance(latched(watch), GuestHung), (
+        "what waits for nothing hangs, however long it waited before"
+    )
 
 
 def test_a_circle_counts_only_while_a_call_waits(

@@ -23,6 +23,7 @@ from harness.machine.hypervisor.eventlog import EventLog
 from harness.machine.hypervisor.events import EventKind, MachineEvent, Subscriber
 from harness.machine.hypervisor.libvirt_api import is_gone, libvirt, libvirt_qemu, translated
 from harness.machine.hypervisor.reaper import Reaper
+from harness.machine.hypervisor.waits import waits
 
 __all__ = ["DumpKind", "Machine", "MachineState"]
 
@@ -111,6 +112,10 @@ class Machine:
     def running(self) -> bool:
         """Whether its processors run: neither paused, crashed nor gone."""
         return self.state is MachineState.RUNNING
+
+    def waits(self) -> dict[int, float]:
+        """Seconds that each of QEMU's threads has waited for the host: `harness.machine.hypervisor.waits`."""
+        return waits(self.pid)
 
     @property
     def xml(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -22,6 +22,7 @@ from harness.channel.errors import ChannelClosedError, ChannelTimeoutError
 from harness.errors import GuestCrashed, GuestHung, HarnessError
 from harness.guest.bugcheck import Bugcheck
 from harness.machine.hypervisor.events import EventKind, MachineEvent, Subscriber
+from harness.machine.hypervisor.waits import waited_since
 from harness.machine.watch.crash_text import CrashText
 from harness.machine.watch.debug_log import DebugLog
 from harness.machine.watch.latch import Latch
@@ -53,6 +54,9 @@ class Watched(Protocol):
     def running(self) -> bool:
         """Whether the virtual processors run: neither paused nor gone."""
 
+    def waits(self) -> Mapping[int, float]:
+        """Seconds that each thread of the machine was ready to run while the host was busy, by thread."""
+
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with every event from now on; the result ends that."""
 
@@ -71,7 +75,8 @@ class Pulse(Protocol):
 class WatchLimits:
     """When a guest counts as hung. Times are in seconds.
 
-    `silence`: without an answer to PING while its processors run. `circle_times` and `circle_seconds`: the
+    `silence`: without an answer to PING while its processors run; the time in which a busy host let them wait
+    doesn't count. `circle_times` and `circle_seconds`: the
     same lines on the debug port, both bounds passed, while a call waits.
     """
 
@@ -226,7 +231,7 @@ class Watch:
 
     def _feel(self, pulse: Pulse) -> None:
         limit = self.limits.silence
-        alive = time.monotonic()
+        alive, waits = time.monotonic(), self._machine.waits()
         pause = 0.0
         while not self._stopping.wait(pause) and self.latch.error is None:
             moved, pause = pulse.moved, 0.0
@@ -235,10 +240,11 @@ class Watch:
                 pulse.ping(timeout=min(_PATIENCE, limit))
             except ChannelTimeoutError:
                 if pulse.moved - moved > _PING_BYTES or not self._machine.running:
-                    alive = time.monotonic()  # busy with something large, late, or paused
-                elif time.monotonic() - alive >= limit:
+                    # Busy with something large, late, or paused.
+                    alive, waits = time.monotonic(), self._machine.waits()
+                elif time.monotonic() - alive - waited_since(waits, self._machine.waits()) >= limit:
                     self._trip(GuestHung(Bugcheck.unknown(_SILENT.format(limit))))
             except HarnessError:
                 return  # the channel ended; whoever uses it is told so
             else:
-                alive, pause = time.monotonic(), limit / 4
+                alive, waits, pause = time.monotonic(), self._machine.waits(), limit / 4
