@@ -78,8 +78,12 @@ class Guests(Closing):
                 self._machines = Machines(MachineSettings(clones=self.settings.clones, uri=uri))
         return self._machines
 
-    def make(self, target: Target) -> Make:
-        """What a machine of `target` is made of. Raises as `boot`, as far as no guest has to run."""
+    def make(self, target: Target, *, digest: str = "") -> Make:
+        """What a machine of `target` is made of.
+
+        With `digest` it is of that image, if it is still on this host; else of the one that the recipe means
+        now. Raises as `boot`, as far as no guest has to run.
+        """
         with _needing(str(target)):
             from harness.image.recipe import load_recipe
             from harness.machine.drive import Make
@@ -91,7 +95,9 @@ class Guests(Closing):
             assert target.recipe is not None
             recipe = load_recipe(target.recipe)
             on = SwitchedOn.of(target.axes, self.settings.verified)
-            image = on_this_host(image_with(self._image(target, recipe), on), on)
+            bases = self._images_of(target, recipe, earlier=bool(digest))
+            images = [on_this_host(image_with(base, on), on) for base in bases]
+            image = next((one for one in images if one.digest == digest), images[0])
             identity = Identity(
                 target.name,
                 Promise.of(recipe.kind, recipe.version, recipe.arch, image.hardware),
@@ -100,6 +106,16 @@ class Guests(Closing):
                 drilled=self._is_drilled(image),
             )
             return Make(image, identity, self._ways(recipe))
+
+    def _images_of(self, target: Target, recipe: Recipe, *, earlier: bool) -> Iterator[SealedImage]:
+        """The target's image, and then those before it."""
+        from harness.image.earlier import earlier_images
+        from harness.image.images import is_built
+
+        others = list(earlier_images(recipe)) if earlier else []
+        if is_built(recipe) or not others:
+            yield self._image(target, recipe)
+        yield from others
 
     def _image(self, target: Target, recipe: Recipe) -> SealedImage:
         """The target's image, which must be there: making one takes minutes and is asked for by name."""

@@ -28,7 +28,7 @@ from harness.machine.describe.spec import DirectBoot, Disk, DiskFormat, Removabl
 from harness.machine.disk.disks import inspect_disk
 from harness.machine.disk.seal import file_digest
 
-__all__ = ["Check", "ensure_image", "image_keys", "is_built", "verify"]
+__all__ = ["Check", "built_image", "ensure_image", "image_keys", "is_built", "verify"]
 
 _FAT: Final = "payload.raw"
 
@@ -68,7 +68,11 @@ def is_built(recipe: Recipe, *, store: ImageStore | None = None) -> bool:
 
 def _built(recipe: Recipe, build: DebianBuild, store: ImageStore, progress: Progress) -> SealedImage:
     system = _system(recipe, build, store, progress)
-    payload = _stand_in_payload(recipe, store, progress)
+    return built_image(recipe, system, _stand_in_payload(recipe, store, progress))
+
+
+def built_image(recipe: Recipe, system: Stored, payload: Stored) -> SealedImage:
+    """The image of a built system with a payload disk."""
     boot = DirectBoot(system.path(KERNEL), system.path(INITRD), COMMAND_LINE)
     return SealedImage(
         name=recipe.name,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +31,7 @@ __all__ = ["check_restart", "restarted"]
 
 _SAME_IMAGE: Final = (
     "an image that is built anew is another one: take it from the host where the test failed, the folders of "
-    "its name in images/ of the cache there"
+    "its name in images/ of its cache"
 )
 _ELSE: Final = "without --resume the machine starts as one that was switched off and on"
 _WITHOUT_MEMORY: Final = frozenset({MachineFileKind.DISK, MachineFileKind.VARIABLES, MachineFileKind.TPM})
@@ -54,8 +53,8 @@ def check_restart(bundle: Bundle, target: Target, guests: Guests, *, resume: boo
         check_room(bundle, Places.standard().sessions, _kinds(resume=resume))
     except HarnessError as error:
         trouble.append(str(error))
-    trouble += (found := list(_missing_here(target)))
-    make = None if found else _make(target, guests, trouble)
+    trouble += _missing_here(target)
+    make = _make(bundle, target, guests, trouble)
     if make is not None:
         trouble += _unfitting(bundle, make)
         if resume and not trouble:
@@ -97,29 +96,30 @@ def _lacking(bundle: Bundle, *, resume: bool) -> Iterator[str]:
 
 
 def _missing_here(target: Target) -> Iterator[str]:
-    """What this host has to have for such a machine, and hasn't."""
-    from harness.image.images import is_built
+    """Programs that this host has to have for such a machine, and hasn't."""
     from harness.image.recipe import load_recipe
 
     if target.recipe is None:
         yield f"{target} is no machine; its guests have no disks"
         return
-    recipe = load_recipe(target.recipe)
-    yield from programs(recipe.hardware)
+    yield from programs(load_recipe(target.recipe).hardware)
     if shutil.which("qemu-img") is None:
         yield "qemu-img is missing: apt-get install qemu-utils"
-    if find_spec("libvirt") is None:
-        yield f"{target} needs libvirt: pip install 'regfilter-harness[machines]'"
-    if not is_built(recipe):
-        yield f"the image of {target} is not built here ({recipe.build_command}); {_SAME_IMAGE}"
 
 
-def _make(target: Target, guests: Guests, trouble: list[str]) -> Make | None:
-    """What this host makes such machines of; None where that can't be, which is added to `trouble`."""
+def _make(bundle: Bundle, target: Target, guests: Guests, trouble: list[str]) -> Make | None:
+    """What the machine is made of here; None where that can't be said, which is added to `trouble`."""
+    from harness.image.images import is_built
+    from harness.image.recipe import load_recipe
+
+    if target.recipe is None:
+        return None
     try:
-        return guests.make(target)
+        return guests.make(target, digest=bundle.manifest.guest.template)
     except HarnessError as error:
         trouble.append(str(error))
+        if not is_built(load_recipe(target.recipe)):
+            trouble.append(_SAME_IMAGE)
         return None
 
 

@@ -28,8 +28,10 @@ from harness.repro.bundle import (
 from harness.repro.failure import Failure
 from harness.repro.restart import check_restart, restarted
 from harness.results.outcome import Outcome
+from harness.targets import parse_target
 
 _DIGEST = "ab" * 32
+_TARGET = parse_target("vm:stand-in")
 _IMAGE = SealedImage(
     "it",
     _DIGEST,
@@ -67,7 +69,7 @@ def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("harness.repro.restart._missing_here", lambda target: iter(()))
     made = SimpleNamespace(image=_IMAGE, identity=SimpleNamespace(name="vm:it"), ways=())
-    return SimpleNamespace(machines=_Machines(tmp_path / "machine"), make=lambda target: made)
+    return SimpleNamespace(machines=_Machines(tmp_path / "machine"), make=lambda target, digest="": made)
 
 
 def _bundle(path: Path, without: str = "") -> Bundle:
@@ -124,17 +126,17 @@ def test_a_machine_gets_its_own_files_and_no_dump(tmp_path: Path, guests: Any, r
 )
 def test_what_the_machine_would_lack_is_told(tmp_path: Path, guests: Any, without: str, said: str) -> None:
     with _bundle(tmp_path / "b.zip", without) as bundle, pytest.raises(UsageError) as refused:
-        check_restart(bundle, None, guests, resume=False)  # type: ignore[arg-type]
+        check_restart(bundle, _TARGET, guests, resume=False)
     assert said in str(refused.value)
     with _bundle(tmp_path / "whole.zip") as bundle:
-        assert check_restart(bundle, None, guests, resume=False).image is _IMAGE  # type: ignore[arg-type]
+        assert check_restart(bundle, _TARGET, guests, resume=False).image is _IMAGE
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path, guests: Any) -> None:
     made = guests.make(None)
     made.image = replace(_IMAGE, digest="cd" * 32)
     with _bundle(tmp_path / "b.zip", "tpm") as bundle, pytest.raises(UsageError) as refused:
-        check_restart(bundle, None, guests, resume=True)  # type: ignore[arg-type]
+        check_restart(bundle, _TARGET, guests, resume=True)
     said = str(refused.value)
     assert "is another one, cdcdcdcdcdcd here and abababababab then" in said
     assert "no state of a TPM" in said
