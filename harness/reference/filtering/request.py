@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.reference.arenas import Scratch
     from harness.reference.cm.manager import Caller
     from harness.reference.filtering.engine import FilterEngine
-    from harness.reference.filtering.keyobject import KeyObject
+    from harness.reference.filtering.keyobject import KeyObject, KeyObjects
 
 __all__ = ["CountedString", "HeldKey", "InputData", "Requester", "ServiceFailure", "service"]
 
@@ -64,24 +64,19 @@ def service(
 
 
 class HeldKey:
-    """The key object of a handle, with a reference for the length of a block.
+    """A key object with a reference, which is given back at the end of the block."""
 
-    Raises `ServiceFailure` at its beginning for a bad handle, one of another kind, or missing rights.
-    """
+    __slots__ = ("_key", "_keys")
 
-    __slots__ = ("_access", "_handle", "_key", "_who")
-
-    def __init__(self, who: Requester, handle: int, access: int) -> None:
-        self._who = who
-        self._handle = handle
-        self._access = access
+    def __init__(self, keys: KeyObjects, key: KeyObject) -> None:
+        self._keys = keys
+        self._key = key
 
     def __enter__(self) -> KeyObject:
-        self._key = self._who.key(self._handle, self._access)
         return self._key
 
     def __exit__(self, *_: object) -> None:
-        self._who.engine.keys.release(self._key)
+        self._keys.release(self._key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +125,11 @@ class Requester:
         return key
 
     def holding(self, handle: int, access: int) -> HeldKey:
-        """The key object of a handle for the length of a block."""
-        return HeldKey(self, handle, access)
+        """The key object of a handle, for a with statement.
+
+        Raises `ServiceFailure` for a bad handle, one of another kind, or missing rights, as `key` does.
+        """
+        return HeldKey(self.engine.keys, self.key(handle, access))
 
     # -- probing -----------------------------------------------------------------------------------------
 
@@ -154,7 +152,7 @@ class Requester:
     def _probe(self, address: int, size: int, alignment: int) -> None:
         if address & (alignment - 1):
             raise ServiceFailure(NTSTATUS.DATATYPE_MISALIGNMENT)
-        if not self.memory.is_user(address) or not self.memory.is_user(address + size - 1):
+        if address + size > self.memory.map.user_limit:
             raise ServiceFailure(NTSTATUS.ACCESS_VIOLATION)
 
     def string(self, address: int) -> CountedString:

@@ -29,51 +29,37 @@ _LAST_KEY_CLASS: Final = max(KeyInformationClass)
 _LAST_VALUE_CLASS: Final = max(KeyValueInformationClass)
 
 
-class _Answer:
-    """The requester's buffer for one structure, and ResultLength.
+def _probe(
+    who: Requester, info_class: int, last_class: int, buffer: int, length: int, result_length: int
+) -> None:
+    """Raises `ServiceFailure` for a class that does not exist and for memory that can't be written."""
+    if info_class > last_class:
+        raise ServiceFailure(NTSTATUS.INVALID_PARAMETER)
+    who.probe_write(buffer, length, 4)
+    who.probe_write(result_length, 4, 4)
 
-    Raises `ServiceFailure` for a class that does not exist and for memory that can't be written.
-    """
 
-    __slots__ = ("_arguments", "_who")
+def _describe(
+    who: Requester,
+    operation: Operation,
+    key: KeyObject,
+    head: Callable[[Scratch], tuple[int, ...]],
+    ask: Callable[[], QueryResult],
+    buffer: int,
+    result_length: int,
+) -> int:
+    """Perform the operation, whose outcome `ask` is, with its notifications; returns its status."""
 
-    def __init__(
-        self, who: Requester, info_class: int, last_class: int, buffer: int, length: int, result_length: int
-    ) -> None:
-        if info_class > last_class:
-            raise ServiceFailure(NTSTATUS.INVALID_PARAMETER)
-        who.probe_write(buffer, length, 4)
-        who.probe_write(result_length, 4, 4)
-        self._who = who
-        self._arguments = (info_class, buffer, length, result_length)
+    @who.fault_is_status
+    def perform() -> int:
+        result = ask()
+        if result.data:
+            who.memory.write(buffer, result.data)
+        if result_length and (result.status == NTSTATUS.SUCCESS or result.result_length):
+            who.memory.put_u32(result_length, result.result_length)
+        return result.status
 
-    def run(
-        self,
-        operation: Operation,
-        key: KeyObject,
-        ask: Callable[[], QueryResult],
-        subject: Callable[[Scratch], tuple[int, ...]] = lambda _: (),
-    ) -> int:
-        """Perform the operation, whose outcome `ask` is, with its notifications; returns its status.
-
-        `subject` makes the structure's members between Object and the information class.
-        """
-        who = self._who
-        _info_class, buffer, _length, result_length = self._arguments
-
-        def head(scratch: Scratch) -> tuple[int, ...]:
-            return key.address, *subject(scratch), *self._arguments
-
-        @who.fault_is_status
-        def perform() -> int:
-            result = ask()
-            if result.data:
-                who.memory.write(buffer, result.data)
-            if result_length and (result.status == NTSTATUS.SUCCESS or result.result_length):
-                who.memory.put_u32(result_length, result.result_length)
-            return result.status
-
-        return who.engine.run(operation, key, head, perform)
+    return who.engine.run(operation, key, head, perform)
 
 
 @service
@@ -83,12 +69,15 @@ def query_key(
     """NtQueryKey."""
     who = Requester(engine)
     with who.holding(handle, 0 if info_class in _NO_RIGHT else KEY_QUERY_VALUE) as key:
-        answer = _Answer(who, info_class, _LAST_KEY_CLASS, buffer, length, result_length)
+        _probe(who, info_class, _LAST_KEY_CLASS, buffer, length, result_length)
+
+        def head(_: Scratch) -> tuple[int, ...]:
+            return key.address, info_class, buffer, length, result_length
 
         def ask() -> QueryResult:
             return engine.cm.query_key(key.key, info_class, length, transaction=key.transaction)
 
-        return answer.run(Operation.QUERY_KEY, key, ask)
+        return _describe(who, Operation.QUERY_KEY, key, head, ask, buffer, result_length)
 
 
 @service
@@ -104,12 +93,15 @@ def enumerate_key(
     """NtEnumerateKey."""
     who = Requester(engine)
     with who.holding(handle, KEY_ENUMERATE_SUB_KEYS) as key:
-        answer = _Answer(who, info_class, _LAST_KEY_CLASS, buffer, length, result_length)
+        _probe(who, info_class, _LAST_KEY_CLASS, buffer, length, result_length)
+
+        def head(_: Scratch) -> tuple[int, ...]:
+            return key.address, index, info_class, buffer, length, result_length
 
         def ask() -> QueryResult:
             return engine.cm.enumerate_key(key.key, index, info_class, length, transaction=key.transaction)
 
-        return answer.run(Operation.ENUMERATE_KEY, key, ask, lambda _: (index,))
+        return _describe(who, Operation.ENUMERATE_KEY, key, head, ask, buffer, result_length)
 
 
 @service
@@ -125,16 +117,17 @@ def query_value_key(
     """NtQueryValueKey."""
     who = Requester(engine)
     with who.holding(handle, KEY_QUERY_VALUE) as key:
-        answer = _Answer(who, info_class, _LAST_VALUE_CLASS, buffer, length, result_length)
+        _probe(who, info_class, _LAST_VALUE_CLASS, buffer, length, result_length)
         name = who.string(name_at)
+
+        def head(scratch: Scratch) -> tuple[int, ...]:
+            shown = who.show_string(scratch, name, captured=False)
+            return key.address, shown, info_class, buffer, length, result_length
 
         def ask() -> QueryResult:
             return engine.cm.query_value(key.key, name.text, info_class, length, transaction=key.transaction)
 
-        def subject(scratch: Scratch) -> tuple[int, ...]:
-            return (who.show_string(scratch, name, captured=False),)
-
-        return answer.run(Operation.QUERY_VALUE_KEY, key, ask, subject)
+        return _describe(who, Operation.QUERY_VALUE_KEY, key, head, ask, buffer, result_length)
 
 
 @service
@@ -150,9 +143,12 @@ def enumerate_value_key(
     """NtEnumerateValueKey."""
     who = Requester(engine)
     with who.holding(handle, KEY_QUERY_VALUE) as key:
-        answer = _Answer(who, info_class, _LAST_VALUE_CLASS, buffer, length, result_length)
+        _probe(who, info_class, _LAST_VALUE_CLASS, buffer, length, result_length)
+
+        def head(_: Scratch) -> tuple[int, ...]:
+            return key.address, index, info_class, buffer, length, result_length
 
         def ask() -> QueryResult:
             return engine.cm.enumerate_value(key.key, index, info_class, length, transaction=key.transaction)
 
-        return answer.run(Operation.ENUMERATE_VALUE_KEY, key, ask, lambda _: (index,))
+        return _describe(who, Operation.ENUMERATE_VALUE_KEY, key, head, ask, buffer, result_length)
