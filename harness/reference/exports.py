@@ -35,8 +35,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: A bound of `since` and `until`: (major, minor) or (major, minor, build).
 Bound = tuple[int, ...]
 
-#: The kernel under its other file names (uniprocessor, multiprocessor, PAE).
-_KERNEL_NAMES: Final = frozenset({"ntoskrnl.exe", "ntkrnlpa.exe", "ntkrnlmp.exe", "ntkrpamp.exe"})
+#: The kernel under its other file names (uniprocessor, multiprocessor, PAE), and tm.sys, which has the
+#: transaction manager on new systems (nf-wdm-tmreadonlyenlistment, DLL).
+_KERNEL_NAMES: Final = frozenset({"ntoskrnl.exe", "ntkrnlpa.exe", "ntkrnlmp.exe", "ntkrpamp.exe", "tm.sys"})
+#: API sets that stand for parts of the kernel.
+_KERNEL_API_SETS: Final = "ext-ms-win-ntos-"
 _PACKAGES: Final = ("harness.reference.seh", "harness.reference.kernel", "harness.reference.filtering")
 _DIRECTORY: Final[dict[str, list[Export]]] = {}
 
@@ -282,4 +285,5 @@ class ExportTable:
 
 def _canonical(module: str) -> str:
     lowered = module.lower()
-    return "ntoskrnl.exe" if lowered in _KERNEL_NAMES else lowered
+    kernel = lowered in _KERNEL_NAMES or lowered.startswith(_KERNEL_API_SETS)
+    return "ntoskrnl.exe" if kernel else lowered

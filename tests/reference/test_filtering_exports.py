@@ -300,6 +300,53 @@ def test_an_enlisted_resource_manager_hears_of_the_rollback(driver: Driver) -> N
     assert resource.told == [8]
 
 
+def test_a_commit_that_nobody_waits_for_is_pending_where_somebody_takes_part(driver: Driver) -> None:
+    resource = Resource(driver, 0x4 | 0x8)
+    assert driver.call("ZwCommitTransaction", driver.ptr(resource.transaction), 0) == NTSTATUS.PENDING
+    assert resource.told == [4]
+    alone = driver.cell()
+    driver.call("ZwCreateTransaction", alone, 0x1F003F, *[0] * 8)
+    assert driver.call("ZwCommitTransaction", driver.ptr(alone), 0) == 0
+
+
+def test_a_read_only_resource_manager_hears_no_more(driver: Driver) -> None:
+    resource = Resource(driver, 0xC)
+    handle = driver.ptr(resource.enlistment)
+    assert driver.call("ZwReadOnlyEnlistment", handle, 0) == 0
+    assert driver.call("ZwReadOnlyEnlistment", handle, 0) == NTSTATUS.TRANSACTION_NOT_REQUESTED
+    assert driver.call("ZwCommitTransaction", driver.ptr(resource.transaction), 1) == 0
+    assert resource.told == []
+
+
+def test_who_prepares_may_roll_back_and_the_commit_says_so(driver: Driver) -> None:
+    resource = Resource(driver, 0xF)
+    handle = driver.ptr(resource.enlistment)
+    transaction = driver.ptr(resource.transaction)
+    begun: list[int] = []
+
+    def notified(enlistment: int, _rm: int, _key: int, notification: int, *_: int) -> int:
+        resource.told.append(notification)
+        if notification == 2:
+            begun.append(driver.call("ZwCommitTransaction", transaction, 1))
+            assert driver.call("ZwRollbackEnlistment", handle, 0) == 0
+        return 0
+
+    driver.world.cpu.routines[0x800] = notified
+    status = driver.call("ZwCommitTransaction", transaction, 1)
+    assert status == NTSTATUS.TRANSACTION_ALREADY_ABORTED
+    assert begun == [NTSTATUS.TRANSACTION_REQUEST_NOT_VALID]
+    assert resource.told == [1, 2, 8]
+
+
+@pytest.mark.parametrize("mask", [0x1, 0x3, 0x5, 0x8000_0004])
+def test_a_mask_that_makes_no_sense_is_refused(driver: Driver, mask: int) -> None:
+    resource = Resource(driver, 0x4)
+    manager = next(driver.world.objects.of_type(driver.world.objects.types["TmRm"]))
+    handles = driver.world.objects.open_handle(manager, 0x1F007F), driver.ptr(resource.transaction)
+    status = driver.call("ZwCreateEnlistment", driver.cell(), 0x1F001F, *handles, 0, 0, mask, 0)
+    assert status == NTSTATUS.INVALID_PARAMETER
+
+
 def test_closing_an_enlistment_early_aborts(driver: Driver) -> None:
     resource = Resource(driver, 0x4)
     driver.world.objects.close(driver.ptr(resource.enlistment))

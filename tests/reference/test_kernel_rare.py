@@ -138,3 +138,16 @@ def test_pages_of_an_mdl_are_nobodys_until_they_are_mapped(m: Machine) -> None:
     assert m.memory.free_pages() == free
     with pytest.raises(GuestCrashed, match="MmFreePagesFromMdl"):
         call(m, "MmFreePagesFromMdl", mdl)
+
+
+def test_routines_of_the_transaction_manager_are_in_modules_of_its_own_too(m: Machine) -> None:
+    for module in ("ntoskrnl.exe", "tm.sys", "Ext-MS-Win-ntos-tm-l1-1-0.dll"):
+        found = m.exports.find(module, "TmReadOnlyEnlistment")
+        assert found is not None, module
+    assert m.exports.find("fltmgr.sys", "TmReadOnlyEnlistment") is None
+
+
+def test_an_unknown_thread_is_another_status_than_an_unknown_process(m: Machine) -> None:
+    out = m.memory.alloc_static(8)
+    assert call(m, "PsLookupProcessByProcessId", 0x7FFC, out) == NTSTATUS.INVALID_CID
+    assert call(m, "PsLookupThreadByThreadId", 0x7FFC, out) == NTSTATUS.INVALID_PARAMETER

@@ -216,11 +216,13 @@ def zw_get_notification_resource_manager(
     length: int,
     timeout: int,
     length_at: int,
-    _asynchronous: int,
+    asynchronous: int,
     _context: int,
 ) -> int:
     """The next notification of a resource manager without a callback, when there is one."""
     need_zw(m, "ZwGetNotificationResourceManager")
+    if asynchronous:
+        return NTSTATUS.INVALID_PARAMETER
     found: list[ResourceManager] = []
     with m.previous_mode(KERNEL_MODE):
         status = _resource_manager(engine_of(m), handle, found)

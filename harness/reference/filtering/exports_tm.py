@@ -58,13 +58,13 @@ def _managed(engine: FilterEngine, handle: int) -> KernelObject:
 
 
 @service
-def commit_transaction(engine: FilterEngine, handle: int) -> int:
-    """NtCommitTransaction, always waiting."""
+def commit_transaction(engine: FilterEngine, handle: int, wait: int = 1) -> int:
+    """NtCommitTransaction."""
     transactions = engine.transactions
     obj = _managed(engine, handle)
     engine.objects.reference(obj)
     try:
-        return transactions.commit(obj)
+        return transactions.commit(obj, wait=bool(wait & 0xFF))
     finally:
         engine.objects.dereference(obj)
 
@@ -146,8 +146,8 @@ def zw_create_transaction(m: Machine, handle_at: int, access: int, attributes_at
 
 
 @export("ZwCommitTransaction", args="handle, uchar", since=_VISTA)
-def zw_commit_transaction(m: Machine, handle: int, _wait: int) -> int:
-    return zw(m, "ZwCommitTransaction", commit_transaction, handle)
+def zw_commit_transaction(m: Machine, handle: int, wait: int) -> int:
+    return zw(m, "ZwCommitTransaction", commit_transaction, handle, wait)
 
 
 @export("ZwRollbackTransaction", args="handle, uchar", since=_VISTA)

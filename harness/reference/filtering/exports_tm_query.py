@@ -94,10 +94,10 @@ def _query(
     if tell is None:
         raise ServiceFailure(NTSTATUS.INVALID_INFO_CLASS)
     told = tell(engine, obj)
+    if length < len(told):
+        raise ServiceFailure(NTSTATUS.INFO_LENGTH_MISMATCH)
     if length_at:
         who.memory.put_u32(length_at, len(told))
-    if length < len(told):
-        raise ServiceFailure(NTSTATUS.BUFFER_TOO_SMALL)
     who.memory.write(buffer, told)
     return NTSTATUS.SUCCESS
 

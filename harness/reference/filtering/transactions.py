@@ -48,6 +48,8 @@ TRANSACTION_NOTIFY_ROLLBACK: Final = 0x00000008
 
 _ALL_ACCESS: Final = 0x1F003F
 _PENDING: Final = 0x103
+_MASK: Final = 0x3FFFFFFF
+_TWO_PHASES: Final = TRANSACTION_NOTIFY_PREPARE | TRANSACTION_NOTIFY_COMMIT
 _NAMES: Final = {
     TRANSACTION_NOTIFY_PREPREPARE: "TRANSACTION_NOTIFY_PREPREPARE",
     TRANSACTION_NOTIFY_PREPARE: "TRANSACTION_NOTIFY_PREPARE",
@@ -167,7 +169,11 @@ class Transactions:
     def enlist(
         self, resource_manager: KernelObject, transaction: KernelObject, mask: int, key: int
     ) -> KernelObject:
-        """An enlistment. Raises `ServiceFailure` when the transaction is over."""
+        """An enlistment. Raises `ServiceFailure` when the transaction is over, and for a mask that makes no
+        sense: who wants to hear of the pre-prepare must hear of the prepare and the commit, too (sdk
+        notification-mask)."""
+        if mask & ~_MASK or (mask & TRANSACTION_NOTIFY_PREPREPARE and mask & _TWO_PHASES != _TWO_PHASES):
+            raise ServiceFailure(NTSTATUS.INVALID_PARAMETER)
         body: TransactionBody = transaction.body
         if body.ended or not body.transaction.is_active:
             raise ServiceFailure(body.transaction.inactive_status)
@@ -192,11 +198,16 @@ class Transactions:
             raise ServiceFailure(found)
         return found
 
-    def commit(self, obj: KernelObject) -> int:
-        """Commit: prepare everybody, make the changes visible, tell everybody."""
+    def commit(self, obj: KernelObject, *, wait: bool = True) -> int:
+        """Commit: prepare everybody, make the changes visible, tell everybody.
+
+        It is done on return. Without `wait` that is STATUS_PENDING all the same where somebody was told.
+        """
         body: TransactionBody = obj.body
         if not body.transaction.is_active:
             return body.transaction.commit()  # says which outcome it had
+        if body.ended:
+            return NTSTATUS.TRANSACTION_REQUEST_NOT_VALID  # the commit has begun
         body.ended = True
         for phase in (TRANSACTION_NOTIFY_PREPREPARE, TRANSACTION_NOTIFY_PREPARE):
             self._tell(body, phase)
@@ -207,8 +218,9 @@ class Transactions:
         self._engine.keys.names_version += 1
         self._tell(body, TRANSACTION_NOTIFY_COMMIT)
         self._wait_for_answers(body)
+        told = bool(body.enlistments)
         self._let_go(body)
-        return status
+        return _PENDING if told and not wait and status == NTSTATUS.SUCCESS else status
 
     def rollback(self, obj: KernelObject, *, wait: bool = False) -> int:
         """Roll back and tell everybody; with `wait`, until all have answered."""
@@ -286,7 +298,7 @@ class Transactions:
         """TmReadOnlyEnlistment: the resource manager changed nothing, and wants to hear no more."""
         enlistment: Enlistment = obj.body
         if enlistment.finished or not enlistment.transaction.body.transaction.is_active:
-            return NTSTATUS.TRANSACTION_REQUEST_NOT_VALID
+            return NTSTATUS.TRANSACTION_NOT_REQUESTED
         enlistment.finished, enlistment.awaited = True, 0
         return NTSTATUS.SUCCESS
 

@@ -156,17 +156,12 @@ def ps_is_win32k_filter_enabled(m: Machine) -> int:
     return 0
 
 
-def _no_such_id(m: Machine) -> int:
-    """nf-ntifs-pslookupprocessbyprocessid names one for XP and one from Vista on; threads are the same."""
-    return NTSTATUS.INVALID_CID if m.version.major >= 6 else NTSTATUS.INVALID_PARAMETER
-
-
 @export("PsLookupProcessByProcessId", args="handle, ptr")
 def ps_lookup_process_by_process_id(m: Machine, pid: int, out: int) -> int:
     need_irql(m, 1, "PsLookupProcessByProcessId", "nf-ntifs-pslookupprocessbyprocessid")
     found = m.kernel.processes.by_pid.get(pid)
     if found is None:
-        return _no_such_id(m)
+        return NTSTATUS.INVALID_CID if m.version.major >= 6 else NTSTATUS.INVALID_PARAMETER
     m.objects.reference(found.body.object)
     m.memory.put_ptr(out, found.address)
     return NTSTATUS.SUCCESS
@@ -177,7 +172,7 @@ def ps_lookup_thread_by_thread_id(m: Machine, tid: int, out: int) -> int:
     need_irql(m, 1, "PsLookupThreadByThreadId", "nf-ntifs-pslookupthreadbythreadid")
     found = m.kernel.processes.by_tid.get(tid)
     if found is None:
-        return _no_such_id(m)
+        return NTSTATUS.INVALID_PARAMETER
     m.objects.reference(found.body.object)
     m.memory.put_ptr(out, found.address)
     return NTSTATUS.SUCCESS
