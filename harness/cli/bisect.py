@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from harness.cli.output import AsJson, print_json, print_table
+from harness.cli.output import AsJson, print_json, print_table, say
 from harness.cli.repro import BundleFile
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def bisect(
         names = _targets(opened, targets) if targets else _builds(drivers, drivers_from)
 
         def ask(name: str) -> Attempt:
-            typer.echo(f"trying {name}", err=True)
+            say(f"trying {name}", err=True)
             where = name if targets else opened.manifest.target
             if trouble := missing(opened, where)[1]:
                 return Attempt(Verdict.SKIPPED, "can't be run here: " + "; ".join(trouble))
@@ -100,4 +100,4 @@ def _tell(found: Bisection, as_json: bool) -> None:
         )
         return
     print_table(("candidate", "found", "message"), rows, styles=_STYLES)
-    typer.echo(found.said)
+    say(found.said)

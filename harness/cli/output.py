@@ -11,7 +11,7 @@ import typer
 
 from harness.results.words import printable
 
-__all__ = ["AsJson", "print_json", "print_table", "short_path"]
+__all__ = ["AsJson", "print_json", "print_table", "say", "short_path"]
 
 #: Columns of up to so many characters are folded only where the others leave no room.
 _SHORT: Final = 24
@@ -26,6 +26,11 @@ def short_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text that holds what a guest, a bundle or a test called something."""
+    typer.echo(printable(text), err=err)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from harness.cli.output import AsJson, print_json
+from harness.cli.output import AsJson, print_json, say
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ def repro(
         ) as again,
     ):
         for note in again.notes:
-            typer.echo(f"note: {note}", err=True)
-        typer.echo(f"{opened.manifest.test.name} on {again.target}", err=True)
+            say(f"note: {note}", err=True)
+        say(f"{opened.manifest.test.name} on {again.target}", err=True)
         with _progress(times) as advance:
             attempts = again.repeat(times, advance)
     raise typer.Exit(_tell(opened, attempts, as_json))
@@ -160,9 +160,9 @@ def _extract(bundle: Bundle, folder: Path, target: str, recipes: list[Path]) -> 
     for file in files:
         typer.echo(file)
     if bundle.manifest.no_machine:
-        typer.echo(f"missing: {bundle.manifest.no_machine}", err=True)
+        say(f"missing: {bundle.manifest.no_machine}", err=True)
     for line in missing(bundle, target or bundle.manifest.target, recipes)[1]:
-        typer.echo(f"a machine on these files needs what is not here: {line}", err=True)
+        say(f"a machine on these files needs what is not here: {line}", err=True)
 
 
 @contextmanager
@@ -196,7 +196,7 @@ def _tell(bundle: Bundle, attempts: list[Attempt], as_json: bool) -> int:
             }
         )
     else:
-        typer.echo(f"{verdict}: {message}")
+        say(f"{verdict}: {message}")
         if len(attempts) > 1:
             typer.echo(f"failed the same way in {rate}")
             for other in (Verdict.DIFFERENT, Verdict.INFRA):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from harness.cli.output import say
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def stop_before(bundle: Bundle, wanted: str, target: str, recipes: list[Path]) -
         raise UsageError(f"--before-op: {wanted!r} is no number of an operation, nor 'failure'")
     name = target or bundle.manifest.target
     for note in check(bundle, name, recipes):
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     scenario = scenario_of(bundle)
     stop = stop_at(scenario, None if wanted == "failure" else int(wanted))
     chosen = parse_target(name, [*recipes, *(Path(each) for each in bundle.manifest.test.recipes)])
@@ -61,9 +62,9 @@ def _look(bundle: Bundle, scenario: Scenario, stop: Stop, target: str) -> None:
 
     with Unpacked(bundle) as unpacked, Workers(bundle, unpacked, target, 1) as workers:
         (answer,) = workers.ask([Order(scenario, target, stop=stop)])
-    typer.echo(f"{target} has no debugger port, it is a model; before {described(scenario, stop)} it holds:")
+    say(f"{target} has no debugger port, it is a model; before {described(scenario, stop)} it holds:")
     for line in answer.picture:
-        typer.echo(line)
+        say(line)
 
 
 def _hold(bundle: Bundle, scenario: Scenario, stop: Stop, unknown: RunProgram | None, target: Target) -> None:
@@ -96,13 +97,13 @@ def _hold(bundle: Bundle, scenario: Scenario, stop: Stop, unknown: RunProgram | 
                 if held.done:
                     typer.echo("operations:")
                 for line in held.done:
-                    typer.echo(line)
-                typer.echo(_PAUSED.format(target=target, what=described(scenario, stop)))
+                    say(line)
+                say(_PAUSED.format(target=target, what=described(scenario, stop)))
                 typer.echo(ports.instructions)
                 try:
                     while not ended.is_set():
                         for line in held.news(0.5):
-                            typer.echo(line)
+                            say(line)
                 except KeyboardInterrupt:
                     typer.echo("ending it", err=True)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from harness.cli.output import AsJson, print_json, short_path
+from harness.cli.output import AsJson, print_json, say, short_path
 from harness.cli.repro import BundleFile
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def shrink(
     Example: harness shrink failure.zip --control reference:6.1 -o tests/test_regression.py
     """
     from rich.console import Console
+    from rich.text import Text
 
     from harness.errors import UsageError
     from harness.repro.bundle import Bundle
@@ -65,6 +66,7 @@ def shrink(
     from harness.repro.trust import check_claim
     from harness.repro.unpacked import Unpacked
     from harness.repro.workers import Workers, default_jobs
+    from harness.results.words import printable
 
     file = output or Path("reproduced") / f"{_stem(bundle)}.py"
     if file.suffix != ".py" or not file.name.startswith("test_"):
@@ -73,11 +75,13 @@ def shrink(
     with Bundle.open(bundle) as opened, Unpacked(opened) as unpacked:
         chosen = target or opened.manifest.target
         for note in check(opened, chosen):
-            typer.echo(f"note: {note}", err=True)
+            say(f"note: {note}", err=True)
         if not trust:
             check_claim(opened)
         with (
-            console.status(f"{opened.manifest.test.name} on {chosen}: performing its steps") as status,
+            console.status(
+                Text(printable(f"{opened.manifest.test.name} on {chosen}: performing its steps"))
+            ) as status,
             Workers(opened, unpacked, chosen, jobs or default_jobs(chosen)) as workers,
         ):
             shrunk = reduce(
@@ -107,8 +111,8 @@ def shrink(
         )
     else:
         typer.echo(f"{shrunk.before} -> {shrunk.after}, {performed} performances on {chosen}")
-        typer.echo(f"judged by: {shrunk.oracle}")
-        typer.echo(f"{short_path(file)}: {trouble or 'run, and fails in the same way'}")
+        say(f"judged by: {shrunk.oracle}")
+        say(f"{short_path(file)}: {trouble or 'run, and fails in the same way'}")
         right_is_known = control or without_driver or shrunk.failure.crash is not None
         if shrunk.before.rules and not shrunk.after.rules and not right_is_known:
             typer.echo("it fails without rules too; if it is about them, give --control or --keep-filters")

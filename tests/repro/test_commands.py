@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def built(name: str, folder: Path) -> Path:
 
 
 SUITE = """
+import pytest
+
 from harness.registry.notify import Post, Pre
 from harness.registry.status import NTSTATUS
 
@@ -71,6 +74,13 @@ def test_denies(own_driver, registry):
         p.set_value(key, "noise", 1)
         write = p.set_value(key, "harmless", 1)
     assert write.status == NTSTATUS.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("name", ["[/key]"])
+def test_brackets(registry, name):
+    with registry.program() as p:
+        key = p.create_key(p.test_root / "app")
+    assert not key.succeeded
 
 
 def test_asks_python(registry):
@@ -191,6 +201,25 @@ def test_an_expectation_and_what_is_no_failure_of_the_guest(project: Path, tmp_p
     refused = harness("shrink", bundle, cwd=project)
     assert refused.code == 2
     assert "--control TARGET" in refused.err
+
+
+def test_what_a_bundle_calls_its_test_is_text(project: Path, tmp_path: Path) -> None:
+    """No markup, and nothing that a terminal obeys."""
+    run(project, tmp_path / "results", "-k", "brackets")
+    bundle = bundle_of(tmp_path / "results", "test_brackets")
+    assert harness("shrink", bundle, cwd=project).code == 0
+    hostile = tmp_path / "hostile.zip"
+    with zipfile.ZipFile(bundle) as there, zipfile.ZipFile(hostile, "w") as copy:
+        for name in there.namelist():
+            data = there.read(name)
+            if name == "bundle.json":
+                manifest = json.loads(data)
+                manifest["test"]["name"] += "\x1b]0;mine\x07"
+                data = json.dumps(manifest).encode()
+            copy.writestr(name, data)
+    told = harness("repro", hostile, cwd=project)
+    assert "mine" in told.err
+    assert not {"\x1b", "\x07"} & set(told.err + told.out)
 
 
 def test_a_bundle_from_elsewhere_says_what_is_missing(project: Path, tmp_path: Path) -> None:
