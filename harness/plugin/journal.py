@@ -98,7 +98,7 @@ class Journal:
         self._write(_entry(Kind.OVER, item, item.stash[_OUTCOME]))
         return result
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # around what makes the row
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:

@@ -153,6 +153,12 @@ def test_a_file_that_went_away_is_no_job_well_done(world: World) -> None:
     assert all("not found" in row.detail for row in ran.rows)
 
 
+def test_outcomes_are_heard_as_tests_end(world: World) -> None:
+    world.suite("test_a.py", "def test_bad(target): assert 1 == 2\ndef test_good(target): pass\n")
+    ran = world.run()
+    assert ran.seen.tests == [("test_a.py::test_bad", "FAIL"), ("test_a.py::test_good", "PASS")]
+
+
 def test_a_test_without_a_guest_that_fails_fails_the_run(world: World) -> None:
     """It runs in each job of its file; the run has one row, the worst, whichever job ended last."""
     world.suite(
