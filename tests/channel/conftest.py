@@ -16,6 +16,7 @@ import pytest
 
 from harness.channel.access import RUNNER_PATH, RemoteShell, SshAccess, WinRmAccess
 from harness.channel.base import Channel
+from harness.channel.frames import RequestType
 from harness.channel.opening import open_channel
 from harness.channel.serial import SerialChannel
 from harness.driver import find_toolchain, runner_image
@@ -125,8 +126,10 @@ def wine_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WineGuest]:
         subprocess.run(
             [_MINGW, "-municode", "-O1", "-o", wine.path(PROGRAM), source], check=True, timeout=120
         )
-        # Whatever runs first starts Wine's services, which then hold its pipes: let that be this one.
-        with StandardRunner(wine, wine.path(RUNNER_PATH)):
+        # Whatever runs first starts Wine's server and services, which then hold its pipes, and end with what an
+        # SSH server started: let that be this one.
+        with StandardRunner(wine, wine.path(RUNNER_PATH)) as first:
+            first.ask(RequestType.HELLO)
             yield WineGuest(wine, folder)
     assert wine.processes() == []
 
