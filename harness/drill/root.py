@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect_root"]
 
-_SECONDS: Final = 60.0
+_SECONDS: Final = 300.0
 
 
 def connect_root(guest: MachineGuest, target: Target) -> AbstractContextManager[Any]:

@@ -124,10 +124,10 @@ def wine_guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WineGuest]:
         home.mkdir()
         wine.path(RUNNER_PATH).write_bytes(runner_image("x64"))
         subprocess.run(
-            [_MINGW, "-municode", "-O1", "-o", wine.path(PROGRAM), source], check=True, timeout=120
+            [_MINGW, "-municode", "-O1", "-o", wine.path(PROGRAM), source], check=True, timeout=600
         )
-        # Whatever runs first starts Wine's server and services, which then hold its pipes, and end with what an
-        # SSH server started: let that be this one.
+        # Whatever runs first starts Wine's server and services, which hold its pipes, and end with everything
+        # that an SSH server started: let that be this one.
         with StandardRunner(wine, wine.path(RUNNER_PATH)) as first:
             first.ask(RequestType.HELLO)
             yield WineGuest(wine, folder)
