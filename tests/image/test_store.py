@@ -180,7 +180,7 @@ def test_two_who_ask_at_once_get_one_image(tmp_path: Path) -> None:
     assert making.wait(300)
     threads[1].start()
     for thread in threads:
-        thread.join(30)
+        thread.join(300)
     assert waited.is_set()
     assert len(made) == 1
     assert len(set(results)) == 1

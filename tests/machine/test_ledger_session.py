@@ -75,7 +75,7 @@ def test_the_end_of_the_process_is_the_end_of_its_folders(tmp_path: Path) -> Non
         [sys.executable, "-W", "ignore::ResourceWarning", "-c", _PROGRAM, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         cwd=Path.cwd(),
         check=True,
     )
