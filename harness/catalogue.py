@@ -78,6 +78,8 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """A group of statements, by the code in their ids."""
+
     code: str
     title: str
 

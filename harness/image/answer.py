@@ -110,6 +110,7 @@ class AnswerFacts:
 
     @property
     def is_nt6(self) -> bool:
+        """Vista and later: setup takes an XML answer file, there is a boot configuration store."""
         return self.version >= VISTA
 
     @property
@@ -146,6 +147,7 @@ class AnswerFacts:
 
     @property
     def has_wireless_page(self) -> bool:
+        """OOBE page about wireless networks: Windows 7 and later."""
         return self.version >= WIN7
 
     @property
@@ -201,6 +203,7 @@ class AnswerFacts:
 
     @property
     def has_delivery_optimisation(self) -> bool:
+        """Updates from other computers: Windows 10 and later."""
         return self.version >= WIN10
 
     @property
@@ -248,6 +251,7 @@ class AnswerFacts:
 
     @property
     def install_partition(self) -> int:
+        """The number of the partition that Windows goes to."""
         return self.partitions[-1].number
 
     def encoded_password(self, element: str) -> str:

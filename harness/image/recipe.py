@@ -64,6 +64,7 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
+        """The folder the recipe stands in."""
         return self.file.parent
 
     @property

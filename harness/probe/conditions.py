@@ -41,10 +41,12 @@ class Conditions:
 
     @property
     def only_pre(self) -> bool:
+        """Whether every class is a pre notification."""
         return all(each.is_pre for each in self.classes)
 
     @property
     def only_post(self) -> bool:
+        """Whether every class is a post notification."""
         return all(each.is_post for each in self.classes)
 
 

@@ -36,6 +36,7 @@ class System:
         return _layout(self.version, self.pointer_size, number)
 
     def filter_name(self, filter_id: int) -> str:
+        """What to call a filter: its altitude where it is known."""
         return self.names.get(filter_id, f"filter {filter_id}")
 
 
@@ -58,6 +59,7 @@ class Span:
 
     @property
     def truncated(self) -> bool:
+        """Whether the record has less than the member had."""
         return self.length < self.full_length
 
 
@@ -150,6 +152,7 @@ class Event:
 
     @property
     def is_pre(self) -> bool:
+        """Whether it is a pre notification."""
         return isinstance(self.notify_class, NotifyClass) and self.notify_class.is_pre
 
     @property
@@ -171,6 +174,7 @@ class Event:
 
     @property
     def filter_name(self) -> str:
+        """What to call the filter that saw it."""
         return self.system.filter_name(self.filter_id)
 
     @property

@@ -45,6 +45,7 @@ class KernelCallResult:
 
     @property
     def status_name(self) -> str:
+        """e.g. STATUS_ACCESS_DENIED."""
         return status_name(self.status)
 
 

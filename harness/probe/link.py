@@ -14,6 +14,8 @@ __all__ = ["IoctlReply", "Link", "SupportsIoctl", "SupportsRequests"]
 
 
 class IoctlReply(Protocol):
+    """What a request came to: an unsigned NTSTATUS, and the bytes of the answer."""
+
     @property
     def status(self) -> int: ...
     @property

@@ -132,6 +132,7 @@ class Trace(Sequence[Event]):
 
     @property
     def system(self) -> System:
+        """The guest that the records are from."""
         return self._source.system
 
     @property

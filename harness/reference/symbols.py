@@ -1,14 +1,16 @@
 """Names for addresses: module and offset, function and source line where the driver has symbols.
 
-Symbols come from the COFF symbol table and the DWARF line tables that gcc and clang leave in an unstripped
-image: the loaded file itself, or the file beside it with the extension `.debug`. They are read when a stack
-is first printed and kept by content.
+Symbols come from the COFF symbol table, and from what DWARF says of lines and functions, as gcc and clang leave
+them in an unstripped image: the loaded file itself, or the file beside it with the extension `.debug`. They are
+read when a stack is first printed and kept by content. DWARF's functions are needed because the assembler takes a
+static function whose name begins with L for a local label on x64, and forgets it.
 """
 
 from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -137,10 +139,10 @@ def read_symbols(data: bytes) -> SymbolTable:
     except (struct.error, IndexError, ValueError):
         return SymbolTable()
     try:
-        lines = _dwarf(data, sections)
+        described, lines = _dwarf(data, sections)
     except Exception:  # pyelftools raises whatever it trips over; names without lines are still names
-        lines = ()
-    return SymbolTable(functions, lines)
+        return SymbolTable(functions)
+    return SymbolTable(tuple(sorted((dict(functions) | described).items())), lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,8 @@ def _coff(data: bytes, sections: list[_Section], names: bytes) -> tuple[tuple[in
     return tuple(sorted((rva, text) for rva, (_, text) in found.items()))
 
 
-def _dwarf(data: bytes, sections: list[_Section]) -> tuple[tuple[int, str], ...]:
+def _dwarf(data: bytes, sections: list[_Section]) -> tuple[dict[int, str], tuple[tuple[int, str], ...]]:
+    """Functions by address, and rows of the line tables."""
     (at,) = struct.unpack_from("<I", data, 0x3C)
     machine = struct.unpack_from("<H", data, at + 4)[0]
     wide = machine == 0x8664
@@ -213,7 +216,7 @@ def _dwarf(data: bytes, sections: list[_Section]) -> tuple[tuple[int, str], ...]
                 BytesIO(content), section.name, None, len(content), section.rva
             )
     if "info" not in parts or "line" not in parts:
-        return ()
+        return {}, ()
     arguments = {f"debug_{name}_sec": parts.get(name) for name in _DWARF}
     info = DWARFInfo(
         config=DwarfConfig(
@@ -231,7 +234,9 @@ def _dwarf(data: bytes, sections: list[_Section]) -> tuple[tuple[int, str], ...]
         **arguments,
     )
     rows: list[tuple[int, str]] = []
+    functions: dict[int, str] = {}
     for unit in info.iter_CUs():
+        functions.update(_functions(unit, base))
         program = info.line_program_for_CU(unit)
         if program is None:
             continue
@@ -246,4 +251,18 @@ def _dwarf(data: bytes, sections: list[_Section]) -> tuple[tuple[int, str], ...]
             text = "" if state.end_sequence else f"{Path(name).name}:{state.line}"
             rows.append((state.address - base, text))
     rows.sort(key=_address)  # rows of one address stay in the program's order: the last one counts
-    return tuple(rows)
+    return functions, tuple(rows)
+
+
+def _functions(unit: Any, base: int) -> Iterator[tuple[int, str]]:
+    """The functions that a unit defines, by name; inlined ones have no address of their own."""
+    for entry in unit.get_top_DIE().iter_children():
+        if entry.tag != "DW_TAG_subprogram" or "DW_AT_low_pc" not in entry.attributes:
+            continue
+        named = entry
+        for reference in ("DW_AT_abstract_origin", "DW_AT_specification"):
+            if "DW_AT_name" not in named.attributes and reference in named.attributes:
+                named = named.get_DIE_from_attribute(reference)
+        name = named.attributes.get("DW_AT_name")
+        if name is not None:
+            yield entry.attributes["DW_AT_low_pc"].value - base, name.value.decode("utf-8", "replace")

@@ -118,14 +118,17 @@ class RunWriter(Closing):
         self._rows: TextIO = (folder / ROWS_FILE).open("a", encoding="utf-8", buffering=1)
 
     def add(self, result: RunResult) -> None:
+        """Write one row; it is there when this returns."""
         self._rows.write(json.dumps(result.to_json(), separators=(",", ":")) + "\n")
 
     def finish(self, exit_code: int) -> None:
+        """Write how the run ended, and close."""
         self.info = replace(self.info, finished=_now(), exit_code=exit_code)
         write_info(self.folder, self.info)
         self.close()
 
     def close(self) -> None:
+        """Close the file of rows; a run that was not finished stays one without an end."""
         self._rows.close()
 
 

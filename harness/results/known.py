@@ -49,6 +49,7 @@ class Case:
 
     @classmethod
     def of(cls, result: RunResult) -> Self:
+        """The case that a row is about."""
         known = None
         if result.attestation is not None:
             with suppress(UsageError):  # a row may hold any text
@@ -99,9 +100,11 @@ class KnownIssue:
         return (since is None or since <= version) and (until is None or version <= until)
 
     def holds_on(self, day: date) -> bool:
+        """Whether the entry is in force on that day: begun, and not over."""
         return not self.is_expired(day) and not (isinstance(self.since, date) and day < self.since)
 
     def is_expired(self, day: date) -> bool:
+        """Whether its last day is over."""
         return isinstance(self.until, date) and day > self.until
 
 
@@ -138,11 +141,14 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """An entry of the file that somebody should look at."""
+
     issue: KnownIssue
     standing: Standing
 
     @property
     def advice(self) -> str:
+        """What to do about it."""
         return _ADVICE[self.standing]
 
     def __str__(self) -> str:

@@ -112,6 +112,7 @@ class TargetColumn:
 
     @classmethod
     def of(cls, result: RunResult) -> Self:
+        """The column of a result, by what the guest attested where it got that far."""
         seen, name = result.attestation, column_of(result.target, result.build)
         # A model's name says what it is, also where nothing got as far as booting it.
         named = GuestKind.REFERENCE if result.target.startswith(f"{GuestKind.REFERENCE}:") else ""
@@ -127,18 +128,22 @@ class Cell:
 
     @property
     def outcome(self) -> Outcome | None:
+        """The worst of its results; None where there are none."""
         return worst(result.outcome for result in self.results)
 
     @property
     def passed(self) -> int:
+        """How many passed."""
         return sum(result.outcome is Outcome.PASS for result in self.results)
 
     @property
     def ran(self) -> int:
+        """How many were not skipped."""
         return sum(result.outcome is not Outcome.SKIP for result in self.results)
 
     @property
     def recorded(self) -> bool:
+        """Whether a test wrote down what it saw instead of asserting it."""
         return any(result.recorded for result in self.results)
 
 
@@ -167,10 +172,12 @@ class Matrix:
         }
 
     def cell(self, behaviour: str, target: str) -> Cell:
+        """The tests of a behaviour on a target; without results where there are none."""
         return self._cells.get((behaviour, target), Cell(()))
 
     @property
     def topics(self) -> tuple[str, ...]:
+        """The topics of the behaviours, in their order."""
         return tuple(self._of_topics)
 
     def topic_cell(self, topic: str, target: str) -> Cell:
@@ -184,14 +191,17 @@ class Matrix:
 
     @property
     def counts(self) -> Counter[Outcome]:
+        """How many results there are of each outcome."""
         return Counter(result.outcome for result in self.results)
 
     @property
     def kinds(self) -> tuple[str, ...]:
+        """The kinds of guest that the run had, in the order of the targets."""
         return tuple(dict.fromkeys(target.kind for target in self.targets if target.kind))
 
     @property
     def failures(self) -> tuple[RunResult, ...]:
+        """What went wrong, the gravest first."""
         return tuple(sorted((r for r in self.results if r.outcome.is_bad), key=lambda r: r.outcome.gravity))
 
 

@@ -138,6 +138,7 @@ class Operation:
 
     @property
     def spec(self) -> OpcodeSpec:
+        """The row of the table of operations."""
         return SPECS[self.opcode]
 
     def slots(self) -> tuple[int, ...]:

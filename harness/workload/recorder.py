@@ -100,6 +100,7 @@ class Recorder:
 
     @property
     def has_run(self) -> bool:
+        """Whether results are there; nothing can be recorded any more then."""
         return self._result is not None
 
     @property
@@ -166,6 +167,7 @@ class Recorder:
     # -- recording ------------------------------------------------------------------------------------
 
     def new_slot(self) -> int:
+        """A slot for what an operation yields. Raises `UsageError` when the program has all it can have."""
         if self._slots >= MAX_HANDLES:
             raise UsageError(f"a program has at most {MAX_HANDLES} handles; split it")
         self._slots += 1

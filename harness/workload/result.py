@@ -92,6 +92,7 @@ class ProgramResult:
 
     @property
     def statuses(self) -> tuple[int, ...]:
+        """The status of every operation."""
         return tuple(operation.status for operation in self.operations)
 
     def encode(self) -> bytes:

@@ -131,18 +131,22 @@ class Step:
 
     @property
     def begin(self) -> int:
+        """The guest's performance counter right before the call, in ticks (`ProgramResult.frequency`)."""
         return self.result.begin
 
     @property
     def end(self) -> int:
+        """The same counter right after the call."""
         return self.result.end
 
     @property
     def process_id(self) -> int:
+        """The process that called."""
         return self.result.process_id
 
     @property
     def thread_id(self) -> int:
+        """The thread that called."""
         return self.result.thread_id
 
     @property
@@ -152,18 +156,22 @@ class Step:
 
     @property
     def result_length(self) -> int | None:
+        """What the call said of lengths in bytes (ResultLength and its like); None where it said nothing."""
         return self.result.result_length
 
     @property
     def input_address(self) -> int:
+        """User address of the input data, as the call got it."""
         return self.result.input_address
 
     @property
     def output_address(self) -> int:
+        """User address of the output buffer, as the call got it."""
         return self.result.output_address
 
     @property
     def name_address(self) -> int:
+        """User address of the characters of the name, as the call got it."""
         return self.result.name_address
 
     # -- outputs --------------------------------------------------------------------------------------

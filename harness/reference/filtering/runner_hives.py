@@ -29,6 +29,7 @@ _APP_ROOT: Final = "\\REGISTRY\\A\\"
 
 
 def load_key(run: Run, operation: Operation) -> Prepared:
+    """NtLoadKey, NtLoadKey2, NtLoadKeyEx and NtLoadKey3, by the form."""
     target, name = attributes_of(run, operation)
     source = file_attributes(run, operation.file)
     engine = run.engine
@@ -65,6 +66,7 @@ def load_app_key(run: Run, operation: Operation) -> Prepared:
 
 
 def unload_key(run: Run, operation: Operation) -> Prepared:
+    """NtUnloadKey, NtUnloadKey2, NtUnloadKeyEx, by the form."""
     target, name = attributes_of(run, operation)
     flags = operation.flags if operation.form == 2 else 0
     event = run.handle(operation.event) if operation.form == 3 else 0
@@ -72,6 +74,7 @@ def unload_key(run: Run, operation: Operation) -> Prepared:
 
 
 def save_key(run: Run, operation: Operation) -> Prepared:
+    """NtSaveKey, NtSaveKeyEx."""
     key, format_ = run.handle(operation.handle), operation.format
 
     def call(file: int) -> int:
@@ -83,11 +86,13 @@ def save_key(run: Run, operation: Operation) -> Prepared:
 
 
 def save_merged(run: Run, operation: Operation) -> Prepared:
+    """NtSaveMergedKeys."""
     high, low = run.handle(operation.handle), run.handle(operation.low_handle)
     return opened_file(run, operation, lambda file: hives.save_merged_keys(run.engine, high, low, file))
 
 
 def restore_key(run: Run, operation: Operation) -> Prepared:
+    """NtRestoreKey."""
     key = run.handle(operation.handle)
     return restored_file(
         run, operation, lambda file: hives.restore_key(run.engine, key, file, operation.flags)
@@ -95,6 +100,7 @@ def restore_key(run: Run, operation: Operation) -> Prepared:
 
 
 def replace_key(run: Run, operation: Operation) -> Prepared:
+    """NtReplaceKey."""
     key = run.handle(operation.handle)
     new, old = file_attributes(run, operation.file), file_attributes(run, operation.old_file)
     return Prepared(lambda: hives.replace_key(run.engine, new, key, old))

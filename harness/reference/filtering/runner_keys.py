@@ -63,10 +63,12 @@ def _create(run: Run, operation: Operation, transaction: int | None) -> Prepared
 
 
 def create_key(run: Run, operation: Operation) -> Prepared:
+    """NtCreateKey."""
     return _create(run, operation, None)
 
 
 def create_key_transacted(run: Run, operation: Operation) -> Prepared:
+    """NtCreateKeyTransacted."""
     return _create(run, operation, run.handle(operation.transaction))
 
 
@@ -83,14 +85,17 @@ def _open(run: Run, operation: Operation, transaction: int | None) -> Prepared:
 
 
 def open_key(run: Run, operation: Operation) -> Prepared:
+    """NtOpenKey, NtOpenKeyEx."""
     return _open(run, operation, None)
 
 
 def open_key_transacted(run: Run, operation: Operation) -> Prepared:
+    """NtOpenKeyTransacted, NtOpenKeyTransactedEx."""
     return _open(run, operation, run.handle(operation.transaction))
 
 
 def query_key(run: Run, operation: Operation) -> Prepared:
+    """NtQueryKey."""
     handle = run.handle(operation.handle)
     output, length_at = output_of(run, operation)
     return Prepared(
@@ -107,6 +112,8 @@ _Enumeration = Callable[["FilterEngine", int, int, int, int, int, int], int]
 
 
 def enumeration(service: _Enumeration) -> Callable[[Run, Operation], Prepared]:
+    """A call that describes a subkey or a value by its index."""
+
     def prepare(run: Run, operation: Operation) -> Prepared:
         handle = run.handle(operation.handle)
         output, length_at = output_of(run, operation)
@@ -122,12 +129,14 @@ def enumeration(service: _Enumeration) -> Callable[[Run, Operation], Prepared]:
 
 
 def rename_key(run: Run, operation: Operation) -> Prepared:
+    """NtRenameKey."""
     handle = run.handle(operation.handle)
     name_at, buffer = run.memory.string(operation.new_name, operation.name_maximum)
     return Prepared(lambda: keys.rename_key(run.engine, handle, name_at), name_at=buffer)
 
 
 def set_information_key(run: Run, operation: Operation) -> Prepared:
+    """NtSetInformationKey."""
     handle = run.handle(operation.handle)
     data_at, size = input_of(run, operation)
     return Prepared(
@@ -137,5 +146,6 @@ def set_information_key(run: Run, operation: Operation) -> Prepared:
 
 
 def notify_change_key(run: Run, operation: Operation) -> Prepared:
+    """NtNotifyChangeKey."""
     handle, event = run.handle(operation.handle), run.handle(operation.event)
     return Prepared(lambda: keys.notify_change_key(run.engine, handle, event, operation.flags))

@@ -34,6 +34,7 @@ class Lane:
 
     @classmethod
     def of(cls, operation: Operation) -> Self:
+        """What does this operation: other processes have one thread here."""
         return cls(operation.process, 0 if operation.process else operation.thread)
 
 

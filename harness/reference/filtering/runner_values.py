@@ -18,6 +18,7 @@ __all__ = ["delete_value", "query_multiple", "query_value", "set_value"]
 
 
 def set_value(run: Run, operation: Operation) -> Prepared:
+    """NtSetValueKey."""
     handle = run.handle(operation.handle)
     name_at, buffer = run.memory.string(operation.value_name, operation.name_maximum)
     data_at, size = input_of(run, operation)
@@ -31,12 +32,14 @@ def set_value(run: Run, operation: Operation) -> Prepared:
 
 
 def delete_value(run: Run, operation: Operation) -> Prepared:
+    """NtDeleteValueKey."""
     handle = run.handle(operation.handle)
     name_at, buffer = run.memory.string(operation.value_name, operation.name_maximum)
     return Prepared(lambda: values.delete_value_key(run.engine, handle, name_at), name_at=buffer)
 
 
 def query_value(run: Run, operation: Operation) -> Prepared:
+    """NtQueryValueKey."""
     handle = run.handle(operation.handle)
     name_at, name = run.memory.string(operation.value_name, operation.name_maximum)
     output, length_at = output_of(run, operation)
@@ -52,6 +55,7 @@ def query_value(run: Run, operation: Operation) -> Prepared:
 
 
 def query_multiple(run: Run, operation: Operation) -> Prepared:
+    """NtQueryMultipleValueKey."""
     memory = run.memory
     handle = run.handle(operation.handle)
     count = len(operation.value_names)
