@@ -8,7 +8,8 @@ static PIO_WORKITEM item;
 static PDRIVER_OBJECT self;
 static volatile ULONG seen;
 
-static VOID NTAPI WorkOnName(PDEVICE_OBJECT device, PVOID name)
+/* Static, and its name begins with L: on x64 the symbol table does not have it, only DWARF does. */
+static VOID NTAPI LaterOnName(PDEVICE_OBJECT device, PVOID name)
 {
     UNICODE_STRING copy;
     WCHAR buffer[32];
@@ -29,7 +30,7 @@ static NTSTATUS NTAPI Callback(PVOID context, PVOID notify_class, PVOID informat
     if (item == NULL && IsTrigger(notify_class, information)) {
         item = IoAllocateWorkItem(self->DeviceObject);
         if (item != NULL) {
-            IoQueueWorkItem(item, WorkOnName, DelayedWorkQueue, ((PREG_SET_VALUE_KEY_INFORMATION)information)->ValueName);
+            IoQueueWorkItem(item, LaterOnName, DelayedWorkQueue, ((PREG_SET_VALUE_KEY_INFORMATION)information)->ValueName);
         }
     }
     return STATUS_SUCCESS;

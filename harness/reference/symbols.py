@@ -1,9 +1,9 @@
 """Names for addresses: module and offset, function and source line where the driver has symbols.
 
-Symbols come from the COFF symbol table, and from what DWARF says of lines and functions, as gcc and clang leave
-them in an unstripped image: the loaded file itself, or the file beside it with the extension `.debug`. They are
-read when a stack is first printed and kept by content. DWARF's functions are needed because the assembler takes a
-static function whose name begins with L for a local label on x64, and forgets it.
+Symbols come from the COFF symbol table and from what DWARF says of functions and lines, as gcc and clang
+leave them in an unstripped image: the loaded file itself, or the file beside it with the extension `.debug`.
+They are read when a stack is first printed and kept by content. The symbol table alone won't do: on x64 the
+assembler takes a static function whose name begins with L for a local label, and leaves it out.
 """
 
 from __future__ import annotations

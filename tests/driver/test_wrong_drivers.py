@@ -64,7 +64,7 @@ CRASHES = {
     "stack_overflow": wrong(trigger, 0x7F, function="Deeper"),
     "event_freed": wrong(trigger, 0xCC, function=""),
     "keeps_structure": wrong(trigger, 0x50),
-    "keeps_name": wrong(trigger, 0x50, function="WorkOnName"),
+    "keeps_name": wrong(trigger, 0x50, function="LaterOnName"),
     "broken_links": wrong(unload, 0x50, 0x7E, function=""),
     "waits_in_dpc": wrong(trigger, 0xC4, function="Deferred"),
     "exception_in_irp": wrong(request, 0x1E, 0x3B, 0x7E, 0x8E, function="Control"),
