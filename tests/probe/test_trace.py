@@ -26,11 +26,6 @@ class Timed:
     thread_id: int = 44
 
 
-@pytest.fixture
-def device() -> FakeDevice:
-    return FakeDevice()
-
-
 def trace_of(device: FakeDevice) -> Trace:
     return Probe(device).trace
 
