@@ -16,6 +16,7 @@
 /* The process has ended and its output goes silent without ending: another process holds it and may live long. */
 #define SILENCE_MS 250
 #define DRAIN_MS 10000 /* or it never goes silent */
+#define ENDING_MS 30000 /* what was ended is gone at once, but for a busy host */
 #define AGAIN_MS 10
 
 typedef struct STREAM {
@@ -155,7 +156,7 @@ static void end_tree(COMMAND *command)
         TerminateProcess(command->process, ENDED_EXIT_CODE);
         return;
     }
-    while (is_anyone_left(command->job) && GetTickCount() - since < DRAIN_MS) {
+    while (is_anyone_left(command->job) && GetTickCount() - since < ENDING_MS) {
         Sleep(AGAIN_MS);
         TerminateJobObject(command->job, ENDED_EXIT_CODE);
     }
@@ -216,7 +217,7 @@ static void attend(COMMAND *command, HANDLE cancel, DWORD timeout_ms, OUTCOME *o
             outcome->timed_out = signalled == WAIT_TIMEOUT;
             outcome->cancelled = !outcome->timed_out;
             end_tree(command);
-            WaitForSingleObject(command->process, DRAIN_MS);
+            WaitForSingleObject(command->process, ENDING_MS);
         }
         running = FALSE;
         ended = GetTickCount();

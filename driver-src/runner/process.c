@@ -8,7 +8,7 @@
 #include "program_execute.h"
 
 #define LINE_UNITS 0x8000
-#define GONE_MS 10000
+#define GONE_MS 60000
 #define STATUS_IO_TIMEOUT_ ((NT_STATUS)0xC00000B5)
 
 typedef struct HELPER {

@@ -42,7 +42,7 @@ _LABEL: Final = "HARNESS"
 #: Drive letters that may be a CD drive; A and B are floppies.
 _LETTERS: Final = ascii_uppercase[2:]
 #: How long a guest may take to notice a disc: systems look every second or two.
-_NOTICE_SECONDS: Final = 60.0
+_NOTICE_SECONDS: Final = 120.0
 _LOOK_AGAIN: Final = 0.2
 #: How often a new disc is read before its failure counts.
 _TRIES: Final = 3
