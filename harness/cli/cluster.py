@@ -66,9 +66,15 @@ def join(
 
     Example: harness cluster join 10.0.0.1:6379 --cores 8 --memory-mib 32768
     """
-    from harness.matrix.cluster.rays import parse_address
+    from harness.errors import UsageError
+    from harness.matrix.cluster.rays import is_loopback, parse_address
 
-    host, _ = parse_address(address)
+    host, port = parse_address(address)
+    if is_loopback(host):  # Ray refuses, for a system that this isn't
+        raise UsageError(
+            f"{host} is this host itself, and a head there lets no other host join; start it on an address "
+            f"that the others reach: harness cluster head ADDRESS:{port}"
+        )
     _start(host, [f"--address={address}"], cores, memory, recipes)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.cluster import join
 from harness.drill import DrillReport, DrillResult, DrillStore, Fault, Verdict
 from harness.errors import HarnessError, InfrastructureError, UsageError
 from harness.history import EvidenceState, open_history
@@ -181,6 +182,12 @@ def cluster(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
         process.wait()
         process.stdout.close()
         shutil.rmtree(place, ignore_errors=True)
+
+
+def test_nobody_joins_a_head_on_loopback() -> None:
+    """Ray would say that multi-node clusters are not supported on Windows and OSX."""
+    with pytest.raises(UsageError, match="harness cluster head ADDRESS:6379"):
+        join("127.0.0.1:6379")
 
 
 def test_a_lost_host_costs_one_test_and_its_work_is_done_elsewhere(cluster: Hosts, world: World) -> None:
