@@ -14,6 +14,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.machine.describe.spec import Disk, Firmware, Hardware, SealedImage
+from harness.machine.keep.store import Environment as Conditions
 from harness.repro.archive import write_archive
 from harness.repro.bundle import (
     FORMAT,
@@ -31,6 +32,7 @@ from harness.results.outcome import Outcome
 from harness.targets import parse_target
 
 _DIGEST = "ab" * 32
+_CONDITIONS = Conditions(_DIGEST, "domain", "7.2.22", "9.0.0", "tcg", "any")
 _TARGET = parse_target("vm:stand-in")
 _IMAGE = SealedImage(
     "it",
@@ -57,6 +59,9 @@ class _Machines:
         self.folder = folder
         self.kept: Any = None
 
+    def conditions(self, image: SealedImage) -> Conditions:
+        return _CONDITIONS
+
     @contextmanager
     def started_from(self, image: SealedImage, unpack: Any) -> Iterator[None]:
         self.kept = unpack(self.folder)
@@ -72,7 +77,8 @@ def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return SimpleNamespace(machines=_Machines(tmp_path / "machine"), make=lambda target, digest="": made)
 
 
-def _bundle(path: Path, without: str = "") -> Bundle:
+def _bundle(path: Path, without: str = "", *, size: int = 0, conditions: Conditions | None = None) -> Bundle:
+    """Without the files whose names begin so, the first of them of another `size`."""
     files, members = [], {}
     header = b"QFI\xfb" + bytes(3) + b"\x03" + bytes(15) + b"\x10" + bytes(80)
     for kind, name, disk, layer in _FILES:
@@ -81,13 +87,15 @@ def _bundle(path: Path, without: str = "") -> Bundle:
         if not without or not name.startswith(without):
             files.append(file)
             members[file.member] = data
+    if size:
+        files[0] = replace(files[0], size=size)
     manifest = Manifest(
         FORMAT,
         "0",
         "now",
         "vm:it",
         TestRecord("t.py::test_it", "test_it"),
-        GuestRecord("stand-in", "10.0.19045", "x64", template=_DIGEST),
+        GuestRecord("stand-in", "10.0.19045", "x64", template=_DIGEST, conditions=conditions),
         Failure(Outcome.FAIL, "AssertionError"),
         machine=tuple(files),
         no_machine="the host was full" if without else "",
@@ -130,6 +138,53 @@ def test_what_the_machine_would_lack_is_told(tmp_path: Path, guests: Any, withou
     assert said in str(refused.value)
     with _bundle(tmp_path / "whole.zip") as bundle:
         assert check_restart(bundle, _TARGET, guests, resume=False).image is _IMAGE
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        (_CONDITIONS, ""),
+        (replace(_CONDITIONS, emulator="8.0"), "can't be resumed: emulator 8.0 is now 7.2.22"),
+        (None, "doesn't say what its state was saved by"),
+    ],
+)
+def test_a_state_is_loaded_where_all_is_as_it_was(
+    tmp_path: Path, guests: Any, conditions: Conditions | None, said: str
+) -> None:
+    with _bundle(tmp_path / "b.zip", conditions=conditions) as bundle:
+        assert check_restart(bundle, _TARGET, guests, resume=False).image is _IMAGE
+        if not said:
+            assert check_restart(bundle, _TARGET, guests, resume=True).image is _IMAGE
+            return
+        with pytest.raises(UsageError, match=said):
+            check_restart(bundle, _TARGET, guests, resume=True)
+
+
+def test_without_a_state_it_can_only_be_switched_on(tmp_path: Path, guests: Any) -> None:
+    with _bundle(tmp_path / "b.zip", "state", conditions=_CONDITIONS) as bundle:
+        assert check_restart(bundle, _TARGET, guests, resume=False).image is _IMAGE
+        with pytest.raises(UsageError, match=r"resume from \(the host was full\); without --resume"):
+            check_restart(bundle, _TARGET, guests, resume=True)
+
+
+def test_more_than_there_is_room_for_is_told(
+    tmp_path: Path, guests: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        _bundle(tmp_path / "b.zip", size=17 << 30) as bundle,
+        pytest.raises(UsageError, match="at most 17179869184 are read"),
+    ):
+        check_restart(bundle, _TARGET, guests, resume=False)
+    monkeypatch.setattr("harness.machine.keep.places.free_space", lambda path: 1 << 20)
+    with _bundle(tmp_path / "c.zip") as bundle, pytest.raises(UsageError, match="1 MiB are free"):
+        check_restart(bundle, _TARGET, guests, resume=False)
+
+
+def test_a_bundle_without_a_machine_says_how_to_have_one(tmp_path: Path, guests: Any) -> None:
+    with _bundle(tmp_path / "b.zip", "") as bundle:
+        bundle.manifest = replace(bundle.manifest, machine=())
+        with pytest.raises(UsageError, match="--bundle-machine"):
+            check_restart(bundle, _TARGET, guests, resume=False)
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path, guests: Any) -> None:
