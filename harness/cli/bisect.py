@@ -80,11 +80,11 @@ def _builds(drivers: list[Path] | None, folder: Path | None) -> list[str]:
 def _targets(bundle: object, patterns: list[str]) -> list[str]:
     """The targets that have the driver's architecture, where there is a driver under test."""
     from harness.repro.bundle import Bundle
+    from harness.repro.missing import recipe_folders
     from harness.targets import resolve_targets
 
     assert isinstance(bundle, Bundle)
-    recipes = [Path(folder) for folder in bundle.manifest.test.recipes if Path(folder).is_dir()]
-    chosen = resolve_targets(patterns, recipes)
+    chosen = resolve_targets(patterns, recipe_folders(bundle, ()))
     arch = bundle.manifest.guest.arch
     return [target.name for target in chosen if target.arch.value == arch]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from harness.cleanup import Closing
+from harness.cli.output import say
 from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def hold_machine(
     from harness.guests import Guests, GuestSettings
     from harness.machine.desk import EarlyDesk, hold
     from harness.machine.hypervisor.debugger import open_debugger
+    from harness.repro.missing import recipe_folders
     from harness.repro.restart import check_restart, restarted
     from harness.targets import parse_target
 
@@ -61,7 +63,7 @@ def hold_machine(
         )
     manifest = bundle.manifest
     name = target or manifest.target
-    chosen = parse_target(name, [*recipes, *(Path(each) for each in manifest.test.recipes)])
+    chosen = parse_target(name, recipe_folders(bundle, recipes))
     refuse_held(chosen.name)
     own = manifest.own_driver
     verified = () if own is None else (f"{own.service}.sys",)
@@ -77,13 +79,12 @@ def hold_machine(
         stack.callback(machine.subscribe(happened.put))
         failure = manifest.failure.crash or manifest.failure.outcome.value
         text = _RESUMED if resume else _SWITCHED_ON
-        typer.echo(text.format(target=chosen, test=manifest.test.name, failure=failure))
+        say(text.format(target=chosen, test=manifest.test.name, failure=failure))
         typer.echo(ports.instructions)
         if run or (run is None and not resume):
             machine.resume()
         else:
             typer.echo(_WAITS)
-
         runner = stack.enter_context(_Runner(desk, machine, lambda: guests.machines.reach(machine, make)))
         try:
             _attend(happened, ended.is_set, runner)
@@ -108,7 +109,7 @@ class _Runner(Closing):
         try:
             self._guest = self._reach()
         except HarnessError as error:
-            typer.echo(f"its runner is left alone: {error}", err=True)
+            say(f"its runner is left alone: {error}", err=True)
             self._left_alone = True
             return
         if self._guest is not None:
@@ -133,7 +134,7 @@ def _attend(happened: SimpleQueue[MachineEvent], ended: Callable[[], bool], runn
     while not ended():
         for event in _news(happened):
             if event.kind in told:
-                typer.echo(f"the machine: {event}")
+                say(f"the machine: {event}")
             if event.kind is EventKind.RESET:
                 runner.close()
             if event.kind is EventKind.EXIT:

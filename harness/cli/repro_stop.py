@@ -28,7 +28,7 @@ Set breakpoints, then let it go on in the debugger: what it is held before goes 
 
 def stop_before(bundle: Bundle, wanted: str, target: str, recipes: list[Path]) -> None:
     """Do what the test did as far as the operation `wanted`, a number or "failure"."""
-    from harness.repro.missing import check
+    from harness.repro.missing import check, recipe_folders
     from harness.repro.recorded import scenario_of
     from harness.repro.stop import program_of, stop_at
     from harness.targets import parse_target
@@ -40,7 +40,7 @@ def stop_before(bundle: Bundle, wanted: str, target: str, recipes: list[Path]) -
         say(f"note: {note}", err=True)
     scenario = scenario_of(bundle)
     stop = stop_at(scenario, None if wanted == "failure" else int(wanted))
-    chosen = parse_target(name, [*recipes, *(Path(each) for each in bundle.manifest.test.recipes)])
+    chosen = parse_target(name, recipe_folders(bundle, recipes))
     unknown = program_of(scenario, stop) if stop.operation is None else None
     if chosen.recipe is not None:
         _hold(bundle, scenario, stop, unknown, chosen)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.repro.bundle import Bundle
     from harness.targets import Target
 
-__all__ = ["check", "missing", "programs"]
+__all__ = ["check", "missing", "programs", "recipe_folders"]
 
 
 def missing(bundle: Bundle, target: str, recipes: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
@@ -56,12 +56,17 @@ def _is_missing(module: str) -> bool:
         return True
 
 
+def recipe_folders(bundle: Bundle, recipes: Sequence[Path]) -> list[Path]:
+    """Where recipes are looked for: in `recipes`, then where the run did, as far as that is here."""
+    then = (Path(folder) for folder in bundle.manifest.test.recipes)
+    return [*recipes, *(folder for folder in then if folder.is_dir())]
+
+
 def _target(bundle: Bundle, name: str, recipes: Sequence[Path], trouble: list[str]) -> Target | None:
     from harness.targets import parse_target
 
-    folders = [*recipes, *(Path(folder) for folder in bundle.manifest.test.recipes if Path(folder).is_dir())]
     try:
-        return parse_target(name, folders)
+        return parse_target(name, recipe_folders(bundle, recipes))
     except HarnessError as error:
         trouble.append(f"target {name}: {error}")
         return None
