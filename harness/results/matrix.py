@@ -83,7 +83,7 @@ def topic_of(behaviour: str) -> str:
 
 def column_of(target: str, build: str) -> str:
     """What the column of a target is called; each build of the user's driver has a column of its own."""
-    return f"{target} + {build}" if build else target
+    return " + ".join(filter(None, (target, build)))
 
 
 def last_attempts(results: Iterable[RunResult]) -> tuple[RunResult, ...]:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness.results.junit import render_junit
-from harness.results.matrix import Matrix
+from harness.results.matrix import Matrix, column_of
 from harness.results.model import Attestation, RunInfo, RunResult
 from harness.results.outcome import Outcome
 from harness.results.terminal import print_matrix
@@ -87,6 +87,12 @@ def test_the_terminal_matrix_fits_and_says_that_it_is_no_windows(width: int) -> 
     assert "not Windows" in " ".join(text.split())
     assert all(target in text for target in ("reference:10.0.26100", "reference:6.1-x86"))
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_column_of_no_target_is_called_after_the_build() -> None:
+    """Tests that use no guest have none, and of two targets compared neither is named."""
+    assert column_of("reference:6.1", "acme-1.1") == "reference:6.1 + acme-1.1"
+    assert (column_of("", "acme-1.1"), column_of("reference:6.1", "")) == ("acme-1.1", "reference:6.1")
 
 
 def test_failures_on_the_terminal_name_the_build_and_need_no_guest() -> None:
