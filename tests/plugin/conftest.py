@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 import harness.guests
+from harness.machine.keep.places import Places
 
 _CONFTEST = f"""
 import sys
@@ -44,6 +47,17 @@ def run(suite: pytest.Pytester) -> Callable[..., pytest.RunResult]:
         return suite.runpytest_inprocess(*plugin, *arguments)
 
     return run
+
+
+@pytest.fixture
+def machine_cache() -> Iterator[Path]:
+    """A cache of the test's own for machines; their sockets need a short name."""
+    folder = Path(tempfile.mkdtemp(prefix="rf-cache-", dir="/tmp"))
+    yield folder
+    memory = Places.beside(folder).memory  # the template is kept for the next run, here there is none
+    for each in (folder, memory):
+        if each is not None and each.exists():
+            shutil.rmtree(each)
 
 
 @pytest.fixture

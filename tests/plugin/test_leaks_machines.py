@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,9 @@ import pytest
 
 from harness.driver import build_signed, project_drivers
 from harness.errors import ToolMissingError
-from harness.machine.keep.places import Places
 from harness.workload.registry import HARNESS_KEY
 from tests.machine.tinyguest import build
+from tests.machine.tinyguest.recipe import write_tiny_recipe
 
 pytest.importorskip("libvirt", reason="machines need libvirt-python: tools/bootstrap.sh machines")
 
@@ -28,23 +25,6 @@ sys.path.insert(0, {str(_ROOT)!r})
 from tests.plugin.leaky_machines import install
 install()
 """
-_RECIPE = """
-name = "tiny"
-title = "A guest of a few kilobytes"
-kind = "reactos"
-version = "5.2"
-arch = "x86"
-
-[hardware]
-machine = "pc"
-memory_mib = 64
-channel = "com2"
-debug_com = 1
-
-[adopt]
-disk = "disk.raw"
-format = "raw"
-"""
 _MODULE = """
 from pathlib import Path
 
@@ -54,16 +34,6 @@ def test_it(guest):
     {unload}
 """
 _UNLOAD = "guest.stop_driver({name!r})"
-
-
-@pytest.fixture
-def cache() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="rf-cache-", dir="/tmp"))
-    yield folder
-    memory = Places.beside(folder).memory
-    for each in (folder, memory):
-        if each is not None and each.exists():
-            shutil.rmtree(each)
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +48,14 @@ def image() -> Path:
 def test_what_is_left_fails_its_module_and_what_is_not_known_is_named(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
-    cache: Path,
+    machine_cache: Path,
     image: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    recipe = pytester.path / "recipes" / "tiny"
-    recipe.mkdir(parents=True)
-    (recipe / "recipe.toml").write_text(_RECIPE)
-    (recipe / "disk.raw").write_bytes(bytes(1 << 20))
+    write_tiny_recipe(pytester.path / "recipes")
     pytester.makeconftest(_CONFTEST)
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider --strict-markers\nfilterwarnings = error\n")
-    monkeypatch.setenv("HARNESS_CACHE", str(cache))
+    monkeypatch.setenv("HARNESS_CACHE", str(machine_cache))
     monkeypatch.setenv("TINY_KERNEL", str(build(tmp_path_factory.mktemp("tiny"))))
     monkeypatch.setenv("TINY_DIGEST", secrets.token_hex(16))
     for name in ("clean", "pool", "key", "stays", "old"):

@@ -7,7 +7,6 @@ import json
 import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
-from harness.machine.keep.places import Places
 from harness.repro.bundle import Bundle
 from harness.repro.machine_files import extract_machine
 from tests.machine.tinyguest import build
+from tests.machine.tinyguest.recipe import write_tiny_recipe
 
 Run = Callable[..., pytest.RunResult]
 Rows = Callable[[], list[dict[str, Any]]]
@@ -31,26 +30,6 @@ from tests.plugin.tiny_machines import install
 install()
 """
 _BUGCHECK = "bugcheck 0xd1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x10, 0x2, 0x1, 0xf7a12345)"
-_RECIPE = """
-name = "tiny"
-title = "A guest of a few kilobytes"
-kind = "reactos"
-version = "5.2"
-arch = "x86"
-
-[hardware]
-machine = "pc"
-memory_mib = 64
-channel = "com2"
-debug_com = 1
-
-[limits]
-two-processes = "it has no processes at all"
-
-[adopt]
-disk = "disk.raw"
-format = "raw"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -59,27 +38,14 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cache() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="rf-cache-", dir="/tmp"))
-    yield folder
-    memory = Places.beside(folder).memory  # the template is kept for the next run, here there is none
-    for each in (folder, memory):
-        if each is not None and each.exists():
-            shutil.rmtree(each)
-
-
-@pytest.fixture
 def tiny(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kernel: Path, cache: Path
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kernel: Path, machine_cache: Path
 ) -> Iterator[Callable[..., pytest.RunResult]]:
     """Run the plugin on vm:tiny, in a process of its own: libvirt allows one host a process."""
-    recipe = pytester.path / "recipes" / "tiny"
-    recipe.mkdir(parents=True)
-    (recipe / "recipe.toml").write_text(_RECIPE)
-    (recipe / "disk.raw").write_bytes(bytes(1 << 20))
+    write_tiny_recipe(pytester.path / "recipes")
     pytester.makeconftest(_CONFTEST)
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider --strict-markers\nfilterwarnings = error\n")
-    monkeypatch.setenv("HARNESS_CACHE", str(cache))
+    monkeypatch.setenv("HARNESS_CACHE", str(machine_cache))
     monkeypatch.setenv("TINY_KERNEL", str(kernel))
     monkeypatch.setenv("TINY_DIGEST", secrets.token_hex(16))
 
@@ -89,7 +55,7 @@ def tiny(
         )
 
     yield run
-    assert not list((cache / "sessions").glob("*")), "a session was left behind"
+    assert not list((machine_cache / "sessions").glob("*")), "a session was left behind"
 
 
 def test_a_crash_has_its_code_its_evidence_and_the_next_test_a_fresh_clone(

@@ -20,6 +20,7 @@ from harness.machine.keep.places import Places
 from harness.repro.archive import write_archive
 from tests.machine.station import listen_to_interrupts
 from tests.machine.tinyguest import build
+from tests.machine.tinyguest.recipe import write_tiny_recipe
 from tests.repro.commands import ROOT
 
 __all__ = ["IMAGE_SAYS", "TinyBundles", "altered", "tiny_bundles"]
@@ -28,23 +29,6 @@ __all__ = ["IMAGE_SAYS", "TinyBundles", "altered", "tiny_bundles"]
 _SECONDS = 120.0
 #: What a sector of the image says that no guest has written to.
 IMAGE_SAYS = "the image"
-_RECIPE = """
-name = "tiny"
-title = "A guest of a few kilobytes"
-kind = "reactos"
-version = "5.2"
-arch = "x86"
-
-[hardware]
-machine = "pc"
-memory_mib = 64
-channel = "com2"
-debug_com = 1
-
-[adopt]
-disk = "disk.raw"
-format = "raw"
-"""
 _TESTS = """
 def test_panics(guest):
     assert guest.execute(["write", "3", "written before"]).stdout == b"written"
@@ -109,10 +93,7 @@ def tiny_bundles(folder: Path) -> Iterator[TinyBundles]:
 
 
 def _made(folder: Path, short: Path) -> TinyBundles:
-    recipe = folder / "recipes" / "tiny"
-    recipe.mkdir(parents=True)
-    (recipe / "recipe.toml").write_text(_RECIPE)
-    (recipe / "disk.raw").write_bytes(bytes(1 << 20))
+    write_tiny_recipe(folder / "recipes")
     disk = folder / "image.raw"
     disk.write_bytes(IMAGE_SAYS.encode().ljust(512, b"\0") * 2048)
     (folder / "conftest.py").write_text(f"{_INSTALLED}\n")
