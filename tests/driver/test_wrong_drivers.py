@@ -180,7 +180,7 @@ def test_answers_without_a_documented_meaning_are_remarked_once(arch: str) -> No
 @pytest.mark.parametrize(
     ("name", "where"), [("keeps_structure", "bytes into"), ("keeps_name", "a string or buffer of")]
 )
-@pytest.mark.parametrize("version", [WIN7, WIN10_22H2])
+@pytest.mark.parametrize("version", [WIN7, WIN10_22H2], ids=str)
 def test_what_was_kept_is_told(name: str, where: str, version: WindowsVersion, arch: str) -> None:
     with workload.started(name, arch, version) as guest, pytest.raises(GuestCrashed) as caught:
         trigger(guest, name)
