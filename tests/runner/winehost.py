@@ -25,6 +25,8 @@ from harness.channel.frames import FAILED, REPLY, Frame, FrameDecoder, encode_fr
 
 #: Bounds every wait for something that must happen; no test is about how long it takes.
 PATIENCE = 300.0
+#: How long Wine stays up without a program; also after tests that were killed.
+_IDLE_SECONDS = 120
 
 
 def wine_is_missing() -> str:
@@ -66,6 +68,9 @@ class Wine:
         # The first program after it would start a second service control manager beside the one that made the
         # prefix, and requests would go to either.
         self._run(["wineserver", "-w"])
+        # By itself the server goes with the last program. The next one gives it five seconds to be gone, and
+        # fails when a busy host takes longer.
+        self._run(["wineserver", f"-p{_IDLE_SECONDS}"])
 
     def _run(self, command: Sequence[str]) -> None:
         # A pipe would be held open by Wine's background processes.
