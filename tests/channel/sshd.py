@@ -124,9 +124,10 @@ def _shared(path: Path) -> int:
         with suppress(FileExistsError):
             path.mkdir()
             path.chmod(_OURS)
-        with suppress(FileNotFoundError):  # its last user has just left
+        with suppress(FileNotFoundError), ExitStack() as stack:  # its last user may have just left
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, folder)
             fcntl.flock(folder, fcntl.LOCK_SH)
             if os.path.samestat(os.fstat(folder), path.stat()):
+                stack.pop_all()
                 return folder
-            os.close(folder)
