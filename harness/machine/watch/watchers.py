@@ -36,7 +36,7 @@ _LOOK: Final = 0.05
 #: After this long without new text, what is known of a bugcheck is all there will be.
 _SETTLE: Final = 0.5
 #: How long a channel that closed may have been the first to notice that QEMU or the guest is gone.
-_GRACE: Final = 2.0
+_GRACE: Final = 15.0
 #: Seconds one PING is waited for; silence is many of them.
 _PATIENCE: Final = 1.0
 #: What a PING itself sends: a frame's header and eight bytes.
