@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.errors import InfrastructureError, ToolMissingError
+from harness.errors import InfrastructureError, ToolMissingError, UsageError
 from harness.results.words import one_line
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def history_or_none(where: str | None, results: Path) -> Iterator[History | None
 
 @contextmanager
 def history_of(where: str | None, results: Path) -> Iterator[History]:
-    """The same, with every run in `results` taken in."""
+    """The same, with every run in `results` taken in. Raises `UsageError` where there is no such folder."""
+    if where is None and not results.is_dir():
+        raise UsageError(f"there is no folder {results}; runs leave it, and --results names another")
     with opened(where, results) as history:
         for each in history.ingest_all(results):
             if each.trouble:

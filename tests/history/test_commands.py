@@ -195,6 +195,15 @@ def test_a_run_elsewhere_is_taken_in(matrix: Any, tmp_path: Path) -> None:
     assert matrix("show", "from-ci")[0] == 0
 
 
+@pytest.mark.parametrize("command", ["show", "runs"])
+def test_looking_into_a_folder_that_is_not_there_makes_none(matrix: Any, results: Path, command: str) -> None:
+    if results.exists():
+        results.rmdir()
+    code, _, err = matrix(command)
+    assert (code, f"there is no folder {results}" in err) == (2, True)
+    assert not results.exists()
+
+
 def test_prune_says_what_it_would_do_first(matrix: Any, results: Path) -> None:
     folder = run_folder(results, finished=False)
     append(folder, with_evidence(folder, "a", b"x" * 100, outcome=Outcome.PASS))
