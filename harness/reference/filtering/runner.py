@@ -7,9 +7,10 @@ and the performance counter is read right around the native call. The rules are 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.errors import GuestCrashed, GuestHung, UnsupportedError
+from harness.reference.clock import COUNTER_FREQUENCY
 from harness.reference.filtering.engine import engine_of
 from harness.reference.filtering.runner_calls import CALLS
 from harness.reference.filtering.runner_memory import UserMemory
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from harness.workload.program import Operation, Program
 
 __all__ = ["run_program"]
-
-_FREQUENCY: Final = 10_000_000
 
 
 def run_program(machine: Machine, program: Program) -> ProgramResult:
@@ -66,7 +65,7 @@ def run_program(machine: Machine, program: Program) -> ProgramResult:
         process_id=main.process.pid,
         thread_id=main.tid,
         pointer_size=machine.memory.pointer_size,
-        frequency=_FREQUENCY,
+        frequency=COUNTER_FREQUENCY,
         process_ids=tuple(run.pids.get(role, 0) for role in range(max(run.pids, default=0) + 1)),
     )
 

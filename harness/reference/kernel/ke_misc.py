@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from harness.reference.clock import COUNTER_FREQUENCY
 from harness.reference.exports import export
 from harness.reference.kernel.checks import need_irql
 from harness.registry.status import NTSTATUS
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _TIME_INCREMENT: Final = 156_250  # 15.625 ms, the usual clock interval
-_FREQUENCY: Final = 10_000_000
 _BOTH: Final = ("ntoskrnl.exe", "hal.dll")
 
 
@@ -64,7 +64,7 @@ def ke_query_tick_count(m: Machine, out: int) -> None:
 @export("KeQueryPerformanceCounter", args="ptr", returns="ulonglong", modules=_BOTH)
 def ke_query_performance_counter(m: Machine, frequency: int) -> int:
     if frequency:
-        m.memory.put_u64(frequency, _FREQUENCY)
+        m.memory.put_u64(frequency, COUNTER_FREQUENCY)
     return m.performance_counter()
 
 
