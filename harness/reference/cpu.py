@@ -227,7 +227,10 @@ class Cpu(TrappingProcessor):
         elif status in (0, ERR_INVALID_INSTRUCTION):
             why = Interruption(invalid=True)
         else:
-            raise InfrastructureError(f"unicorn stopped with error {status} at {self.current_pc():#x}")
+            raise InfrastructureError(
+                f"the emulator stopped with error {status} of unicorn at {self.current_pc():#x}; that says "
+                "nothing about the driver: run it on a machine, and report this with the driver's image"
+            )
         return self._resumed(why, level)
 
     def _resumed(self, why: Interruption, level: Level) -> int:

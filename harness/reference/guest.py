@@ -52,7 +52,9 @@ class _HeldDevice(OpenDevice):
         with guest.as_user():
             handle = guest.machine.kernel.requests.open(name)
         if handle >= 0x8000_0000:
-            raise InfrastructureError(f"{name} can't be opened in the guest: {status_name(handle)}")
+            raise InfrastructureError(
+                f"{name} can't be opened in the guest: {status_name(handle)}; is its driver started?"
+            )
         self._handle = handle
 
     def ioctl(self, code: int, data: bytes = b"", *, output: int = 0) -> IoctlResult:
