@@ -141,6 +141,8 @@ def test_a_job_tells_how_much_of_it_is_a_guess() -> None:
     (job,) = expand(plan(NEW), collected, {("s/test_a.py", NEW, ""): 7.0})
     assert job.expected == pytest.approx(START_SECONDS + 7.0 + job.guessed)
     assert 0 < job.guessed < 7
+    (new,) = expand(plan(NEW), collected)
+    assert new.guessed == new.expected  # nothing of it was ever run
 
 
 def test_names_of_jobs_are_names_of_folders() -> None:

@@ -142,10 +142,17 @@ def _job(
         memory_mib=_PROCESS_MIB + appetite.memory_mib,
         exclusive=_exclusive(plan, target, name),
         expected=round(START_SECONDS + sum(file.estimate.seconds for file in files), 3),
-        guessed=round(sum(file.estimate.seconds for file in files if file.estimate.guessed), 3),
+        guessed=_guessed(files),
         tests=sum(file.tests for file in files),
         skipped=sum(file.skipped for file in files),
     )
+
+
+def _guessed(files: Sequence[_File]) -> float:
+    """How many seconds of a job no former run supports; where none supports any, the start is a guess too."""
+    seconds = sum(file.estimate.seconds for file in files if file.estimate.guessed)
+    start = START_SECONDS if all(file.estimate.guessed for file in files) else 0.0
+    return round(start + seconds, 3)
 
 
 def _exclusive(plan: Plan, target: str, build: str) -> tuple[str, ...]:
