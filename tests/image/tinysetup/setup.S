@@ -1,6 +1,7 @@
 /*
  * Entry of the tiny setup, in 16 bits at 0800:0000, where the CD's boot entry and the disk's boot sector put it.
- * Started from the CD (any drive but 0x80) it asks for a key within five seconds, as install media do.
+ * Started from the CD (any drive but 0x80) it asks for a key, as install media do; for half a minute instead of
+ * five seconds, because a busy host sends one late.
  */
     .code16
     .section .entry, "ax"
@@ -38,14 +39,14 @@ ask:
     xor %ah, %ah
     int $0x1A
     mov %dx, %bx
-    add $91, %bx                        /* ticks: five seconds */
 wait:
     mov $1, %ah
     int $0x16
     jnz protected
     xor %ah, %ah
     int $0x1A
-    cmp %bx, %dx
+    sub %bx, %dx                        /* the low word alone, which turns over once an hour */
+    cmp $546, %dx                       /* ticks: half a minute */
     jb  wait
     mov $missed, %si
     call say
