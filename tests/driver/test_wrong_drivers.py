@@ -210,6 +210,9 @@ def test_vista_swallows_what_windows_7_does_not(arch: str) -> None:
     """B-NOT-39, B-NOT-40."""
     with workload.started("null_write", arch, VISTA) as guest:
         assert workload.set_values(guest, "trigger") == [0]
+        (told,) = [line for line in guest.debug_output() if "swallows" in line]
+    assert "access violation, write of 0x0" in told
+    assert "null_write.c:1" in told
     with workload.started("null_write", arch, WIN7) as guest, pytest.raises(GuestCrashed) as caught:
         workload.set_values(guest, "trigger")
     assert caught.value.bugcheck.code == 0x135

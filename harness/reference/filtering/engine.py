@@ -148,6 +148,8 @@ class FilterEngine:
             )
         except GuestException as error:
             machine.cpu.irql = irql
+            if self.version.swallows_callback_exceptions:
+                self.remarks.exception_swallowed(registration, notify_class, error)
             raise CallbackRaisedError(error.code, error.context, registration.routine) from error
         if balance(thread) != before:
             self._unbalanced[thread.tid] = registration.routine

@@ -1,6 +1,7 @@
-"""Remarks about answers of callbacks that no page gives a meaning, once for each callback and kind.
+"""Remarks about answers of callbacks that nobody else tells of, most without a documented meaning.
 
-They go to the debug output, where a driver's developer looks. What the model does then is in `unspecified`.
+Once for each callback and kind, in the debug output, where a driver's developer looks. What the model does
+then is in `unspecified`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from harness.registry.notify import NotifyClass
 from harness.registry.status import status_name
 
 if TYPE_CHECKING:
+    from harness.reference.faults import GuestException
     from harness.reference.filtering.registration import Registration
     from harness.reference.machine import Machine
 
@@ -55,6 +57,17 @@ class Remarks:
             registration,
             notify_class,
             f"returned {status_name(returned)} from a post notification: what that does isn't documented",
+        )
+
+    def exception_swallowed(
+        self, registration: Registration, notify_class: int, error: GuestException
+    ) -> None:
+        """B-NOT-40: nothing else tells of it."""
+        place = self._machine.symbols.frame(error.address, exact=True)
+        self._remark(
+            registration,
+            notify_class,
+            f"ended in an exception, which this Windows swallows: {error.describe()}, at {place}",
         )
 
     def _remark(self, registration: Registration, notify_class: int, what: str) -> None:
