@@ -45,6 +45,8 @@ class NativeCase(pytest.Function):
         if not isinstance(error, HarnessError):
             return super().repr_failure(excinfo)
         shown = excinfo.getrepr(style="value", chain=False)
+        if shown.reprcrash is not None:  # what pytest's summary has in its one line: no name of a class
+            shown.reprcrash.message = str(error)
         output = getattr(error, "output", "")
         if output:
             shown.addsection("what the program wrote", output)

@@ -104,6 +104,7 @@ def outcomes(rows: Rows) -> dict[str, str]:
 
 def test_every_case_is_an_item_with_an_outcome_of_its_own(native: Run, rows: Rows) -> None:
     result = native()
+    result.stdout.fnmatch_lines(["FAILED *::case[[]vm:one-fails] - exit code 3: a ==*"])
     assert outcomes(rows) == {
         "case[passes]": "PASS",
         "case[fails]": "FAIL",
