@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+# Before pytester's runs in this process, which take away what they were first to import: NumPy can be loaded
+# once per process.
+import numpy as np  # noqa: F401
 import pytest
 from hypothesis import HealthCheck, settings
 
