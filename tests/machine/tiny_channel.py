@@ -80,6 +80,8 @@ class TinyChannel(Channel):
                 answer = self._line._line()
                 self._moved += len(answer) + 1
                 with self._lock:
+                    if self._failed is not None:
+                        return  # it comes late: who waited has been told of the failure
                     box = self._waiting.popleft()
                 box.put(answer)
         except (OSError, ConnectionError):
